@@ -1,0 +1,128 @@
+//! How a UMEM is cut: which chunks serve what.
+
+use std::ops::Range;
+
+/// The pools whose chunks the ledger hands out. Registered areas are no pool: they belong to the
+/// application for as long as the UMEM lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// Chunks that the NIC receives into.
+    Rx,
+    /// Chunks that hold the headers of packets whose payload lies elsewhere.
+    Header,
+    /// Chunks that hold packets the stack wrote itself: copied sends and control traffic.
+    Send,
+}
+
+impl Pool {
+    pub(crate) const ALL: [Pool; 3] = [Pool::Rx, Pool::Header, Pool::Send];
+
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Pool::Rx => 0,
+            Pool::Header => 1,
+            Pool::Send => 2,
+        }
+    }
+}
+
+/// Sizes of a UMEM's parts, in the order in which they lie in memory: RX chunks, header chunks,
+/// send chunks, registered areas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Bytes in a chunk: 2048 or 4096 (the kernel takes no larger one in aligned mode).
+    pub chunk_bytes: u32,
+    /// Chunks for receiving.
+    pub rx_chunks: u32,
+    /// Chunks for headers.
+    pub header_chunks: u32,
+    /// Chunks for copied sends.
+    pub send_chunks: u32,
+    /// RX chunks that [`Ledger::lend`](crate::Ledger::lend) never takes: what keeps ARP, control
+    /// traffic and other sockets alive beside an application that gives nothing back.
+    pub lend_reserve_chunks: u32,
+    /// Bytes of each registered area; each is rounded up to whole chunks.
+    pub registered_bytes: Vec<usize>,
+}
+
+/// A layout that no UMEM can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// The chunk size is not one that the kernel takes.
+    #[error("chunks of {0} bytes are not supported: use 2048 or 4096")]
+    ChunkBytes(u32),
+    /// A pool that must not be empty is.
+    #[error("a UMEM needs at least one RX chunk and one send chunk")]
+    EmptyPool,
+    /// More chunks than 32-bit indices can name.
+    #[error("the UMEM would have {0} chunks: ask for fewer or smaller areas")]
+    TooManyChunks(u64),
+    /// The reserve would leave nothing to receive with.
+    #[error("a lend reserve of {reserve} chunks leaves nothing of {rx} RX chunks")]
+    Reserve {
+        /// Chunks asked for as reserve.
+        reserve: u32,
+        /// Chunks in the RX pool.
+        rx: u32,
+    },
+}
+
+impl Layout {
+    /// Checks the layout and returns the number of chunks in all.
+    pub fn check(&self) -> Result<u32, LayoutError> {
+        if self.chunk_bytes != 2048 && self.chunk_bytes != 4096 {
+            return Err(LayoutError::ChunkBytes(self.chunk_bytes));
+        }
+        if self.rx_chunks == 0 || self.send_chunks == 0 {
+            return Err(LayoutError::EmptyPool);
+        }
+        if self.lend_reserve_chunks >= self.rx_chunks {
+            return Err(LayoutError::Reserve {
+                reserve: self.lend_reserve_chunks,
+                rx: self.rx_chunks,
+            });
+        }
+        let pools =
+            u64::from(self.rx_chunks) + u64::from(self.header_chunks) + u64::from(self.send_chunks);
+        let total = (0..self.registered_bytes.len())
+            .map(|area| u64::from(self.area_chunks(area)))
+            .fold(pools, u64::saturating_add);
+        match u32::try_from(total) {
+            Ok(total) if total < u32::MAX => Ok(total),
+            _ => Err(LayoutError::TooManyChunks(total)),
+        }
+    }
+
+    /// The chunk indices of a pool.
+    pub fn pool_chunks(&self, pool: Pool) -> Range<u32> {
+        let header = self.rx_chunks;
+        let send = header + self.header_chunks;
+        match pool {
+            Pool::Rx => 0..header,
+            Pool::Header => header..send,
+            Pool::Send => send..send + self.send_chunks,
+        }
+    }
+
+    /// The pool that a chunk belongs to; `None` for a chunk of a registered area.
+    pub fn pool_of(&self, chunk: u32) -> Option<Pool> {
+        Pool::ALL
+            .into_iter()
+            .find(|&pool| self.pool_chunks(pool).contains(&chunk))
+    }
+
+    /// Offset and length in bytes of a registered area.
+    pub fn area_bytes(&self, area: usize) -> Option<Range<usize>> {
+        let len = *self.registered_bytes.get(area)?;
+        let first = (0..area).fold(self.pool_chunks(Pool::Send).end, |at, earlier| {
+            at + self.area_chunks(earlier)
+        });
+        let start = first as usize * self.chunk_bytes as usize;
+        Some(start..start + len)
+    }
+
+    fn area_chunks(&self, area: usize) -> u32 {
+        let chunks = self.registered_bytes[area].div_ceil(self.chunk_bytes as usize);
+        u32::try_from(chunks).unwrap_or(u32::MAX)
+    }
+}

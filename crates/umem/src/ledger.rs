@@ -1,0 +1,387 @@
+//! Who owns each chunk, and how many TX descriptors still point at it.
+
+use std::sync::Arc;
+
+use crate::frame::{Frame, Piece};
+use crate::layout::Pool;
+use crate::memory::Umem;
+
+/// Who has a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Its pool: nobody uses it.
+    Free,
+    /// The kernel, through the fill ring of this queue.
+    Fill(u16),
+    /// The stack, which has it from the RX ring and parses it.
+    Rx,
+    /// The stack, which took it from a pool.
+    Stack,
+    /// The application: lent to it, or part of a registered area.
+    App,
+    /// Only the NIC: whoever had it let go while descriptors were in flight.
+    Tx,
+}
+
+/// An address from outside that the ledger does not accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Not inside the UMEM.
+    #[error("address {0:#x} is outside the UMEM")]
+    Outside(u64),
+    /// The bytes cross the end of their chunk.
+    #[error("{len} bytes at {addr:#x} cross the end of the chunk")]
+    CrossesChunk {
+        /// Address of the first byte, relative to the UMEM.
+        addr: u64,
+        /// Number of bytes.
+        len: u32,
+    },
+    /// The chunk belongs to somebody else.
+    #[error("the chunk at {addr:#x} belongs to {owner:?}")]
+    NotYours {
+        /// The address, relative to the UMEM.
+        addr: u64,
+        /// Who has the chunk.
+        owner: Owner,
+    },
+    /// No descriptor in flight points at the chunk.
+    #[error("no TX descriptor in flight points at {0:#x}")]
+    NotInFlight(u64),
+}
+
+/// What became of a chunk when a descriptor that pointed at it came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxDone {
+    /// Somebody still holds it, or other descriptors point at it.
+    Held(u32),
+    /// That was the second key: the chunk is back in its pool.
+    Freed(u32),
+}
+
+/// Chunks by owner. At every quiet point they sum to the number of chunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// In a pool.
+    pub free: u32,
+    /// In a fill ring.
+    pub fill: u32,
+    /// Received and being parsed or queued.
+    pub rx: u32,
+    /// Taken from a pool by the stack.
+    pub stack: u32,
+    /// Lent, or in a registered area.
+    pub app: u32,
+    /// Waiting for the NIC alone.
+    pub tx: u32,
+    /// TX descriptors in flight (not chunks).
+    pub descriptors_in_flight: u32,
+}
+
+impl Census {
+    /// Chunks in all.
+    pub fn total(&self) -> u32 {
+        self.free + self.fill + self.rx + self.stack + self.app + self.tx
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    owner: Owner,
+    in_flight: u16,
+}
+
+/// The owner of every chunk of one UMEM, and the only maker of its [`Frame`]s.
+///
+/// A chunk has two keys: its holder (stack or application) and the TX descriptors that point at it.
+/// It goes back to its pool when both have let go, in either order.
+#[derive(Debug)]
+pub struct Ledger {
+    umem: Arc<Umem>,
+    chunks: Vec<Chunk>,
+    free: [Vec<u32>; 3],
+}
+
+impl Ledger {
+    /// A ledger in which every pool is full.
+    ///
+    /// # Panics
+    /// If the UMEM has a ledger already: two would hand out the same chunk twice.
+    pub fn new(umem: Arc<Umem>) -> Ledger {
+        assert!(umem.claim_ledger(), "a UMEM has one ledger");
+        let layout = umem.layout();
+        let total = (umem.len_bytes() / umem.chunk_bytes() as usize) as u32;
+        let chunks = (0..total)
+            .map(|chunk| Chunk {
+                owner: if layout.pool_of(chunk).is_some() {
+                    Owner::Free
+                } else {
+                    Owner::App
+                },
+                in_flight: 0,
+            })
+            .collect();
+        // Lowest index on top, so that a lightly used pool stays on few pages.
+        let free = Pool::ALL.map(|pool| layout.pool_chunks(pool).rev().collect());
+        Ledger { umem, chunks, free }
+    }
+
+    /// The UMEM whose chunks these are.
+    pub fn umem(&self) -> &Arc<Umem> {
+        &self.umem
+    }
+
+    /// Bytes in a chunk.
+    pub fn chunk_bytes(&self) -> u32 {
+        self.umem.chunk_bytes()
+    }
+
+    /// Chunks left in a pool.
+    pub fn free_chunks(&self, pool: Pool) -> u32 {
+        self.free[pool.index()].len() as u32
+    }
+
+    /// Takes a chunk from a pool; `None` when it is empty.
+    pub fn alloc(&mut self, pool: Pool) -> Option<Frame> {
+        let chunk = self.free[pool.index()].pop()?;
+        let state = &mut self.chunks[chunk as usize];
+        assert!(
+            state.owner == Owner::Free && state.in_flight == 0,
+            "ledger: a pooled chunk is in use"
+        );
+        state.owner = Owner::Stack;
+        Some(Frame {
+            chunk,
+            umem: self.umem.id(),
+        })
+    }
+
+    /// Gives a frame up. Its chunk goes back to its pool, at once or when the last descriptor that
+    /// points at it returns.
+    pub fn release(&mut self, frame: Frame) {
+        let chunk = self.held(&frame);
+        self.let_go(chunk);
+    }
+
+    /// Hands a frame to the kernel for receiving; returns the address for the queue's fill ring.
+    ///
+    /// # Panics
+    /// If a TX descriptor still points at the chunk: the NIC would read what it overwrites.
+    pub fn post_fill(&mut self, frame: Frame, queue: u16) -> u64 {
+        let chunk = self.held(&frame);
+        let state = &mut self.chunks[chunk as usize];
+        assert_eq!(
+            state.in_flight, 0,
+            "ledger: a chunk in flight cannot be filled"
+        );
+        state.owner = Owner::Fill(queue);
+        self.address(chunk, 0)
+    }
+
+    /// Takes back what the kernel reports in a queue's RX ring.
+    pub fn claim(&mut self, queue: u16, addr: u64, len: u32) -> Result<Piece, AddressError> {
+        let (chunk, start) = self.locate(addr, len)?;
+        let state = &mut self.chunks[chunk as usize];
+        if state.owner != Owner::Fill(queue) {
+            return Err(AddressError::NotYours {
+                addr,
+                owner: state.owner,
+            });
+        }
+        state.owner = Owner::Rx;
+        let frame = Frame {
+            chunk,
+            umem: self.umem.id(),
+        };
+        Ok(Piece { frame, start, len })
+    }
+
+    /// Counts a TX descriptor for bytes of a held frame; returns the address to put into it.
+    ///
+    /// # Panics
+    /// If the bytes are not inside the frame.
+    pub fn post_tx(&mut self, frame: &Frame, start: u32, len: u32) -> u64 {
+        let chunk = self.held(frame);
+        let end = start.checked_add(len);
+        assert!(
+            end.is_some_and(|end| end <= self.chunk_bytes()),
+            "ledger: descriptor outside its frame"
+        );
+        self.count_descriptor(chunk);
+        self.address(chunk, start)
+    }
+
+    /// Counts a TX descriptor for bytes that the application names: in a registered area, or in a
+    /// frame that was lent to it.
+    pub fn post_tx_app(&mut self, addr: u64, len: u32) -> Result<(), AddressError> {
+        let (chunk, _) = self.locate(addr, len)?;
+        let owner = self.chunks[chunk as usize].owner;
+        if owner != Owner::App {
+            return Err(AddressError::NotYours { addr, owner });
+        }
+        self.count_descriptor(chunk);
+        Ok(())
+    }
+
+    /// Takes back a descriptor that the kernel reports in a completion ring.
+    pub fn tx_done(&mut self, addr: u64) -> Result<TxDone, AddressError> {
+        let (chunk, _) = self.locate(addr, 0)?;
+        let state = &mut self.chunks[chunk as usize];
+        if state.in_flight == 0 {
+            return Err(AddressError::NotInFlight(addr));
+        }
+        state.in_flight -= 1;
+        if state.owner == Owner::Tx && state.in_flight == 0 {
+            self.return_chunk(chunk);
+            return Ok(TxDone::Freed(chunk));
+        }
+        Ok(TxDone::Held(chunk))
+    }
+
+    /// Lends a received frame to the application; the frame comes back when only the reserve is left.
+    pub fn lend(&mut self, frame: Frame) -> Result<u32, Frame> {
+        let chunk = self.held(&frame);
+        let reserve = self.umem.layout().lend_reserve_chunks;
+        if self.free_chunks(Pool::Rx) < reserve {
+            return Err(frame);
+        }
+        self.chunks[chunk as usize].owner = Owner::App;
+        Ok(chunk)
+    }
+
+    /// Takes a lent chunk back from the application.
+    pub fn give_back(&mut self, chunk: u32) -> Result<(), AddressError> {
+        let addr = u64::from(chunk) * u64::from(self.chunk_bytes());
+        let state = self
+            .chunks
+            .get(chunk as usize)
+            .ok_or(AddressError::Outside(addr))?;
+        let lent = state.owner == Owner::App && self.umem.layout().pool_of(chunk).is_some();
+        if !lent {
+            return Err(AddressError::NotYours {
+                addr,
+                owner: state.owner,
+            });
+        }
+        self.let_go(chunk);
+        Ok(())
+    }
+
+    /// The bytes of a held frame.
+    pub fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
+        let (base, len) = self.span(frame);
+        // SAFETY: `span` checked that the chunk lies in this UMEM, which `self` keeps mapped. A
+        // frame is unique for its chunk (only this ledger makes one, and only when no other exists),
+        // so nobody writes while it is borrowed; the kernel writes to chunks in a fill ring only.
+        unsafe { std::slice::from_raw_parts(base, len) }
+    }
+
+    /// The bytes of a held frame, for writing.
+    pub fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
+        let (base, len) = self.span(frame);
+        // SAFETY: as in `bytes`; the exclusive borrow of the unique frame makes this one exclusive.
+        unsafe { std::slice::from_raw_parts_mut(base, len) }
+    }
+
+    /// The bytes that a piece means.
+    pub fn piece<'a>(&'a self, piece: &'a Piece) -> &'a [u8] {
+        &self.bytes(&piece.frame)[piece.start as usize..(piece.start + piece.len) as usize]
+    }
+
+    /// Counts the chunks by owner. Walks all of them: for reports and checks, not for a turn.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for chunk in &self.chunks {
+            *match chunk.owner {
+                Owner::Free => &mut census.free,
+                Owner::Fill(_) => &mut census.fill,
+                Owner::Rx => &mut census.rx,
+                Owner::Stack => &mut census.stack,
+                Owner::App => &mut census.app,
+                Owner::Tx => &mut census.tx,
+            } += 1;
+            census.descriptors_in_flight += u32::from(chunk.in_flight);
+        }
+        census
+    }
+
+    /// The owner of a chunk, for checks.
+    pub fn owner(&self, chunk: u32) -> Option<Owner> {
+        self.chunks.get(chunk as usize).map(|chunk| chunk.owner)
+    }
+
+    fn span(&self, frame: &Frame) -> (*mut u8, usize) {
+        assert_eq!(
+            frame.umem,
+            self.umem.id(),
+            "ledger: a frame of another UMEM"
+        );
+        let len = self.chunk_bytes() as usize;
+        let start = frame.chunk as usize * len;
+        assert!(
+            start + len <= self.umem.len_bytes(),
+            "ledger: a frame outside its UMEM"
+        );
+        // SAFETY: `start` is inside the mapping, checked in the line above.
+        (unsafe { self.umem.as_ptr().add(start) }, len)
+    }
+
+    fn held(&self, frame: &Frame) -> u32 {
+        assert_eq!(
+            frame.umem,
+            self.umem.id(),
+            "ledger: a frame of another UMEM"
+        );
+        let owner = self.chunks[frame.chunk as usize].owner;
+        assert!(
+            matches!(owner, Owner::Rx | Owner::Stack),
+            "ledger: a frame whose chunk belongs to {owner:?}"
+        );
+        frame.chunk
+    }
+
+    fn let_go(&mut self, chunk: u32) {
+        if self.chunks[chunk as usize].in_flight > 0 {
+            self.chunks[chunk as usize].owner = Owner::Tx;
+        } else {
+            self.return_chunk(chunk);
+        }
+    }
+
+    fn return_chunk(&mut self, chunk: u32) {
+        let pool = self
+            .umem
+            .layout()
+            .pool_of(chunk)
+            .expect("ledger: a registered chunk has no pool");
+        self.chunks[chunk as usize].owner = Owner::Free;
+        self.free[pool.index()].push(chunk);
+    }
+
+    fn count_descriptor(&mut self, chunk: u32) {
+        let in_flight = &mut self.chunks[chunk as usize].in_flight;
+        *in_flight = in_flight
+            .checked_add(1)
+            .expect("ledger: more than 65535 descriptors point at a chunk");
+    }
+
+    fn locate(&self, addr: u64, len: u32) -> Result<(u32, u32), AddressError> {
+        let chunk_bytes = u64::from(self.chunk_bytes());
+        if addr >= self.umem.len_bytes() as u64 {
+            return Err(AddressError::Outside(addr));
+        }
+        let start = addr % chunk_bytes;
+        if start + u64::from(len) > chunk_bytes {
+            return Err(AddressError::CrossesChunk { addr, len });
+        }
+        Ok(((addr / chunk_bytes) as u32, start as u32))
+    }
+
+    fn address(&self, chunk: u32, start: u32) -> u64 {
+        u64::from(chunk) * u64::from(self.chunk_bytes()) + u64::from(start)
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

@@ -1,0 +1,170 @@
+//! The mapping itself.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use memmap2::{MmapMut, MmapOptions};
+
+use crate::layout::{Layout, LayoutError};
+
+/// Base-2 logarithm of the huge page size asked for: 2 MiB, the one that x86-64 and arm64 share.
+const HUGE_PAGE_BITS: u8 = 21;
+
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+/// Why a UMEM could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum UmemError {
+    /// The layout is not possible.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The kernel refused the mapping.
+    #[error("cannot map {bytes} bytes of UMEM: ask for a smaller one, or free memory")]
+    Map {
+        /// Bytes asked for.
+        bytes: usize,
+        /// What mmap(2) said.
+        source: std::io::Error,
+    },
+}
+
+/// One anonymous mapping, shared by an engine and the AF_XDP sockets that it holds.
+///
+/// The bytes are reached through the [`Ledger`](crate::Ledger) (by a frame) or an [`Area`]; the
+/// mapping lives as long as any of them, or a socket, holds its `Arc`.
+pub struct Umem {
+    base: *mut u8,
+    len_bytes: usize,
+    huge_pages: bool,
+    layout: Layout,
+    areas_taken: Vec<AtomicBool>,
+    has_ledger: AtomicBool,
+    id: u32,
+    _mapping: MmapMut,
+}
+
+// SAFETY: `base` points into `_mapping`, which is plain memory owned by this value. The bytes are
+// only reached by way of a `Frame` or an `Area`, each of which is unique for its part of the memory.
+unsafe impl Send for Umem {}
+// SAFETY: as above; no method of `&Umem` reads or writes the mapped bytes.
+unsafe impl Sync for Umem {}
+
+impl Umem {
+    /// Maps a UMEM, on huge pages where the system has some free.
+    pub fn new(layout: Layout) -> Result<Arc<Umem>, UmemError> {
+        let chunks = layout.check()?;
+        let bytes = chunks as usize * layout.chunk_bytes as usize;
+        let huge_bytes = bytes.next_multiple_of(1 << HUGE_PAGE_BITS);
+        let huge = MmapOptions::new()
+            .len(huge_bytes)
+            .huge(Some(HUGE_PAGE_BITS))
+            .map_anon();
+        let (mut mapping, huge_pages) = match huge {
+            Ok(mapping) => (mapping, true),
+            Err(_) => {
+                let plain = MmapOptions::new().len(bytes).map_anon();
+                (
+                    plain.map_err(|source| UmemError::Map { bytes, source })?,
+                    false,
+                )
+            }
+        };
+        Ok(Arc::new(Umem {
+            base: mapping.as_mut_ptr(),
+            len_bytes: bytes,
+            huge_pages,
+            areas_taken: layout
+                .registered_bytes
+                .iter()
+                .map(|_| AtomicBool::new(false))
+                .collect(),
+            has_ledger: AtomicBool::new(false),
+            layout,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            _mapping: mapping,
+        }))
+    }
+
+    /// Start of the mapping, for registration with the kernel (`XDP_UMEM_REG`).
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.base
+    }
+
+    /// Bytes of the UMEM: whole chunks, without what a huge page adds at the end.
+    pub fn len_bytes(&self) -> usize {
+        self.len_bytes
+    }
+
+    /// Bytes in a chunk.
+    pub fn chunk_bytes(&self) -> u32 {
+        self.layout.chunk_bytes
+    }
+
+    /// Whether the mapping lies on huge pages.
+    pub fn huge_pages(&self) -> bool {
+        self.huge_pages
+    }
+
+    /// The layout that the UMEM was made with.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// True for the first caller only.
+    pub(crate) fn claim_ledger(&self) -> bool {
+        !self.has_ledger.swap(true, Ordering::AcqRel)
+    }
+
+    /// Takes a registered area, once: `None` if there is no such area or it was taken before.
+    pub fn take_area(self: &Arc<Self>, area: usize) -> Option<Area> {
+        let range = self.layout.area_bytes(area)?;
+        if self.areas_taken[area].swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        Some(Area {
+            umem: Arc::clone(self),
+            start: range.start,
+            len: range.len(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Umem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Umem")
+            .field("len_bytes", &self.len_bytes)
+            .field("huge_pages", &self.huge_pages)
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A registered area: UMEM memory that the application fills.
+#[derive(Debug)]
+pub struct Area {
+    umem: Arc<Umem>,
+    start: usize,
+    len: usize,
+}
+
+impl Deref for Area {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `start..start + len` lies in the mapping (Layout::area_bytes), which `umem` keeps
+        // alive; `take_area` hands each area out once and no pool's chunks overlap it.
+        unsafe { std::slice::from_raw_parts(self.umem.base.add(self.start), self.len) }
+    }
+}
+
+impl DerefMut for Area {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; `&mut self` makes the borrow exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.umem.base.add(self.start), self.len) }
+    }
+}
