@@ -1,1 +1,243 @@
+//! The protocol stack between frames and sockets: Ethernet, ARP, neighbour discovery, IP, ICMP and
+//! UDP over UMEM frames. Headers are read and written with `smoltcp::wire`.
+//!
+//! The stack does no I/O and reads no clock: packets, time and randomness are arguments. The owner
+//! (one engine, one thread) hands it received packets ([`Stack::receive`]), takes what is to be sent
+//! ([`Stack::next_tx`]), and calls [`Stack::poll`] when [`Stack::next_deadline`] is reached.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+mod address;
+mod checksum;
+mod control;
+mod counters;
+mod egress;
+mod error;
+mod extension;
+mod icmp;
+mod ingress;
+mod limit;
+mod link;
+pub mod neighbour;
+mod packet;
+pub mod reassembly;
+mod socket;
+mod time;
+mod udp;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use ringwire_umem::Ledger;
+
+pub use address::{Cidr, CidrError, multicast_mac, solicited_node};
+pub use counters::Counters;
+pub use error::SocketError;
+pub use neighbour::dad::{AddressState, DadConfig};
+pub use packet::{Packet, TxPacket};
+pub use socket::{MAX_SEGMENTS, SendOptions, Shutdown};
+pub use time::Instant;
+pub use udp::{Datagram, Family, Readiness, SocketId};
+
+use address::Addresses;
+use control::Control;
+use limit::TokenBucket;
+use neighbour::dad::Dad;
+use reassembly::Reassembler;
+use udp::Sockets;
+
+/// Most addresses that a stack can have (the control plane's table is this long).
+pub const MAX_ADDRESSES: usize = 8;
+
+/// Control packets answered in a second, and at once: Linux's `icmp_msgs_per_sec` and
+/// `icmp_msgs_burst` are 1000 and 50; pings count here too, hence more.
+const CONTROL_RATE_PER_S: u32 = 10_000;
+const CONTROL_BURST: u32 = 1000;
+
+/// What to do about the UDP checksum of a received datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RxChecksum {
+    /// Verify it; a wrong one is dropped and counted, and so is a partial one.
+    #[default]
+    Verify,
+    /// Verify it, but accept one that covers the pseudo-header alone: what a kernel peer on the same
+    /// machine (veth, virtio) leaves to its device. Such a datagram is not protected by a checksum.
+    AcceptPartial,
+    /// Do not look: the NIC has verified it.
+    Trust,
+}
+
+/// What a stack is made for.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our Ethernet address.
+    pub mac: [u8; 6],
+    /// Bytes of the largest IP packet on the link.
+    pub mtu: u16,
+    /// Whether a packet may be sent in several descriptors (`XDP_USE_SG`).
+    pub scatter: bool,
+    /// NIC queues.
+    pub queues: u16,
+    /// Our addresses, [`MAX_ADDRESSES`] at most.
+    pub addresses: Vec<Cidr>,
+    /// The way off the link, one for each family at most.
+    pub gateways: Vec<IpAddr>,
+    /// Checksums on receive.
+    pub rx_checksum: RxChecksum,
+    /// Duplicate address detection.
+    pub dad: DadConfig,
+}
+
+/// The stack of one engine.
+#[derive(Debug)]
+pub struct Stack {
+    config: Config,
+    addresses: Addresses,
+    dad: Dad,
+    neighbours: neighbour::Table<TxPacket>,
+    reassembler: Reassembler,
+    control: Control,
+    control_limit: TokenBucket,
+    /// Where answers of the control plane leave: the queue of the last packet received.
+    control_queue: u16,
+    sockets: Sockets,
+    egress: Vec<VecDeque<TxPacket>>,
+    /// Which socket a send chunk is charged to.
+    chunk_owner: Vec<Option<SocketId>>,
+    counters: Counters,
+    random: u64,
+}
+
+impl Stack {
+    /// A stack that begins to probe its addresses. The seed chooses ports, identifications and
+    /// waits; it should not be guessable from outside.
+    ///
+    /// # Panics
+    /// If there are more than [`MAX_ADDRESSES`] addresses, or no queue.
+    pub fn new(now: Instant, config: Config, ledger: &Ledger, seed: u64) -> Stack {
+        assert!(
+            config.addresses.len() <= MAX_ADDRESSES,
+            "a stack has at most {MAX_ADDRESSES} addresses"
+        );
+        assert!(config.queues > 0, "a stack has at least one queue");
+        let mut dad = Dad::new(config.dad, seed);
+        for cidr in &config.addresses {
+            dad.start(now, cidr.address);
+        }
+        let chunks = ledger.umem().len_bytes() / ledger.chunk_bytes() as usize;
+        // A 64 KiB datagram in fragments of the smallest MTU that is common is 128 packets.
+        let neighbours = neighbour::Config {
+            pending_per_neighbour: 128,
+            ..Default::default()
+        };
+        Stack {
+            addresses: Addresses::new(&config.addresses, &config.gateways),
+            dad,
+            neighbours: neighbour::Table::new(neighbours, seed),
+            reassembler: Reassembler::new(reassembly::Config::default()),
+            control: Control::new(now, seed),
+            control_limit: TokenBucket::new(CONTROL_RATE_PER_S, CONTROL_BURST),
+            control_queue: 0,
+            sockets: Sockets::new(seed),
+            egress: (0..config.queues).map(|_| VecDeque::new()).collect(),
+            chunk_owner: vec![None; chunks],
+            counters: Counters::default(),
+            random: seed,
+            config,
+        }
+    }
+
+    /// Does what is due: probes, retries, expiries.
+    pub fn poll(&mut self, now: Instant, ledger: &mut Ledger) {
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if due(self.dad.next_deadline()) {
+            self.poll_addresses(now, ledger);
+        }
+        if due(self.neighbours.next_deadline()) {
+            self.poll_neighbours(now, ledger);
+        }
+        if due(self.reassembler.next_deadline()) {
+            let mut expired = Vec::new();
+            self.reassembler.poll(now, &mut expired);
+            for datagram in expired {
+                self.report_expired(now, ledger, &datagram);
+            }
+        }
+        if due(self.control.next_deadline(now)) {
+            self.poll_control(now, ledger);
+        }
+    }
+
+    /// When [`Stack::poll`] has something to do next.
+    pub fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
+        let deadlines = [
+            self.dad.next_deadline(),
+            self.neighbours.next_deadline(),
+            self.reassembler.next_deadline(),
+            self.control.next_deadline(now),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// The packet to send next on a queue, if its pieces (the argument says how many) fit.
+    pub fn next_tx(&mut self, queue: u16, fits: impl FnOnce(usize) -> bool) -> Option<TxPacket> {
+        let waiting = &mut self.egress[usize::from(queue)];
+        let packet = waiting.front()?;
+        if !fits(packet.packet.piece_count()) {
+            return None;
+        }
+        waiting.pop_front()
+    }
+
+    /// Whether packets wait to be sent on a queue.
+    pub fn has_tx(&self, queue: u16) -> bool {
+        !self.egress[usize::from(queue)].is_empty()
+    }
+
+    /// Says that a send chunk is back in its pool, so that its socket can use another.
+    pub fn chunk_freed(&mut self, chunk: u32) {
+        let Some(id) = self
+            .chunk_owner
+            .get_mut(chunk as usize)
+            .and_then(Option::take)
+        else {
+            return;
+        };
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.chunks_in_use -= 1;
+            self.sockets.mark(id);
+        }
+    }
+
+    /// The state of one of our addresses; `None` if it is not ours.
+    pub fn address_state(&self, address: IpAddr) -> Option<AddressState> {
+        self.dad.state(address)
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// What the neighbour table counted.
+    pub fn neighbour_counters(&self) -> neighbour::Counters {
+        self.neighbours.counters()
+    }
+
+    /// What the reassembler counted.
+    pub fn reassembly_counters(&self) -> reassembly::Counters {
+        self.reassembler.counters()
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014): ports and identifications, no secrets.
+    fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests;

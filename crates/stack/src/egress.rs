@@ -1,0 +1,424 @@
+//! Packets on their way out: IP headers, fragments, and the way to the neighbour.
+
+use std::net::IpAddr;
+
+use ringwire_umem::{Frame, Ledger, Piece, Pool};
+use smoltcp::wire::{
+    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6FragmentHeader, Ipv6FragmentRepr,
+    Ipv6Packet,
+};
+
+use crate::Stack;
+use crate::address::{Reach, multicast_mac};
+use crate::checksum::Checksum;
+use crate::error::SocketError;
+use crate::neighbour::Resolve;
+use crate::packet::{Packet, TxPacket};
+use crate::time::Instant;
+use crate::udp::SocketId;
+
+pub(crate) const ETHERNET_HEADER: usize = 14;
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+const IPV6_FRAGMENT_HEADER: usize = 8;
+
+/// Send chunks that no socket may take: ARP, ND and ICMP go on when the application fills the rest.
+pub(crate) const CONTROL_RESERVE_CHUNKS: u32 = 16;
+/// Send chunks that one socket may have in use: about what Linux's `wmem_default` admits.
+pub(crate) const SOCKET_CHUNKS: u32 = 256;
+
+/// The fields of an IP header that a sender chooses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IpMeta {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: IpProtocol,
+    pub(crate) hop_limit: u8,
+    pub(crate) traffic_class: u8,
+}
+
+/// Where one packet's part of an IP payload lies.
+#[derive(Clone, Copy, Debug)]
+struct Fragment {
+    offset: usize,
+    len: usize,
+    /// `None` for a packet that is not fragmented.
+    id: Option<u32>,
+    more: bool,
+}
+
+/// The packets that carry one IP payload: nearly always one.
+pub(crate) struct Packets {
+    pub(crate) first: Packet,
+    rest: Vec<Packet>,
+    /// Where the IP payload begins in the first piece of the first packet.
+    pub(crate) payload_at: usize,
+    /// Over the whole IP payload as it was written.
+    pub(crate) sum: Checksum,
+}
+
+impl Stack {
+    /// Bytes of the largest IP packet that goes out in one piece of wire.
+    fn tx_mtu(&self, ledger: &Ledger) -> usize {
+        let mtu = usize::from(self.config.mtu);
+        if self.config.scatter {
+            mtu
+        } else {
+            mtu.min(ledger.chunk_bytes() as usize - ETHERNET_HEADER)
+        }
+    }
+
+    /// Payload bytes in an unfragmented packet, and in each fragment but the last.
+    fn payload_room(&self, ledger: &Ledger, to: IpAddr) -> (usize, usize) {
+        let (whole, fragment) = match to {
+            IpAddr::V4(_) => (IPV4_HEADER, IPV4_HEADER),
+            IpAddr::V6(_) => (IPV6_HEADER, IPV6_HEADER + IPV6_FRAGMENT_HEADER),
+        };
+        let mtu = self.tx_mtu(ledger);
+        (mtu - whole, (mtu - fragment) & !7)
+    }
+
+    /// Send chunks that an IP payload of this length takes.
+    pub(crate) fn chunks_for(&self, ledger: &Ledger, to: IpAddr, len: usize) -> u32 {
+        let chunk = ledger.chunk_bytes() as usize;
+        let (whole, fragment) = self.payload_room(ledger, to);
+        let headers = ETHERNET_HEADER + IPV6_HEADER + IPV6_FRAGMENT_HEADER;
+        let chunks = if len <= whole {
+            (headers + len).div_ceil(chunk)
+        } else {
+            len.div_ceil(fragment) * (headers + fragment).div_ceil(chunk)
+        };
+        chunks as u32
+    }
+
+    /// Writes an IP payload of `len` bytes into send chunks, fragmented where the MTU asks for it;
+    /// `write` is called with consecutive parts of the payload. The caller has made sure of
+    /// [`Stack::chunks_for`] free chunks.
+    pub(crate) fn write_ip(
+        &mut self,
+        ledger: &mut Ledger,
+        meta: &IpMeta,
+        len: usize,
+        owner: Option<SocketId>,
+        write: &mut dyn FnMut(&mut [u8]),
+    ) -> Packets {
+        let (whole, per_fragment) = self.payload_room(ledger, meta.destination);
+        let fragmented = len > whole;
+        let id = fragmented.then(|| self.random() as u32);
+        let step = if fragmented { per_fragment } else { len };
+        let mut sum = Checksum::new();
+        let first = Fragment {
+            offset: 0,
+            len: step.min(len),
+            id,
+            more: fragmented,
+        };
+        let (packet, payload_at) = self.write_packet(ledger, meta, first, owner, &mut sum, write);
+        let mut packets = Packets {
+            first: packet,
+            rest: Vec::new(),
+            payload_at,
+            sum,
+        };
+        let mut offset = first.len;
+        while offset < len {
+            let part = step.min(len - offset);
+            let fragment = Fragment {
+                offset,
+                len: part,
+                id,
+                more: offset + part < len,
+            };
+            let (packet, _) =
+                self.write_packet(ledger, meta, fragment, owner, &mut packets.sum, write);
+            packets.rest.push(packet);
+            offset += part;
+        }
+        if fragmented {
+            self.counters.tx_fragments += 1 + packets.rest.len() as u64;
+        }
+        packets
+    }
+
+    fn write_packet(
+        &mut self,
+        ledger: &mut Ledger,
+        meta: &IpMeta,
+        part: Fragment,
+        owner: Option<SocketId>,
+        sum: &mut Checksum,
+        write: &mut dyn FnMut(&mut [u8]),
+    ) -> (Packet, usize) {
+        let chunk = ledger.chunk_bytes() as usize;
+        let mut frame = self.take_send_chunk(ledger, owner);
+        let bytes = ledger.bytes_mut(&mut frame);
+        let payload_at = self.write_headers(bytes, meta, part);
+        let end = chunk.min(payload_at + part.len);
+        write(&mut bytes[payload_at..end]);
+        sum.add(&bytes[payload_at..end]);
+        let mut packet = Packet::new(Piece {
+            frame,
+            start: 0,
+            len: end as u32,
+        });
+        let mut left = part.len - (end - payload_at);
+        while left > 0 {
+            let mut frame = self.take_send_chunk(ledger, owner);
+            let take = left.min(chunk);
+            let bytes = &mut ledger.bytes_mut(&mut frame)[..take];
+            write(bytes);
+            sum.add(bytes);
+            packet.rest.push(Piece {
+                frame,
+                start: 0,
+                len: take as u32,
+            });
+            left -= take;
+        }
+        (packet, payload_at)
+    }
+
+    fn take_send_chunk(&mut self, ledger: &mut Ledger, owner: Option<SocketId>) -> Frame {
+        let frame = ledger
+            .alloc(Pool::Send)
+            .expect("egress: more chunks written than were counted free");
+        self.chunk_owner[frame.chunk() as usize] = owner;
+        if let Some(socket) = owner.and_then(|id| self.sockets.get_mut(id)) {
+            socket.chunks_in_use += 1;
+        }
+        frame
+    }
+
+    /// Writes Ethernet and IP headers; returns where the payload begins.
+    fn write_headers(&self, bytes: &mut [u8], meta: &IpMeta, part: Fragment) -> usize {
+        let mut ethernet = EthernetFrame::new_unchecked(&mut *bytes);
+        ethernet.set_src_addr(smoltcp::wire::EthernetAddress(self.config.mac));
+        let at = ETHERNET_HEADER;
+        match (meta.source, meta.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                ethernet.set_ethertype(EthernetProtocol::Ipv4);
+                let mut ip = Ipv4Packet::new_unchecked(&mut bytes[at..at + IPV4_HEADER]);
+                ip.set_version(4);
+                ip.set_header_len(IPV4_HEADER as u8);
+                ip.set_dscp(meta.traffic_class >> 2);
+                ip.set_ecn(meta.traffic_class & 3);
+                ip.set_total_len((IPV4_HEADER + part.len) as u16);
+                ip.set_ident(part.id.unwrap_or(0) as u16);
+                ip.clear_flags();
+                // RFC 6864: a datagram that may not be fragmented needs no identification.
+                ip.set_dont_frag(part.id.is_none());
+                ip.set_more_frags(part.more);
+                ip.set_frag_offset(part.offset as u16);
+                ip.set_hop_limit(meta.hop_limit);
+                ip.set_next_header(meta.protocol);
+                ip.set_src_addr(source);
+                ip.set_dst_addr(destination);
+                ip.fill_checksum();
+                at + IPV4_HEADER
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                ethernet.set_ethertype(EthernetProtocol::Ipv6);
+                let fragment_header = if part.id.is_some() {
+                    IPV6_FRAGMENT_HEADER
+                } else {
+                    0
+                };
+                let mut ip = Ipv6Packet::new_unchecked(&mut bytes[at..]);
+                ip.set_version(6);
+                ip.set_traffic_class(meta.traffic_class);
+                ip.set_flow_label(0);
+                ip.set_payload_len((fragment_header + part.len) as u16);
+                ip.set_next_header(if part.id.is_some() {
+                    IpProtocol::Ipv6Frag
+                } else {
+                    meta.protocol
+                });
+                ip.set_hop_limit(meta.hop_limit);
+                ip.set_src_addr(source);
+                ip.set_dst_addr(destination);
+                let at = at + IPV6_HEADER;
+                if let Some(ident) = part.id {
+                    // The wire type covers all but the next-header octet and the reserved one.
+                    bytes[at] = meta.protocol.into();
+                    bytes[at + 1] = 0;
+                    let repr = Ipv6FragmentRepr {
+                        frag_offset: (part.offset / 8) as u16,
+                        more_frags: part.more,
+                        ident,
+                    };
+                    repr.emit(&mut Ipv6FragmentHeader::new_unchecked(
+                        &mut bytes[at + 2..at + IPV6_FRAGMENT_HEADER],
+                    ));
+                }
+                at + fragment_header
+            }
+            _ => unreachable!("egress: source and destination of different families"),
+        }
+    }
+
+    /// Sends what was written, by the neighbour that reaches its destination.
+    pub(crate) fn dispatch(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        to: IpAddr,
+        packets: Packets,
+        queue: u16,
+    ) {
+        let reach = self.addresses.reach(to);
+        for packet in std::iter::once(packets.first).chain(packets.rest) {
+            self.dispatch_one(now, ledger, to, reach, TxPacket { packet, queue });
+        }
+    }
+
+    fn dispatch_one(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        to: IpAddr,
+        reach: Reach,
+        packet: TxPacket,
+    ) {
+        match reach {
+            Reach::Broadcast => self.transmit(ledger, packet, [0xff; 6]),
+            Reach::Multicast => self.transmit(ledger, packet, multicast_mac(to)),
+            Reach::Via(neighbour) => match self.neighbours.lookup(now, neighbour) {
+                Some(mac) => self.transmit(ledger, packet, mac),
+                None => self.await_neighbour(now, ledger, neighbour, packet),
+            },
+            Reach::Local | Reach::None => self.drop_packet(ledger, packet),
+        }
+    }
+
+    fn await_neighbour(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        neighbour: IpAddr,
+        packet: TxPacket,
+    ) {
+        match self.neighbours.resolve(now, neighbour, packet) {
+            Resolve::Known(mac, packet) => self.transmit(ledger, packet, mac),
+            Resolve::Queued { solicit, evicted } => {
+                if let Some(packet) = evicted {
+                    self.drop_packet(ledger, packet);
+                }
+                if solicit {
+                    self.solicit(ledger, neighbour, None);
+                }
+            }
+            Resolve::Failed(packet) | Resolve::Full(packet) => self.drop_packet(ledger, packet),
+        }
+    }
+
+    /// Puts a packet for a known neighbour into its queue.
+    pub(crate) fn transmit(&mut self, ledger: &mut Ledger, mut packet: TxPacket, mac: [u8; 6]) {
+        let start = packet.packet.first.start as usize;
+        ledger.bytes_mut(&mut packet.packet.first.frame)[start..start + 6].copy_from_slice(&mac);
+        self.counters.tx_packets += 1;
+        self.counters.tx_bytes += packet.packet.len() as u64;
+        self.egress[usize::from(packet.queue)].push_back(packet);
+    }
+
+    pub(crate) fn drop_packet(&mut self, ledger: &mut Ledger, packet: TxPacket) {
+        self.counters.tx_unresolved += 1;
+        for frame in packet.packet.into_frames() {
+            let chunk = frame.chunk();
+            ledger.release(frame);
+            self.chunk_freed(chunk);
+        }
+    }
+
+    /// Sends a whole Ethernet frame of the control plane. Without a free chunk it is not sent, and
+    /// counted: whoever asked will ask again.
+    pub(crate) fn send_frame(&mut self, ledger: &mut Ledger, bytes: &[u8], queue: u16) {
+        let Some(mut frame) = ledger.alloc(Pool::Send) else {
+            self.counters.control_no_frames += 1;
+            return;
+        };
+        self.chunk_owner[frame.chunk() as usize] = None;
+        ledger.bytes_mut(&mut frame)[..bytes.len()].copy_from_slice(bytes);
+        let packet = Packet::new(Piece {
+            frame,
+            start: 0,
+            len: bytes.len() as u32,
+        });
+        self.counters.tx_packets += 1;
+        self.counters.tx_bytes += bytes.len() as u64;
+        self.egress[usize::from(queue)].push_back(TxPacket { packet, queue });
+    }
+
+    /// Sends a whole IP packet that the control plane wrote.
+    pub(crate) fn send_ip(&mut self, now: Instant, ledger: &mut Ledger, packet: &[u8]) {
+        let Some((meta, payload)) = control_packet(packet) else {
+            return;
+        };
+        if ledger.free_chunks(Pool::Send) < self.chunks_for(ledger, meta.destination, payload.len())
+        {
+            self.counters.control_no_frames += 1;
+            return;
+        }
+        let mut at = 0;
+        let packets = self.write_ip(ledger, &meta, payload.len(), None, &mut |part| {
+            part.copy_from_slice(&payload[at..at + part.len()]);
+            at += part.len();
+        });
+        self.dispatch(now, ledger, meta.destination, packets, self.control_queue);
+    }
+
+    /// Whether a socket may take this many send chunks now.
+    pub(crate) fn admit(
+        &self,
+        ledger: &Ledger,
+        id: SocketId,
+        chunks: u32,
+    ) -> Result<(), SocketError> {
+        let socket = self.sockets.get(id).ok_or(SocketError::Invalid)?;
+        let pool = ledger.umem().layout().send_chunks;
+        if chunks + CONTROL_RESERVE_CHUNKS > pool {
+            return Err(SocketError::MessageSize);
+        }
+        // As the kernel's send buffer: one message may exceed what is left, if nothing else is queued.
+        let over = socket.chunks_in_use > 0 && socket.chunks_in_use + chunks > SOCKET_CHUNKS;
+        if over || ledger.free_chunks(Pool::Send) < chunks + CONTROL_RESERVE_CHUNKS {
+            return Err(SocketError::WouldBlock);
+        }
+        Ok(())
+    }
+}
+
+/// The header fields and payload of a packet that smoltcp's interface wrote. IPv6 extension headers
+/// (MLD reports have one) stay part of the payload.
+fn control_packet(packet: &[u8]) -> Option<(IpMeta, &[u8])> {
+    match packet.first()? >> 4 {
+        4 => {
+            let ip = Ipv4Packet::new_checked(packet).ok()?;
+            let meta = IpMeta {
+                source: ip.src_addr().into(),
+                destination: ip.dst_addr().into(),
+                protocol: ip.next_header(),
+                hop_limit: ip.hop_limit(),
+                traffic_class: ip.dscp() << 2 | ip.ecn(),
+            };
+            Some((
+                meta,
+                &packet[usize::from(ip.header_len())..usize::from(ip.total_len())],
+            ))
+        }
+        6 => {
+            let ip = Ipv6Packet::new_checked(packet).ok()?;
+            let meta = IpMeta {
+                source: ip.src_addr().into(),
+                destination: ip.dst_addr().into(),
+                protocol: ip.next_header(),
+                hop_limit: ip.hop_limit(),
+                traffic_class: ip.traffic_class(),
+            };
+            Some((
+                meta,
+                &packet[IPV6_HEADER..IPV6_HEADER + usize::from(ip.payload_len())],
+            ))
+        }
+        _ => None,
+    }
+}

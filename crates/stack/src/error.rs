@@ -1,0 +1,32 @@
+//! What a socket operation can fail with. The ring names each by the kernel's errno.
+
+/// Why an operation on a socket failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketError {
+    /// It would have to wait (`EAGAIN`).
+    WouldBlock,
+    /// The datagram is larger than UDP carries (`EMSGSIZE`).
+    MessageSize,
+    /// No destination: not connected and none given (`EDESTADDRREQ`).
+    DestinationRequired,
+    /// No route to the network (`ENETUNREACH`).
+    NetworkUnreachable,
+    /// The port at the other end is closed (`ECONNREFUSED`).
+    Refused,
+    /// The other end does not speak UDP (`ENOPROTOOPT`).
+    ProtocolUnreachable,
+    /// Forbidden on the way, or a broadcast without leave (`EACCES`).
+    Access,
+    /// Somebody has the port (`EADDRINUSE`).
+    AddressInUse,
+    /// The address is not ours (`EADDRNOTAVAIL`).
+    AddressNotAvailable,
+    /// The address is of another family (`EAFNOSUPPORT`).
+    AddressFamily,
+    /// The socket is in no state for this, or an argument makes no sense (`EINVAL`).
+    Invalid,
+    /// Not connected (`ENOTCONN`).
+    NotConnected,
+    /// Sending is shut down (`EPIPE`).
+    Pipe,
+}

@@ -1,0 +1,179 @@
+//! ICMP errors (RFC 792, RFC 4443): those about our datagrams, and the ones we write ourselves.
+//! Everything else of ICMP is smoltcp's interface's.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ringwire_umem::Ledger;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpProtocol, IpRepr, Ipv4Packet,
+    Ipv6Packet,
+};
+
+use crate::checksum::Checksum;
+use crate::error::SocketError;
+use crate::extension::{Walk, walk_extensions};
+use crate::ingress::IpIn;
+use crate::packet::Payload;
+
+/// An ICMP error about a UDP datagram that claims to be ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UdpError {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    /// `None` for the errors that UDP sockets do not see, as Linux has it (`icmp_err_convert`).
+    pub(crate) error: Option<SocketError>,
+}
+
+/// What an ICMP message is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// An error about a datagram of ours.
+    Udp(UdpError),
+    /// An error about something else, or malformed.
+    OtherError,
+    /// No error: the control plane's.
+    Query,
+}
+
+pub(crate) fn classify_v4(icmp: &[u8]) -> Message {
+    let Ok(packet) = Icmpv4Packet::new_checked(icmp) else {
+        return Message::OtherError;
+    };
+    let error = match (packet.msg_type(), packet.msg_code()) {
+        (Icmpv4Message::DstUnreachable, 2) => Some(SocketError::ProtocolUnreachable),
+        (Icmpv4Message::DstUnreachable, 3) => Some(SocketError::Refused),
+        (
+            Icmpv4Message::DstUnreachable
+            | Icmpv4Message::TimeExceeded
+            | Icmpv4Message::ParamProblem,
+            _,
+        ) => None,
+        (Icmpv4Message::Redirect, _) => return Message::OtherError,
+        _ => return Message::Query,
+    };
+    quoted_v4(&icmp[8..]).map_or(Message::OtherError, |(local, remote)| {
+        Message::Udp(UdpError {
+            local,
+            remote,
+            error,
+        })
+    })
+}
+
+pub(crate) fn classify_v6(icmp: &[u8]) -> Message {
+    let Ok(packet) = Icmpv6Packet::new_checked(icmp) else {
+        return Message::OtherError;
+    };
+    let error = match (packet.msg_type(), packet.msg_code()) {
+        (Icmpv6Message::DstUnreachable, 4) => Some(SocketError::Refused),
+        (Icmpv6Message::DstUnreachable, 1 | 5 | 6) => Some(SocketError::Access),
+        (kind, _) if kind.is_error() => None,
+        (Icmpv6Message::Redirect, _) => return Message::OtherError,
+        _ => return Message::Query,
+    };
+    quoted_v6(&icmp[8..]).map_or(Message::OtherError, |(local, remote)| {
+        Message::Udp(UdpError {
+            local,
+            remote,
+            error,
+        })
+    })
+}
+
+/// The addresses of a UDP datagram that an ICMP error quotes: (its source, its destination).
+fn quoted_v4(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    // A quoted packet is cut off: its total length says nothing about these bytes.
+    if bytes.len() < 20 {
+        return None;
+    }
+    let ip = Ipv4Packet::new_unchecked(bytes);
+    let header_len = usize::from(ip.header_len());
+    let first = ip.version() == 4 && header_len >= 20 && ip.frag_offset() == 0;
+    if !first || ip.next_header() != IpProtocol::Udp {
+        return None;
+    }
+    quoted_ports(
+        bytes.get(header_len..)?,
+        ip.src_addr().into(),
+        ip.dst_addr().into(),
+    )
+}
+
+fn quoted_v6(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    if bytes.len() < 40 {
+        return None;
+    }
+    let ip = Ipv6Packet::new_unchecked(bytes);
+    let walk = walk_extensions(ip.next_header(), &bytes[40..])?;
+    let Walk::Upper {
+        protocol: IpProtocol::Udp,
+        len,
+    } = walk
+    else {
+        return None;
+    };
+    quoted_ports(
+        &bytes[40 + len..],
+        ip.src_addr().into(),
+        ip.dst_addr().into(),
+    )
+}
+
+fn quoted_ports(
+    udp: &[u8],
+    source: IpAddr,
+    destination: IpAddr,
+) -> Option<(SocketAddr, SocketAddr)> {
+    let ports = udp.get(..4)?;
+    let local = SocketAddr::new(source, u16::from_be_bytes([ports[0], ports[1]]));
+    let remote = SocketAddr::new(destination, u16::from_be_bytes([ports[2], ports[3]]));
+    Some((local, remote))
+}
+
+/// A "fragment reassembly time exceeded" message as a whole IP packet: type 11 (IPv4) or 3 (IPv6),
+/// code 1, quoting as much of the fragment as an error may (RFC 1812, 4.3.2.3; RFC 4443, 2.4(c)).
+pub(crate) fn time_exceeded(source: IpAddr, to: IpAddr, fragment: &[u8]) -> Vec<u8> {
+    let (header_len, max_len, kind) = if source.is_ipv4() {
+        (20, 576, 11)
+    } else {
+        (40, 1280, 3)
+    };
+    let quoted = &fragment[..fragment.len().min(max_len - header_len - 8)];
+    let mut icmp = vec![kind, 1, 0, 0, 0, 0, 0, 0];
+    icmp.extend_from_slice(quoted);
+    let protocol = if source.is_ipv4() {
+        IpProtocol::Icmp
+    } else {
+        IpProtocol::Icmpv6
+    };
+    let mut bytes = header(source, to, protocol, icmp.len());
+    // ICMPv6 sums a pseudo-header too, ICMP does not.
+    let mut sum = match source {
+        IpAddr::V4(_) => Checksum::new(),
+        IpAddr::V6(_) => Checksum::pseudo(source, to, protocol.into(), icmp.len() as u32),
+    };
+    sum.add(&icmp);
+    icmp[2..4].copy_from_slice(&sum.finish().to_be_bytes());
+    bytes.extend_from_slice(&icmp);
+    bytes
+}
+
+/// A whole IP packet around a UDP datagram, for the control plane to answer: options and extension
+/// headers are left out.
+pub(crate) fn rebuild(ip: &IpIn, payload: &Payload, ledger: &Ledger) -> Vec<u8> {
+    let mut datagram = Vec::with_capacity(payload.len());
+    payload.for_each(ledger, usize::MAX, |part| datagram.extend_from_slice(part));
+    let mut bytes = header(ip.source, ip.destination, ip.protocol, datagram.len());
+    bytes.extend_from_slice(&datagram);
+    bytes
+}
+
+/// An IP header with no options.
+fn header(source: IpAddr, to: IpAddr, protocol: IpProtocol, payload_len: usize) -> Vec<u8> {
+    let (source, to, hop_limit) = (source.into(), to.into(), 64);
+    let repr = IpRepr::new(source, to, protocol, payload_len, hop_limit);
+    let mut bytes = vec![0; repr.header_len()];
+    repr.emit(&mut bytes[..], &ChecksumCapabilities::default());
+    bytes
+}

@@ -1,0 +1,373 @@
+//! Packets on their way in: Ethernet, IP, and what each is for.
+
+use std::net::IpAddr;
+
+use ringwire_umem::Ledger;
+use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6Packet};
+
+use crate::Stack;
+use crate::address::is_bad_source;
+use crate::egress::ETHERNET_HEADER;
+use crate::extension::{Walk, walk_extensions};
+use crate::packet::{Packet, Payload};
+use crate::reassembly::{Expired, Key, Outcome};
+use crate::time::Instant;
+
+/// The IP packet inside a received Ethernet frame, by offsets: headers parsed and checked, no byte moved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IpIn {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: IpProtocol,
+    /// Where the IP header begins, where its payload begins, and the payload's length.
+    pub(crate) header_at: usize,
+    pub(crate) payload_at: usize,
+    pub(crate) payload_len: usize,
+}
+
+/// An IP packet that is a fragment.
+#[derive(Clone, Copy, Debug)]
+struct FragmentIn {
+    ip: IpIn,
+    offset: usize,
+    more: bool,
+    id: u32,
+}
+
+/// What the headers say about a packet.
+enum Parsed {
+    Whole(IpIn),
+    Fragment(FragmentIn),
+}
+
+/// Why a packet is dropped; each has its counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reject {
+    Malformed,
+    NotOurs,
+    BadSource,
+    SourceRouted,
+    BadChecksum,
+}
+
+impl Stack {
+    /// Takes a received packet, which begins with its Ethernet header.
+    pub fn receive(&mut self, now: Instant, ledger: &mut Ledger, packet: Packet, queue: u16) {
+        self.counters.rx_packets += 1;
+        self.counters.rx_bytes += packet.len() as u64;
+        let head = ledger.piece(&packet.first);
+        let Ok(ethernet) = EthernetFrame::new_checked(head) else {
+            return self.reject(ledger, packet, Reject::Malformed);
+        };
+        let to = ethernet.dst_addr();
+        if to.0 != self.config.mac && to.is_unicast() {
+            return self.reject(ledger, packet, Reject::NotOurs);
+        }
+        self.control_queue = queue;
+        match ethernet.ethertype() {
+            EthernetProtocol::Arp => {
+                let arp = head[ETHERNET_HEADER..].to_vec();
+                packet.release(ledger);
+                self.receive_arp(now, ledger, &arp);
+            }
+            EthernetProtocol::Ipv4 => {
+                let parsed = parse_ipv4(head, packet.len());
+                self.receive_ip(now, ledger, packet, queue, parsed);
+            }
+            EthernetProtocol::Ipv6 => {
+                let parsed = parse_ipv6(head, packet.len());
+                self.receive_ip(now, ledger, packet, queue, parsed);
+            }
+            _ => self.reject(ledger, packet, Reject::NotOurs),
+        }
+    }
+
+    fn receive_ip(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        packet: Packet,
+        queue: u16,
+        parsed: Result<Parsed, Reject>,
+    ) {
+        let ip = match &parsed {
+            Ok(Parsed::Whole(ip) | Parsed::Fragment(FragmentIn { ip, .. })) => *ip,
+            Err(reject) => return self.reject(ledger, packet, *reject),
+        };
+        if !self.is_for_us(ip.destination) {
+            return self.reject(ledger, packet, Reject::NotOurs);
+        }
+        let discovery = ip.protocol == IpProtocol::Icmpv6 && ip.source.is_unspecified();
+        if (is_bad_source(ip.source) && !discovery)
+            || self.addresses.is_local(ip.source)
+            || self.addresses.is_broadcast(ip.source)
+        {
+            return self.reject(ledger, packet, Reject::BadSource);
+        }
+        match parsed {
+            Ok(Parsed::Whole(_)) => self.receive_whole(now, ledger, packet, queue, &ip),
+            Ok(Parsed::Fragment(fragment)) => {
+                self.receive_fragment(now, ledger, packet, queue, &fragment)
+            }
+            Err(_) => unreachable!("rejected above"),
+        }
+    }
+
+    fn is_for_us(&self, to: IpAddr) -> bool {
+        self.addresses.is_configured(to) || to.is_multicast() || self.addresses.is_broadcast(to)
+    }
+
+    fn receive_whole(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        packet: Packet,
+        queue: u16,
+        ip: &IpIn,
+    ) {
+        if ip.protocol == IpProtocol::Udp {
+            let payload = Payload::Frames {
+                packet,
+                start: ip.payload_at,
+                len: ip.payload_len,
+            };
+            return self.receive_udp(now, ledger, payload, Some(queue), ip);
+        }
+        let len = ip.payload_at + ip.payload_len - ip.header_at;
+        let bytes = packet.to_vec(ledger, ip.header_at, len);
+        packet.release(ledger);
+        self.receive_control(now, ledger, &bytes, ip);
+    }
+
+    fn receive_fragment(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        packet: Packet,
+        queue: u16,
+        fragment: &FragmentIn,
+    ) {
+        let ip = &fragment.ip;
+        let header = packet.to_vec(ledger, ip.header_at, ip.payload_at - ip.header_at);
+        let payload = packet.to_vec(ledger, ip.payload_at, ip.payload_len);
+        packet.release(ledger);
+        let protocol = if ip.source.is_ipv4() {
+            ip.protocol.into()
+        } else {
+            0
+        };
+        let key = Key {
+            src: ip.source,
+            dst: ip.destination,
+            protocol,
+            id: fragment.id,
+        };
+        let Outcome::Complete(datagram) =
+            self.reassembler
+                .insert(now, key, fragment.offset, fragment.more, &header, &payload)
+        else {
+            return;
+        };
+        self.counters.rx_reassembled += 1;
+        let Some((bytes, ip)) = whole_packet(datagram.header, &datagram.payload) else {
+            self.counters.rx_malformed += 1;
+            return;
+        };
+        if ip.protocol == IpProtocol::Udp {
+            let payload = Payload::Heap(bytes[ip.payload_at..].into());
+            self.receive_udp(now, ledger, payload, Some(queue), &ip);
+        } else {
+            self.receive_control(now, ledger, &bytes, &ip);
+        }
+    }
+
+    pub(crate) fn reject(&mut self, ledger: &mut Ledger, packet: Packet, why: Reject) {
+        packet.release(ledger);
+        self.count_reject(why);
+    }
+
+    pub(crate) fn count_reject(&mut self, why: Reject) {
+        *match why {
+            Reject::Malformed => &mut self.counters.rx_malformed,
+            Reject::NotOurs => &mut self.counters.rx_not_ours,
+            Reject::BadSource => &mut self.counters.rx_bad_source,
+            Reject::SourceRouted => &mut self.counters.rx_source_routed,
+            Reject::BadChecksum => &mut self.counters.rx_bad_checksum,
+        } += 1;
+    }
+
+    /// Tells the source that its datagram was not completed, if its first fragment came (RFC 792;
+    /// RFC 8200, section 4.5).
+    pub(crate) fn report_expired(&mut self, now: Instant, ledger: &mut Ledger, expired: &Expired) {
+        let Some(fragment) = &expired.first_fragment else {
+            return;
+        };
+        if expired.key.dst.is_multicast() || !self.control_limit.take(now) {
+            return;
+        }
+        let packet = crate::icmp::time_exceeded(expired.key.dst, expired.key.src, fragment);
+        self.send_ip(now, ledger, &packet);
+    }
+}
+
+/// Reads an IPv4 header in the first piece of a frame of `frame_len` bytes.
+fn parse_ipv4(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
+    let bytes = &head[ETHERNET_HEADER..];
+    // `new_checked` would refuse a packet that goes on in another piece: the lengths are checked here.
+    if bytes.len() < 20 {
+        return Err(Reject::Malformed);
+    }
+    let ip = Ipv4Packet::new_unchecked(bytes);
+    let header_len = usize::from(ip.header_len());
+    let total_len = usize::from(ip.total_len());
+    let fits = header_len >= 20
+        && header_len <= bytes.len()
+        && header_len <= total_len
+        && ETHERNET_HEADER + total_len <= frame_len;
+    if ip.version() != 4 || !fits {
+        return Err(Reject::Malformed);
+    }
+    if !ip.verify_checksum() {
+        return Err(Reject::BadChecksum);
+    }
+    check_options(&bytes[20..header_len])?;
+    let parsed = IpIn {
+        source: ip.src_addr().into(),
+        destination: ip.dst_addr().into(),
+        protocol: ip.next_header(),
+        header_at: ETHERNET_HEADER,
+        payload_at: ETHERNET_HEADER + header_len,
+        payload_len: total_len - header_len,
+    };
+    if ip.more_frags() || ip.frag_offset() > 0 {
+        let (offset, more, id) = (
+            usize::from(ip.frag_offset()),
+            ip.more_frags(),
+            u32::from(ip.ident()),
+        );
+        return Ok(Parsed::Fragment(FragmentIn {
+            ip: parsed,
+            offset,
+            more,
+            id,
+        }));
+    }
+    Ok(Parsed::Whole(parsed))
+}
+
+/// IPv4 options are skipped, but malformed ones and source routes are not (RFC 7126).
+fn check_options(mut options: &[u8]) -> Result<(), Reject> {
+    const END: u8 = 0;
+    const NOP: u8 = 1;
+    const LOOSE_SOURCE_ROUTE: u8 = 131;
+    const STRICT_SOURCE_ROUTE: u8 = 137;
+    while let Some(&kind) = options.first() {
+        match kind {
+            END => return Ok(()),
+            NOP => options = &options[1..],
+            LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return Err(Reject::SourceRouted),
+            _ => {
+                let len = usize::from(*options.get(1).ok_or(Reject::Malformed)?);
+                if len < 2 || len > options.len() {
+                    return Err(Reject::Malformed);
+                }
+                options = &options[len..];
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads an IPv6 header and the extension headers behind it.
+fn parse_ipv6(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
+    let bytes = &head[ETHERNET_HEADER..];
+    if bytes.len() < 40 {
+        return Err(Reject::Malformed);
+    }
+    let ip = Ipv6Packet::new_unchecked(bytes);
+    let payload_len = usize::from(ip.payload_len());
+    if ip.version() != 6 || ETHERNET_HEADER + 40 + payload_len > frame_len {
+        return Err(Reject::Malformed);
+    }
+    let end = bytes.len().min(40 + payload_len);
+    let walk = walk_extensions(ip.next_header(), &bytes[40..end]).ok_or(Reject::Malformed)?;
+    let (protocol, headers_len) = match walk {
+        Walk::Upper { protocol, len } => (protocol, len),
+        Walk::Fragment {
+            next_header, len, ..
+        } => (next_header, len),
+    };
+    let parsed = IpIn {
+        source: ip.src_addr().into(),
+        destination: ip.dst_addr().into(),
+        protocol,
+        header_at: ETHERNET_HEADER,
+        payload_at: ETHERNET_HEADER + 40 + headers_len,
+        payload_len: payload_len - headers_len,
+    };
+    match walk {
+        Walk::Upper { .. } => Ok(Parsed::Whole(parsed)),
+        Walk::Fragment {
+            offset, more, id, ..
+        } => Ok(Parsed::Fragment(FragmentIn {
+            ip: parsed,
+            offset,
+            more,
+            id,
+        })),
+    }
+}
+
+/// Makes one packet of a reassembled datagram. `header_at` of the result is 0.
+fn whole_packet(header: Vec<u8>, payload: &[u8]) -> Option<(Vec<u8>, IpIn)> {
+    let mut bytes = header;
+    if bytes.first()? >> 4 == 4 {
+        let header_len = bytes.len();
+        let total_len = u16::try_from(header_len + payload.len()).ok()?;
+        bytes.extend_from_slice(payload);
+        let mut ip = Ipv4Packet::new_unchecked(&mut bytes[..]);
+        ip.set_total_len(total_len);
+        ip.clear_flags();
+        ip.set_frag_offset(0);
+        ip.fill_checksum();
+        let parsed = IpIn {
+            source: ip.src_addr().into(),
+            destination: ip.dst_addr().into(),
+            protocol: ip.next_header(),
+            header_at: 0,
+            payload_at: header_len,
+            payload_len: payload.len(),
+        };
+        return Some((bytes, parsed));
+    }
+    // The extension headers before the fragment header are done with: a plain header replaces them.
+    let next_header = IpProtocol::from(fragment_next_header(&bytes)?);
+    bytes.truncate(40);
+    bytes.extend_from_slice(payload);
+    let payload_len = u16::try_from(payload.len()).ok()?;
+    let mut ip = Ipv6Packet::new_unchecked(&mut bytes[..]);
+    ip.set_payload_len(payload_len);
+    ip.set_next_header(next_header);
+    let (source, destination) = (ip.src_addr().into(), ip.dst_addr().into());
+    let Walk::Upper { protocol, len } = walk_extensions(next_header, payload)? else {
+        return None;
+    };
+    let parsed = IpIn {
+        source,
+        destination,
+        protocol,
+        header_at: 0,
+        payload_at: 40 + len,
+        payload_len: payload.len() - len,
+    };
+    Some((bytes, parsed))
+}
+
+/// What follows the fragment header, which is the last 8 bytes of the kept headers.
+fn fragment_next_header(headers: &[u8]) -> Option<u8> {
+    headers
+        .len()
+        .checked_sub(8)
+        .filter(|&at| at >= 40)
+        .map(|at| headers[at])
+}

@@ -1,0 +1,71 @@
+//! Time as an argument: nothing in this crate reads a clock.
+
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// A point on a monotonic clock of the caller's choice, in nanoseconds since its arbitrary start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The start of the clock.
+    pub const ZERO: Instant = Instant(0);
+    /// A point that no clock reaches (584 years): a deadline that never comes.
+    pub const FAR_FUTURE: Instant = Instant(u64::MAX);
+
+    /// The point `nanos` nanoseconds after the start of the clock.
+    pub const fn from_nanos(nanos: u64) -> Instant {
+        Instant(nanos)
+    }
+
+    /// Nanoseconds since the start of the clock.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+}
+
+/// Saturates at [`Instant::FAR_FUTURE`].
+impl Add<Duration> for Instant {
+    type Output = Instant;
+
+    fn add(self, duration: Duration) -> Instant {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Instant(self.0.saturating_add(nanos))
+    }
+}
+
+/// The time from `earlier` to `self`, zero if `earlier` is in fact later.
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adding_is_exact_to_the_nanosecond() {
+        let start = Instant::from_nanos(7);
+        let end = start + Duration::from_millis(3);
+        assert_eq!(end.as_nanos(), 3_000_007);
+        assert_eq!(end - start, Duration::from_millis(3));
+    }
+
+    #[test]
+    fn a_difference_is_never_negative() {
+        assert_eq!(Instant::ZERO - Instant::from_nanos(1), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_far_future_is_not_overflowed() {
+        assert_eq!(
+            Instant::FAR_FUTURE + Duration::from_secs(1),
+            Instant::FAR_FUTURE
+        );
+        assert_eq!(Instant::from_nanos(1) + Duration::MAX, Instant::FAR_FUTURE);
+    }
+}

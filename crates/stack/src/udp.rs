@@ -1,0 +1,411 @@
+//! The UDP socket table (RFC 768; socket rules as Linux's `net/ipv4/udp.c`).
+//!
+//! A socket is found by hash, at one and at 100,000 sockets alike: first by the four addresses of a
+//! connected one, then by local address and port, then by port alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use foldhash::fast::FixedState;
+
+use crate::error::SocketError;
+use crate::packet::Payload;
+
+/// What Linux charges a receive buffer for each datagram beside its bytes (about one `sk_buff`).
+const DATAGRAM_OVERHEAD_BYTES: usize = 768;
+/// Linux's `net.core.rmem_default`.
+const RECEIVE_BUFFER_BYTES: usize = 212_992;
+/// First ephemeral port (Linux's `ip_local_port_range`), and how many there are.
+const EPHEMERAL: (u16, u16) = (32768, 28232);
+
+/// Names a socket of the stack. An id of a closed socket names nothing, also after its slot is used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// The address family that a socket was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `AF_INET`.
+    V4,
+    /// `AF_INET6`; takes IPv4 too when bound to the wildcard, as without `IPV6_V6ONLY`.
+    V6,
+}
+
+impl Family {
+    pub(crate) fn unspecified(self) -> IpAddr {
+        match self {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+}
+
+/// What can be done with a socket without waiting; poll(2)'s view.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// A datagram is queued.
+    pub readable: bool,
+    /// A datagram can be sent.
+    pub writable: bool,
+    /// An error is to be reported.
+    pub error: bool,
+    /// Receiving is shut down.
+    pub receive_shut: bool,
+    /// Sending is shut down.
+    pub send_shut: bool,
+}
+
+/// A received datagram.
+#[derive(Debug)]
+pub struct Datagram {
+    /// Who sent it.
+    pub from: SocketAddr,
+    pub(crate) payload: Payload,
+}
+
+impl Datagram {
+    /// Bytes of its payload.
+    pub fn len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Whether it has no payload.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `each` with the first `limit` bytes of the payload, part by part, in order.
+    pub fn for_each(&self, ledger: &ringwire_umem::Ledger, limit: usize, each: impl FnMut(&[u8])) {
+        self.payload.for_each(ledger, limit, each);
+    }
+
+    fn charge(&self) -> usize {
+        self.len() + DATAGRAM_OVERHEAD_BYTES
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) family: Family,
+    /// IPv4-mapped addresses appear as IPv4 here and in every key.
+    pub(crate) local: Option<SocketAddr>,
+    /// The address was chosen by bind, not by connect: it survives a disconnect.
+    address_bound: bool,
+    pub(crate) remote: Option<SocketAddr>,
+    queue: VecDeque<Datagram>,
+    queued_bytes: usize,
+    pub(crate) error: Option<SocketError>,
+    pub(crate) receive_shut: bool,
+    pub(crate) send_shut: bool,
+    /// Send chunks that hold this socket's datagrams.
+    pub(crate) chunks_in_use: u32,
+    /// The NIC queue that its last datagram came from: answers leave by the same one.
+    pub(crate) nic_queue: u16,
+    pub(crate) event_pending: bool,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    socket: Option<Box<Socket>>,
+}
+
+type Connection = (SocketAddr, SocketAddr);
+
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    bound: HashMap<SocketAddr, SocketId, FixedState>,
+    connected: HashMap<Connection, SocketId, FixedState>,
+    by_port: HashMap<u16, Vec<SocketId>, FixedState>,
+    events: VecDeque<SocketId>,
+}
+
+impl Sockets {
+    pub(crate) fn new(seed: u64) -> Sockets {
+        let hasher = || FixedState::with_seed(seed);
+        Sockets {
+            slots: Vec::new(),
+            free: Vec::new(),
+            bound: HashMap::with_hasher(hasher()),
+            connected: HashMap::with_hasher(hasher()),
+            by_port: HashMap::with_hasher(hasher()),
+            events: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn open(&mut self, family: Family) -> SocketId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let entry = &mut self.slots[slot as usize];
+        entry.socket = Some(Box::new(Socket {
+            family,
+            local: None,
+            address_bound: false,
+            remote: None,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            error: None,
+            receive_shut: false,
+            send_shut: false,
+            chunks_in_use: 0,
+            nic_queue: 0,
+            event_pending: false,
+        }));
+        SocketId {
+            slot,
+            generation: entry.generation,
+        }
+    }
+
+    pub(crate) fn get(&self, id: SocketId) -> Option<&Socket> {
+        let slot = self.slots.get(id.slot as usize)?;
+        slot.socket
+            .as_deref()
+            .filter(|_| slot.generation == id.generation)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        slot.socket
+            .as_deref_mut()
+            .filter(|_| slot.generation == id.generation)
+    }
+
+    /// Ends a socket; returns what it had queued.
+    pub(crate) fn close(&mut self, id: SocketId) -> VecDeque<Datagram> {
+        self.unhash(id);
+        let Some(slot) = self.slots.get_mut(id.slot as usize) else {
+            return VecDeque::new();
+        };
+        if slot.generation != id.generation {
+            return VecDeque::new();
+        }
+        let Some(socket) = slot.socket.take() else {
+            return VecDeque::new();
+        };
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.slot);
+        if let Some(local) = socket.local {
+            self.leave_port(id, local.port());
+        }
+        socket.queue
+    }
+
+    /// Binds a socket. `address` is ours or the wildcard of its family; port 0 takes a free one,
+    /// the first from `draw` on.
+    pub(crate) fn bind(
+        &mut self,
+        id: SocketId,
+        address: SocketAddr,
+        draw: u64,
+    ) -> Result<(), SocketError> {
+        let socket = self.get(id).ok_or(SocketError::Invalid)?;
+        if socket.local.is_some() {
+            return Err(SocketError::Invalid);
+        }
+        let family = socket.family;
+        let port = match address.port() {
+            0 => self
+                .free_port(address.ip(), family, draw)
+                .ok_or(SocketError::AddressInUse)?,
+            port if self.port_taken(address.ip(), port, family) => {
+                return Err(SocketError::AddressInUse);
+            }
+            port => port,
+        };
+        let local = SocketAddr::new(address.ip(), port);
+        let socket = self.get_mut(id).ok_or(SocketError::Invalid)?;
+        socket.local = Some(local);
+        socket.address_bound = !address.ip().is_unspecified();
+        self.by_port.entry(port).or_default().push(id);
+        self.hash(id);
+        Ok(())
+    }
+
+    /// Connects a bound socket, from this local address; `None` dissolves the connection.
+    pub(crate) fn connect(&mut self, id: SocketId, to: Option<(IpAddr, SocketAddr)>) {
+        self.unhash(id);
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        socket.remote = to.map(|(_, remote)| remote);
+        if let (Some(local), false) = (socket.local, socket.address_bound) {
+            let wildcard = socket.family.unspecified();
+            let ip = to.map_or(wildcard, |(source, _)| source);
+            socket.local = Some(SocketAddr::new(ip, local.port()));
+        }
+        self.hash(id);
+    }
+
+    /// The socket that a datagram is for.
+    pub(crate) fn find(&self, local: SocketAddr, remote: SocketAddr) -> Option<SocketId> {
+        if let Some(&id) = self.connected.get(&(local, remote)) {
+            return Some(id);
+        }
+        self.bound.get(&local).copied().or_else(|| {
+            let any = match local.ip() {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            self.bound.get(&SocketAddr::new(any, local.port())).copied()
+        })
+    }
+
+    /// The connected socket that an ICMP error is about.
+    pub(crate) fn find_connected(&self, local: SocketAddr, remote: SocketAddr) -> Option<SocketId> {
+        self.connected.get(&(local, remote)).copied()
+    }
+
+    /// Queues a datagram, or gives it back when the receive buffer is full. As in the kernel, the
+    /// buffer takes whatever comes while it is not full yet.
+    pub(crate) fn deliver(
+        &mut self,
+        id: SocketId,
+        datagram: Datagram,
+        nic_queue: Option<u16>,
+    ) -> Result<(), Datagram> {
+        let Some(socket) = self.get_mut(id) else {
+            return Err(datagram);
+        };
+        if socket.queued_bytes + datagram.charge() > RECEIVE_BUFFER_BYTES
+            && !socket.queue.is_empty()
+        {
+            return Err(datagram);
+        }
+        socket.queued_bytes += datagram.charge();
+        socket.queue.push_back(datagram);
+        if let Some(queue) = nic_queue {
+            socket.nic_queue = queue;
+        }
+        self.mark(id);
+        Ok(())
+    }
+
+    pub(crate) fn front(&self, id: SocketId) -> Option<&Datagram> {
+        self.get(id)?.queue.front()
+    }
+
+    pub(crate) fn pop(&mut self, id: SocketId) -> Option<Datagram> {
+        let socket = self.get_mut(id)?;
+        let datagram = socket.queue.pop_front()?;
+        socket.queued_bytes -= datagram.charge();
+        Some(datagram)
+    }
+
+    pub(crate) fn set_error(&mut self, id: SocketId, error: SocketError) {
+        if let Some(socket) = self.get_mut(id) {
+            socket.error = Some(error);
+            self.mark(id);
+        }
+    }
+
+    /// Says that the socket's readiness may have changed.
+    pub(crate) fn mark(&mut self, id: SocketId) {
+        if let Some(socket) = self.get_mut(id)
+            && !socket.event_pending
+        {
+            socket.event_pending = true;
+            self.events.push_back(id);
+        }
+    }
+
+    /// The next socket whose readiness may have changed.
+    pub(crate) fn next_event(&mut self) -> Option<SocketId> {
+        let id = self.events.pop_front()?;
+        if let Some(socket) = self.get_mut(id) {
+            socket.event_pending = false;
+        }
+        Some(id)
+    }
+
+    pub(crate) fn readable(&self, id: SocketId) -> bool {
+        self.get(id).is_some_and(|socket| !socket.queue.is_empty())
+    }
+
+    fn hash(&mut self, id: SocketId) {
+        let Some(socket) = self.get(id) else { return };
+        let (family, remote) = (socket.family, socket.remote);
+        let Some(local) = socket.local else { return };
+        match remote {
+            Some(remote) => {
+                self.connected.entry((local, remote)).or_insert(id);
+            }
+            None => for_each_key(local, family, |key| {
+                self.bound.insert(key, id);
+            }),
+        }
+    }
+
+    fn unhash(&mut self, id: SocketId) {
+        let Some(socket) = self.get(id) else { return };
+        let (family, remote) = (socket.family, socket.remote);
+        let Some(local) = socket.local else { return };
+        match remote {
+            Some(remote) => {
+                if self.connected.get(&(local, remote)) == Some(&id) {
+                    self.connected.remove(&(local, remote));
+                }
+            }
+            None => for_each_key(local, family, |key| {
+                if self.bound.get(&key) == Some(&id) {
+                    self.bound.remove(&key);
+                }
+            }),
+        }
+    }
+
+    fn leave_port(&mut self, id: SocketId, port: u16) {
+        if let Some(ids) = self.by_port.get_mut(&port) {
+            ids.retain(|&other| other != id);
+            if ids.is_empty() {
+                self.by_port.remove(&port);
+            }
+        }
+    }
+
+    fn port_taken(&self, ip: IpAddr, port: u16, family: Family) -> bool {
+        let others = self.by_port.get(&port).into_iter().flatten();
+        others.filter_map(|&id| self.get(id)).any(|other| {
+            other
+                .local
+                .is_some_and(|local| overlap((ip, family), (local.ip(), other.family)))
+        })
+    }
+
+    fn free_port(&self, ip: IpAddr, family: Family, draw: u64) -> Option<u16> {
+        let (first, count) = EPHEMERAL;
+        let start = draw % u64::from(count);
+        (0..u64::from(count))
+            .map(|step| first + ((start + step) % u64::from(count)) as u16)
+            .find(|&port| !self.port_taken(ip, port, family))
+    }
+}
+
+/// An IPv6 wildcard takes both families, so it stands under both keys.
+fn for_each_key(local: SocketAddr, family: Family, mut each: impl FnMut(SocketAddr)) {
+    each(local);
+    if family == Family::V6 && local.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        each(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), local.port()));
+    }
+}
+
+fn overlap(a: (IpAddr, Family), b: (IpAddr, Family)) -> bool {
+    let takes_both =
+        |(ip, family): (IpAddr, Family)| family == Family::V6 && ip == Family::V6.unspecified();
+    if takes_both(a) || takes_both(b) {
+        return true;
+    }
+    let same_family = a.0.is_ipv4() == b.0.is_ipv4();
+    a.0 == b.0 || (same_family && (a.0.is_unspecified() || b.0.is_unspecified()))
+}
+
+#[cfg(test)]
+#[path = "udp_tests.rs"]
+mod tests;
