@@ -37,7 +37,7 @@ pub use neighbour::dad::{AddressState, DadConfig};
 pub use packet::{Packet, TxPacket};
 pub use socket::{MAX_SEGMENTS, SendOptions, Shutdown};
 pub use time::Instant;
-pub use udp::{Datagram, Family, Readiness, SocketId};
+pub use udp::{Datagram, Event, Family, Readiness, SocketId};
 
 use address::Addresses;
 use control::Control;
@@ -205,7 +205,7 @@ impl Stack {
         };
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.chunks_in_use -= 1;
-            self.sockets.mark(id);
+            self.sockets.mark(id, false, true);
         }
     }
 

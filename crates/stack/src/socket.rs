@@ -13,7 +13,7 @@ use crate::icmp::UdpError;
 use crate::ingress::{IpIn, Reject};
 use crate::packet::Payload;
 use crate::time::Instant;
-use crate::udp::{Datagram, Family, Readiness, SocketId};
+use crate::udp::{Datagram, Event, Family, Readiness, SocketId};
 use crate::{RxChecksum, Stack};
 
 const UDP_HEADER: usize = 8;
@@ -99,7 +99,7 @@ impl Stack {
         socket.receive_shut |= how != Shutdown::Send;
         socket.send_shut |= how != Shutdown::Receive;
         let connected = socket.remote.is_some();
-        self.sockets.mark(id);
+        self.sockets.mark(id, true, true);
         if connected {
             Ok(())
         } else {
@@ -444,8 +444,13 @@ impl Stack {
     }
 
     /// The next socket whose readiness may have changed.
-    pub fn next_event(&mut self) -> Option<SocketId> {
+    pub fn next_event(&mut self) -> Option<Event> {
         self.sockets.next_event()
+    }
+
+    /// Has the socket served again: more is queued than was taken in one go.
+    pub fn udp_again(&mut self, id: SocketId) {
+        self.sockets.mark(id, true, false);
     }
 
     fn autobind(&mut self, id: SocketId) -> Result<u16, SocketError> {

@@ -25,6 +25,24 @@ pub struct SocketId {
     pub(crate) generation: u32,
 }
 
+impl SocketId {
+    /// A small number: two sockets that are open at a time have different ones.
+    pub fn index(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// A socket whose readiness may have changed, and on which side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The socket.
+    pub socket: SocketId,
+    /// A datagram came, an error, or the end of receiving.
+    pub receive: bool,
+    /// Send chunks came back, an error, or the end of sending.
+    pub send: bool,
+}
+
 /// The address family that a socket was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -104,7 +122,7 @@ pub(crate) struct Socket {
     pub(crate) chunks_in_use: u32,
     /// The NIC queue that its last datagram came from: answers leave by the same one.
     pub(crate) nic_queue: u16,
-    pub(crate) event_pending: bool,
+    event: Option<Event>,
 }
 
 #[derive(Debug, Default)]
@@ -156,7 +174,7 @@ impl Sockets {
             send_shut: false,
             chunks_in_use: 0,
             nic_queue: 0,
-            event_pending: false,
+            event: None,
         }));
         SocketId {
             slot,
@@ -284,7 +302,7 @@ impl Sockets {
         if let Some(queue) = nic_queue {
             socket.nic_queue = queue;
         }
-        self.mark(id);
+        self.mark(id, true, false);
         Ok(())
     }
 
@@ -302,27 +320,39 @@ impl Sockets {
     pub(crate) fn set_error(&mut self, id: SocketId, error: SocketError) {
         if let Some(socket) = self.get_mut(id) {
             socket.error = Some(error);
-            self.mark(id);
+            self.mark(id, true, true);
         }
     }
 
     /// Says that the socket's readiness may have changed.
-    pub(crate) fn mark(&mut self, id: SocketId) {
-        if let Some(socket) = self.get_mut(id)
-            && !socket.event_pending
-        {
-            socket.event_pending = true;
-            self.events.push_back(id);
+    pub(crate) fn mark(&mut self, id: SocketId, receive: bool, send: bool) {
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        match &mut socket.event {
+            Some(event) => {
+                event.receive |= receive;
+                event.send |= send;
+            }
+            none => {
+                *none = Some(Event {
+                    socket: id,
+                    receive,
+                    send,
+                });
+                self.events.push_back(id);
+            }
         }
     }
 
     /// The next socket whose readiness may have changed.
-    pub(crate) fn next_event(&mut self) -> Option<SocketId> {
-        let id = self.events.pop_front()?;
-        if let Some(socket) = self.get_mut(id) {
-            socket.event_pending = false;
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        loop {
+            let id = self.events.pop_front()?;
+            if let Some(event) = self.get_mut(id).and_then(|socket| socket.event.take()) {
+                return Some(event);
+            }
         }
-        Some(id)
     }
 
     pub(crate) fn readable(&self, id: SocketId) -> bool {

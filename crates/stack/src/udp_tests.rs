@@ -133,8 +133,22 @@ fn a_socket_is_marked_once_until_its_event_is_taken() {
     let id = bound(&mut sockets, Family::V4, "0.0.0.0:7");
     sockets.deliver(id, datagram(1), None).unwrap();
     sockets.deliver(id, datagram(1), None).unwrap();
-    assert_eq!(sockets.next_event(), Some(id));
+    assert_eq!(
+        sockets.next_event(),
+        Some(Event {
+            socket: id,
+            receive: true,
+            send: false
+        })
+    );
     assert_eq!(sockets.next_event(), None);
     sockets.deliver(id, datagram(1), None).unwrap();
-    assert_eq!(sockets.next_event(), Some(id));
+    assert_eq!(
+        sockets.next_event(),
+        Some(Event {
+            socket: id,
+            receive: true,
+            send: false
+        })
+    );
 }
