@@ -31,6 +31,11 @@ pub use errno::Errno;
 pub use request::{Op, Slot, Target};
 pub use sqe::Sqe;
 
-// `addr_len` is read as the low half of `file_index`, which is true of little-endian machines; the kernel also
-// swaps the poll mask on big-endian ones.
+// `addr_len` is read as the low half of `file_index`, which is true of little-endian machines; the
+// kernel also swaps the poll mask on big-endian ones.
 const _: () = assert!(cfg!(target_endian = "little"));
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod request_sweep_tests;

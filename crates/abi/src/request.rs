@@ -177,12 +177,21 @@ impl Op {
 /// # Errors
 /// `EINVAL`: no such operation, an unknown flag, a priority that the operation does not use, or
 /// credentials, which are never registered. `EOPNOTSUPP`: buffer selection for an operation that
-/// has none.
+/// has none, or IO_DRAIN with CQE_SKIP_SUCCESS. That the kernel refuses IO_DRAIN after any earlier
+/// CQE_SKIP_SUCCESS on the ring too is for the ring to check.
 pub fn check_common(sqe: &Sqe) -> Result<(), Errno> {
     if sqe.opcode >= IORING_OP_LAST || sqe.flags & !IOSQE_ALL != 0 {
         return Err(Errno::EINVAL);
     }
+    // These take 128-byte entries, which no ring here has.
+    if matches!(sqe.opcode, IORING_OP_NOP128 | IORING_OP_URING_CMD128) {
+        return Err(Errno::EINVAL);
+    }
     if sqe.flags & IOSQE_BUFFER_SELECT != 0 && !selects_buffers(sqe.opcode) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let silent_drain = IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS;
+    if sqe.flags & silent_drain == silent_drain {
         return Err(Errno::EOPNOTSUPP);
     }
     if sqe.ioprio != 0 && !uses_ioprio(sqe.opcode) {
@@ -204,7 +213,6 @@ fn selects_buffers(opcode: u8) -> bool {
             | IORING_OP_RECVMSG
             | IORING_OP_SEND
             | IORING_OP_URING_CMD
-            | IORING_OP_URING_CMD128
     )
 }
 
@@ -254,6 +262,17 @@ pub fn parse(sqe: &Sqe) -> Result<Op, Errno> {
         IORING_OP_REMOVE_BUFFERS => remove(sqe),
         _ => Err(Errno::EOPNOTSUPP),
     }
+}
+
+/// Longest socket address, in bytes (`struct sockaddr_storage`).
+const MAX_SOCKADDR_LEN: u32 = 128;
+
+/// `EINVAL` for a length that is negative as the `int` that the kernel keeps it in.
+fn check_len(sqe: &Sqe) -> Result<(), Errno> {
+    if sqe.len > i32::MAX as u32 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
 }
 
 /// `EINVAL` unless all of these fields are zero.
@@ -318,7 +337,11 @@ fn address(sqe: &Sqe) -> Result<Op, Errno> {
         sqe.op_flags.into(),
         sqe.file_index.into(),
     ])?;
+    // An int in the kernel; a negative one is refused like one that is too long.
     let (target, addr, len) = (target(sqe), sqe.addr, sqe.off as u32);
+    if len > MAX_SOCKADDR_LEN {
+        return Err(Errno::EINVAL);
+    }
     Ok(match sqe.opcode {
         IORING_OP_BIND => Op::Bind { target, addr, len },
         _ => Op::Connect { target, addr, len },
@@ -352,11 +375,14 @@ fn message(sqe: &Sqe) -> MessageTransfer {
 
 fn send(sqe: &Sqe) -> Result<Op, Errno> {
     zero(&[sqe.pad3().into()])?;
+    check_len(sqe)?;
     if sqe.ioprio & !IORING_RECVSEND_POLL_FIRST != 0 {
         return Err(Errno::EINVAL);
     }
     let to = if sqe.addr2() == 0 {
         (0, 0)
+    } else if u32::from(sqe.addr_len()) > MAX_SOCKADDR_LEN {
+        return Err(Errno::EINVAL);
     } else {
         (sqe.addr2(), sqe.addr_len())
     };
@@ -368,6 +394,7 @@ fn send(sqe: &Sqe) -> Result<Op, Errno> {
 
 fn send_message(sqe: &Sqe) -> Result<Op, Errno> {
     zero(&[sqe.addr2(), sqe.file_index.into()])?;
+    check_len(sqe)?;
     if sqe.ioprio & !IORING_RECVSEND_POLL_FIRST != 0 {
         return Err(Errno::EINVAL);
     }
@@ -391,6 +418,7 @@ fn multishot(sqe: &Sqe) -> Result<bool, Errno> {
 
 fn receive(sqe: &Sqe) -> Result<Op, Errno> {
     zero(&[sqe.addr2()])?;
+    check_len(sqe)?;
     let multishot = multishot(sqe)?;
     if !multishot {
         zero(&[sqe.file_index.into()])?;
@@ -404,6 +432,7 @@ fn receive(sqe: &Sqe) -> Result<Op, Errno> {
 
 fn receive_message(sqe: &Sqe) -> Result<Op, Errno> {
     zero(&[sqe.addr2(), sqe.file_index.into()])?;
+    check_len(sqe)?;
     Ok(Op::RecvMsg(MessageTransfer {
         multishot: multishot(sqe)?,
         ..message(sqe)
@@ -481,26 +510,26 @@ fn cancel(sqe: &Sqe) -> Result<Op, Errno> {
         | IORING_ASYNC_CANCEL_USERDATA
         | IORING_ASYNC_CANCEL_OP;
     zero(&[sqe.off, sqe.file_index.into()])?;
-    let flags = sqe.op_flags;
-    let has = |bits: u32| flags & bits != 0;
-    let by_key = has(IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_OP);
-    if sqe.flags & IOSQE_FIXED_FILE != 0 || has(!KNOWN) || (by_key && has(IORING_ASYNC_CANCEL_ANY))
-    {
+    let has = |bits: u32| sqe.op_flags & bits != 0;
+    let any = has(IORING_ASYNC_CANCEL_ANY);
+    let by_opcode = has(IORING_ASYNC_CANCEL_OP);
+    let by_key = by_opcode || has(IORING_ASYNC_CANCEL_FD);
+    if has(!KNOWN) || (by_key && any) {
         return Err(Errno::EINVAL);
     }
-    let by_user_data =
-        has(IORING_ASYNC_CANCEL_USERDATA) || (!by_key && !has(IORING_ASYNC_CANCEL_ANY));
-    let fixed = has(IORING_ASYNC_CANCEL_FD_FIXED);
-    let target = if fixed {
+    // The key where there is no other one; ANY overrides even an explicit USERDATA.
+    let by_user_data = !any && (has(IORING_ASYNC_CANCEL_USERDATA) || !by_key);
+    let target = if has(IORING_ASYNC_CANCEL_FD_FIXED) {
         Target::Fixed(sqe.fd as u32)
     } else {
-        Target::Fd(sqe.fd)
+        target(sqe)
     };
     Ok(Op::AsyncCancel(CancelMatch {
         user_data: by_user_data.then_some(sqe.addr),
         target: has(IORING_ASYNC_CANCEL_FD).then_some(target),
-        opcode: has(IORING_ASYNC_CANCEL_OP).then_some(sqe.len as u8),
-        all: has(IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY),
+        // Truncated without a check, as in the kernel.
+        opcode: by_opcode.then_some(sqe.len as u8),
+        all: any || has(IORING_ASYNC_CANCEL_ALL),
     }))
 }
 

@@ -55,7 +55,8 @@ fn common_checks_come_in_the_kernels_order() {
 
 #[test]
 fn fields_that_an_operation_does_not_use_must_be_zero() {
-    let cases: &[(u8, &[fn(&mut Sqe)])] = &[
+    type Change = fn(&mut Sqe);
+    let cases: &[(u8, &[Change])] = &[
         (
             IORING_OP_SOCKET,
             &[

@@ -32,3 +32,31 @@ fn flags_are_refused_as_the_kernel_refuses_them() {
     let taken = IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_TASKRUN_FLAG;
     assert!(ring_sizes(8, None, taken).is_ok());
 }
+
+#[test]
+fn the_kernel_gives_the_same_sizes_and_refusals() {
+    let Some(kernel) = crate::oracle::Kernel::new() else {
+        return;
+    };
+    let compare = |entries, cq_entries: Option<u32>, flags| {
+        let cqsize = cq_entries.map_or(0, |_| IORING_SETUP_CQSIZE);
+        assert_eq!(
+            ring_sizes(entries, cq_entries, flags | cqsize).map_err(|errno| Some(errno.raw())),
+            kernel.ring_sizes(entries, cq_entries, flags),
+            "{entries} entries, {cq_entries:?} completions, flags {flags:#x}"
+        );
+    };
+    for entries in [0, 1, 3, 64, MAX_SQ_ENTRIES, MAX_SQ_ENTRIES + 1, u32::MAX] {
+        for clamp in [0, IORING_SETUP_CLAMP] {
+            for cq in [0, 1, 4, 65, MAX_CQ_ENTRIES, MAX_CQ_ENTRIES + 1, u32::MAX] {
+                compare(entries, Some(cq), clamp);
+            }
+            compare(entries, None, clamp);
+        }
+    }
+    for flags in (0..1 << 17).filter(|flags| flags & !SUPPORTED_FLAGS == 0) {
+        if flags & IORING_SETUP_CQSIZE == 0 {
+            compare(4, None, flags);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The running kernel's io_uring, asked about one entry at a time.
+
+use crate::flags::*;
+use crate::sqe::Sqe;
+use io_uring::{Builder, IoUring, Probe};
+
+/// The kernel whose checks this crate copies. Older ones look at fewer fields.
+const OLDEST: (u32, u32) = (6, 18);
+
+/// Completes single entries on rings of the running kernel.
+pub(crate) struct Kernel {
+    opcodes: Probe,
+}
+
+impl Kernel {
+    /// `None`, with the reason on standard output, where there is no io_uring to ask.
+    pub(crate) fn new() -> Option<Self> {
+        let reason = match Self::open() {
+            Ok(kernel) => return Some(kernel),
+            Err(reason) => reason,
+        };
+        println!("skipped the comparison with the kernel's io_uring: {reason}");
+        None
+    }
+
+    fn open() -> Result<Self, String> {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .map_err(|error| format!("no kernel release: {error}"))?;
+        if version(&release) < Some(OLDEST) {
+            let (major, minor) = OLDEST;
+            return Err(format!(
+                "Linux {} is older than {major}.{minor}",
+                release.trim()
+            ));
+        }
+        let ring = IoUring::new(1).map_err(|error| format!("io_uring_setup: {error}"))?;
+        let mut opcodes = Probe::new();
+        ring.submitter()
+            .register_probe(&mut opcodes)
+            .map_err(|error| format!("probe: {error}"))?;
+        Ok(Self { opcodes })
+    }
+
+    /// Whether the kernel has this operation.
+    pub(crate) fn knows(&self, opcode: u8) -> bool {
+        self.opcodes.is_supported(opcode)
+    }
+
+    /// Sets a ring up, and returns the numbers of entries of its two queues, `(sq, cq)`.
+    ///
+    /// `flags` are among [`SUPPORTED_FLAGS`](crate::setup::SUPPORTED_FLAGS); the builder asks for
+    /// `IORING_SETUP_CQSIZE` if `cq_entries` is given.
+    pub(crate) fn ring_sizes(
+        &self,
+        entries: u32,
+        cq_entries: Option<u32>,
+        flags: u32,
+    ) -> Result<(u32, u32), Option<i32>> {
+        let mut builder: Builder = IoUring::builder();
+        if let Some(cq_entries) = cq_entries {
+            builder.setup_cqsize(cq_entries);
+        }
+        type Set = fn(&mut Builder) -> &mut Builder;
+        let setters: [(u32, Set); 7] = [
+            (IORING_SETUP_CLAMP, |builder| builder.setup_clamp()),
+            (IORING_SETUP_SUBMIT_ALL, |builder| {
+                builder.setup_submit_all()
+            }),
+            (IORING_SETUP_COOP_TASKRUN, |builder| {
+                builder.setup_coop_taskrun()
+            }),
+            (IORING_SETUP_TASKRUN_FLAG, |builder| {
+                builder.setup_taskrun_flag()
+            }),
+            (IORING_SETUP_SINGLE_ISSUER, |builder| {
+                builder.setup_single_issuer()
+            }),
+            (IORING_SETUP_DEFER_TASKRUN, |builder| {
+                builder.setup_defer_taskrun()
+            }),
+            (IORING_SETUP_NO_SQARRAY, |builder| {
+                builder.setup_no_sqarray()
+            }),
+        ];
+        for (flag, set) in setters {
+            if flags & flag != 0 {
+                set(&mut builder);
+            }
+        }
+        let ring = builder
+            .build(entries)
+            .map_err(|error| error.raw_os_error())?;
+        Ok((ring.params().sq_entries(), ring.params().cq_entries()))
+    }
+
+    /// Submits `sqe` on a ring of its own and returns the `res` of its first completion.
+    ///
+    /// The entry must name no memory that its operation may write, and complete by itself.
+    pub(crate) fn result(&self, sqe: &Sqe) -> i32 {
+        let mut ring = IoUring::new(1).expect("a ring, as in Kernel::new");
+        // SAFETY: `push` asks for parameters that stay valid until the completion. Per the contract of
+        // this function the entry names no memory that could be written; bad addresses are EFAULT.
+        unsafe { ring.submission().push(&sqe.to_entry()) }.expect("room for one entry");
+        ring.submit_and_wait(1).expect("io_uring_enter");
+        let completion = ring.completion().next().expect("one completion");
+        completion.result()
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split('.').map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}

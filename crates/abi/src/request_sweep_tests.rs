@@ -1,0 +1,263 @@
+//! Thousands of mutated entries through `check_common` and `parse` and through the running kernel:
+//! what one refuses before it does anything, the other refuses with the same error.
+
+use crate::errno::Errno;
+use crate::flags::*;
+use crate::oracle::Kernel;
+use crate::request::{Op, Target, check_common, parse};
+use crate::sqe::Sqe;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// Sixteen zero bytes at a valid address: a zero timespec, an empty socket address.
+static ZEROS: [u64; 2] = [0; 2];
+
+/// Entries with two or three mutations tried for each base entry, beside one for every single mutation.
+const RANDOM_ENTRIES: u32 = 200;
+
+/// No mutation cancels by this: behind a link or a drain a cancellation would find itself at work.
+const USER_DATA: u64 = 77;
+
+fn zeros() -> u64 {
+    ZEROS.as_ptr() as u64
+}
+
+/// One accepted entry of each operation. No file is open behind -1, so that operations on files fail
+/// with `EBADF` once their own checks have passed.
+fn bases() -> Vec<Sqe> {
+    let op = |opcode| Sqe {
+        opcode,
+        fd: -1,
+        user_data: USER_DATA,
+        ..Sqe::default()
+    };
+    let address = |opcode| Sqe {
+        addr: zeros(),
+        off: 16,
+        ..op(opcode)
+    };
+    let multishot = |opcode| Sqe {
+        flags: IOSQE_BUFFER_SELECT,
+        ioprio: IORING_RECV_MULTISHOT,
+        ..op(opcode)
+    };
+    let cancel = |op_flags, len: u8| Sqe {
+        op_flags,
+        len: len.into(),
+        ..op(IORING_OP_ASYNC_CANCEL)
+    };
+    vec![
+        op(IORING_OP_NOP),
+        Sqe {
+            fd: libc::AF_INET,
+            off: libc::SOCK_DGRAM as u64,
+            ..op(IORING_OP_SOCKET)
+        },
+        address(IORING_OP_BIND),
+        address(IORING_OP_CONNECT),
+        op(IORING_OP_SEND),
+        Sqe {
+            off: zeros(),
+            file_index: 16,
+            ..op(IORING_OP_SEND)
+        },
+        op(IORING_OP_SENDMSG),
+        op(IORING_OP_RECV),
+        multishot(IORING_OP_RECV),
+        op(IORING_OP_RECVMSG),
+        multishot(IORING_OP_RECVMSG),
+        op(IORING_OP_SHUTDOWN),
+        op(IORING_OP_CLOSE),
+        Sqe {
+            fd: 0,
+            file_index: 1,
+            ..op(IORING_OP_CLOSE)
+        },
+        Sqe {
+            addr: zeros(),
+            len: 1,
+            ..op(IORING_OP_TIMEOUT)
+        },
+        cancel(0, 0),
+        cancel(IORING_ASYNC_CANCEL_FD, 0),
+        cancel(IORING_ASYNC_CANCEL_OP, IORING_OP_RECV),
+        op(IORING_OP_POLL_ADD),
+        Sqe {
+            fd: 1,
+            addr: zeros(),
+            len: 1,
+            ..op(IORING_OP_PROVIDE_BUFFERS)
+        },
+        Sqe {
+            fd: 1,
+            ..op(IORING_OP_REMOVE_BUFFERS)
+        },
+    ]
+}
+
+/// A change of one field of an entry.
+type Mutation = Box<dyn Fn(&mut Sqe)>;
+
+fn mutations() -> Vec<Mutation> {
+    let mut all: Vec<Mutation> = Vec::new();
+    for bit in 0..8 {
+        all.push(Box::new(move |sqe| sqe.flags ^= 1 << bit));
+    }
+    for bit in 0..16 {
+        all.push(Box::new(move |sqe| sqe.ioprio ^= 1 << bit));
+    }
+    for bit in 0..32 {
+        all.push(Box::new(move |sqe| sqe.op_flags ^= 1 << bit));
+        all.push(Box::new(move |sqe| sqe.len ^= 1 << bit));
+    }
+    for value in [i32::MIN, -2, 65536, 65537, i32::MAX] {
+        all.push(Box::new(move |sqe| sqe.fd = value));
+    }
+    for value in [0, 1, 128, 129, 0xffff, 0x1_0000, 1 << 32, 1 << 63, u64::MAX] {
+        all.push(Box::new(move |sqe| sqe.off = value));
+    }
+    for value in [0, 1, 1 << 62, 1 << 63, u64::MAX] {
+        all.push(Box::new(move |sqe| sqe.addr = value));
+    }
+    for value in [0, 1, 128, 129, 0x1_0000, u32::MAX] {
+        all.push(Box::new(move |sqe| sqe.file_index = value));
+    }
+    for value in [1, u16::MAX] {
+        all.push(Box::new(move |sqe| sqe.buf_index = value));
+        all.push(Box::new(move |sqe| sqe.personality = value));
+    }
+    for value in [1, u64::MAX] {
+        all.push(Box::new(move |sqe| sqe.addr3 = value));
+        all.push(Box::new(move |sqe| sqe.pad2 = value));
+    }
+    all
+}
+
+/// Where this crate refuses what Linux takes: features that it does not have.
+fn stricter(sqe: &Sqe) -> bool {
+    const NET: u16 = IORING_RECVSEND_BUNDLE | IORING_RECVSEND_FIXED_BUF | IORING_SEND_VECTORIZED;
+    const NOP: u32 = IORING_NOP_FILE
+        | IORING_NOP_FIXED_FILE
+        | IORING_NOP_FIXED_BUFFER
+        | IORING_NOP_TW
+        | IORING_NOP_CQE32;
+    match sqe.opcode {
+        IORING_OP_SEND | IORING_OP_SENDMSG | IORING_OP_RECV | IORING_OP_RECVMSG => {
+            sqe.ioprio & NET != 0
+        }
+        IORING_OP_TIMEOUT => sqe.op_flags & IORING_TIMEOUT_IMMEDIATE_ARG != 0,
+        IORING_OP_NOP => sqe.op_flags & NOP != 0,
+        _ => false,
+    }
+}
+
+/// Entries that must not run in a test: they would complete silently, or close a descriptor of ours.
+fn must_not_run(sqe: &Sqe) -> bool {
+    let silent = sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0
+        && !parse(sqe).is_ok_and(|op| op.target().is_some());
+    let closes = sqe.opcode == IORING_OP_CLOSE && sqe.file_index == 0 && sqe.fd >= 0;
+    silent || closes
+}
+
+/// Whether `res` is what an entry that passed its checks can complete with in this set-up.
+fn ran(op: &Op, res: i32) -> bool {
+    // Only the kernel looks behind the addresses.
+    if res == Errno::EFAULT.res() {
+        return true;
+    }
+    let failed = |errno: Errno| res == errno.res();
+    match op {
+        _ if op.target().is_some() => failed(Errno::EBADF),
+        Op::Nop { inject } => res == inject.unwrap_or(0),
+        // Other families, types and protocols are reached too: whether they exist is seen at issue.
+        Op::Socket { .. } => true,
+        Op::Close { target } => match target {
+            Target::Fd(_) => failed(Errno::EBADF),
+            Target::Fixed(_) => failed(Errno::ENXIO),
+        },
+        Op::Timeout { .. } => failed(Errno::ETIME),
+        Op::AsyncCancel(by) if by.target.is_some() => failed(Errno::EBADF),
+        Op::AsyncCancel(by) if by.all => res == 0,
+        Op::AsyncCancel(_) | Op::RemoveBuffers { .. } => failed(Errno::ENOENT),
+        Op::ProvideBuffers { .. } => res == 0,
+        _ => false,
+    }
+}
+
+/// Asks the kernel, and compares.
+fn compare(kernel: &Kernel, sqe: &Sqe) -> Result<(), String> {
+    let ours = check_common(sqe).and_then(|()| parse(sqe));
+    let res = kernel.result(sqe);
+    if sqe.opcode == IORING_OP_SOCKET && res >= 0 && sqe.file_index == 0 {
+        // SAFETY: the kernel has just made this descriptor, for this request, and nobody else has it.
+        drop(unsafe { OwnedFd::from_raw_fd(res) });
+    }
+    let agree = match &ours {
+        Ok(op) => ran(op, res),
+        // Only the kernel looks at addresses at this point, and it may do so before the fault we see.
+        Err(errno) => res == errno.res() || res == Errno::EFAULT.res(),
+    };
+    if agree {
+        return Ok(());
+    }
+    Err(format!("{sqe:x?}\n  ours {ours:?}, kernel {res}"))
+}
+
+/// A small deterministic generator (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
+#[test]
+fn the_kernel_refuses_the_same_entries_with_the_same_error() {
+    let Some(kernel) = Kernel::new() else { return };
+    let mutations = mutations();
+    let mut random = Random(0x5eed);
+    let (mut compared, mut disagreements) = (0, Vec::new());
+    for base in bases().into_iter().filter(|base| kernel.knows(base.opcode)) {
+        compare(&kernel, &base).expect("the kernel accepts the base entry");
+        let single = (0..mutations.len()).map(|index| vec![index]);
+        let several = (0..RANDOM_ENTRIES).map(|_| {
+            let count = 2 + random.below(2);
+            (0..count).map(|_| random.below(mutations.len())).collect()
+        });
+        for chosen in single.chain(several) {
+            let mut sqe = base;
+            chosen.iter().for_each(|&index| mutations[index](&mut sqe));
+            if stricter(&sqe) || must_not_run(&sqe) {
+                continue;
+            }
+            compared += 1;
+            disagreements.extend(compare(&kernel, &sqe).err());
+        }
+    }
+    println!("compared {compared} entries with the kernel");
+    assert!(
+        disagreements.is_empty(),
+        "{} of {compared}:\n{}",
+        disagreements.len(),
+        disagreements.join("\n")
+    );
+}
+
+#[test]
+fn the_kernel_lacks_buffer_selection_for_the_same_operations() {
+    let Some(kernel) = Kernel::new() else { return };
+    for opcode in (0..IORING_OP_LAST).filter(|&opcode| kernel.knows(opcode)) {
+        let select = Sqe {
+            opcode,
+            flags: IOSQE_BUFFER_SELECT,
+            fd: -1,
+            ..Sqe::default()
+        };
+        let refused = kernel.result(&select) == Errno::EOPNOTSUPP.res();
+        let ours = check_common(&select) == Err(Errno::EOPNOTSUPP);
+        assert_eq!(ours, refused, "operation {opcode}");
+    }
+}
