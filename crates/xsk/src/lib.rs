@@ -1,1 +1,19 @@
+//! AF_XDP as ringwire uses it: sockets and their four rings on the kernel's UAPI, the XDP program
+//! that steers packets to them, and what has to be known of the interface.
+//!
+//! One kernel noun is one file. This crate knows the kernel; it knows nothing of packets.
+#![warn(missing_docs)]
 
+mod desc;
+mod error;
+mod interface;
+mod program;
+mod ring;
+mod socket;
+
+pub use desc::Desc;
+pub use error::Error;
+pub use interface::{Interface, MulticastMembership};
+pub use program::{AttachMode, Attached, Program, Protocol, SteerCounters};
+pub use ring::{Consumer, Entry, Producer, Rings, pair};
+pub use socket::{BindMode, Kick, Mode, QueueConfig, Socket, Statistics};

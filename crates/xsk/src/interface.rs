@@ -1,0 +1,234 @@
+//! A network interface, as the calling thread's network namespace has it.
+//!
+//! Everything is asked by ioctl on a socket of that namespace; sysfs would show the namespace in which
+//! it was mounted.
+
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use crate::error::Error;
+
+/// `ETHTOOL_GDRVINFO` (linux/ethtool.h).
+const ETHTOOL_GDRVINFO: u32 = 0x03;
+/// `ETHTOOL_GCHANNELS` (linux/ethtool.h).
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
+
+/// `struct ethtool_drvinfo`.
+#[repr(C)]
+struct DriverInfo {
+    cmd: u32,
+    driver: [u8; 32],
+    _version_to_reserved: [u8; 140],
+    _counts: [u32; 5],
+}
+
+const _: () = assert!(size_of::<DriverInfo>() == 196);
+
+/// `struct ethtool_channels`.
+#[repr(C)]
+#[derive(Default)]
+struct Channels {
+    cmd: u32,
+    _max: [u32; 4],
+    rx: u32,
+    _tx: u32,
+    _other: u32,
+    combined: u32,
+}
+
+/// What has to be known of an interface before packets are taken from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Interface {
+    /// Its index in the network namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// Its MTU in bytes, without the Ethernet header.
+    pub mtu: u32,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// RX queues in use (`ethtool -l`): 1 where the driver does not tell.
+    pub rx_queues: u32,
+    /// The driver's name (`ethtool -i`): empty where it does not tell.
+    pub driver: String,
+}
+
+impl Interface {
+    /// Looks an interface up in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// [`Error::NoInterface`] if there is none of that name.
+    pub fn by_name(name: &str) -> Result<Interface, Error> {
+        let no_interface = || Error::NoInterface {
+            name: name.to_owned(),
+        };
+        // The kernel takes 15 bytes and a terminator.
+        if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains('\0') {
+            return Err(no_interface());
+        }
+        let control = Control::open(name)?;
+        let index = control
+            .request(libc::SIOCGIFINDEX)
+            .map_err(|_| no_interface())?;
+        let mac = control.request(libc::SIOCGIFHWADDR);
+        let mac = mac.map_err(|source| Error::Io {
+            doing: "reading the MAC address",
+            source,
+        })?;
+        let mtu = control.request(libc::SIOCGIFMTU);
+        let mtu = mtu.map_err(|source| Error::Io {
+            doing: "reading the MTU",
+            source,
+        })?;
+        let flags = control.request(libc::SIOCGIFFLAGS);
+        let flags = flags.map_err(|source| Error::Io {
+            doing: "reading the interface's flags",
+            source,
+        })?;
+        // SAFETY: each request succeeded, so the kernel filled the member that it defines; all of them
+        // are plain integers.
+        let (index, mac, mtu, flags) = unsafe {
+            (
+                index.ifru_ifindex,
+                mac.ifru_hwaddr.sa_data,
+                mtu.ifru_mtu,
+                flags.ifru_flags,
+            )
+        };
+        Ok(Interface {
+            index: u32::try_from(index).map_err(|_| no_interface())?,
+            name: name.to_owned(),
+            mac: std::array::from_fn(|byte| mac[byte] as u8),
+            mtu: u32::try_from(mtu).unwrap_or(0),
+            up: i32::from(flags) & libc::IFF_UP != 0,
+            rx_queues: control.rx_queues(),
+            driver: control.driver(),
+        })
+    }
+
+    /// Has the NIC let the frames of a multicast group through, for as long as the guard lives. An owned
+    /// IPv6 address needs it for its solicited-node group, of which the kernel knows nothing.
+    ///
+    /// # Errors
+    /// [`Error::MissingCapability`] without CAP_NET_RAW.
+    pub fn join_multicast(&self, mac: [u8; 6]) -> Result<MulticastMembership, Error> {
+        let doing = "joining a multicast group";
+        // Protocol 0: the socket holds the membership and receives nothing.
+        let socket = new_socket(libc::AF_PACKET, libc::SOCK_RAW)
+            .map_err(|source| Error::of(doing, "CAP_NET_RAW", source))?;
+        let mut address = [0; 8];
+        address[..6].copy_from_slice(&mac);
+        let request = libc::packet_mreq {
+            mr_ifindex: self.index as i32,
+            mr_type: libc::PACKET_MR_MULTICAST as u16,
+            mr_alen: 6,
+            mr_address: address,
+        };
+        // SAFETY: the option takes a packet_mreq, and `request` is one for the whole call.
+        let status = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_ADD_MEMBERSHIP,
+                (&raw const request).cast(),
+                size_of::<libc::packet_mreq>() as u32,
+            )
+        };
+        match status {
+            0 => Ok(MulticastMembership { _socket: socket }),
+            _ => Err(Error::io(doing)),
+        }
+    }
+}
+
+/// Keeps a multicast group's frames coming until it is dropped.
+#[derive(Debug)]
+pub struct MulticastMembership {
+    _socket: OwnedFd,
+}
+
+/// A socket to ask about one interface.
+struct Control {
+    socket: OwnedFd,
+    request: libc::ifreq,
+}
+
+impl Control {
+    fn open(name: &str) -> Result<Control, Error> {
+        let socket = new_socket(libc::AF_INET, libc::SOCK_DGRAM).map_err(|source| Error::Io {
+            doing: "opening a control socket",
+            source,
+        })?;
+        // SAFETY: an ifreq is integers and a pointer that no request reads before it is set.
+        let mut request: libc::ifreq = unsafe { zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        Ok(Control { socket, request })
+    }
+
+    fn request(&self, code: libc::c_ulong) -> io::Result<libc::__c_anonymous_ifr_ifru> {
+        let mut request = self.request;
+        ioctl(self.socket.as_raw_fd(), code, &mut request)?;
+        Ok(request.ifr_ifru)
+    }
+
+    /// `T` is the struct that its `cmd` asks for.
+    fn ethtool<T>(&self, value: &mut T) -> io::Result<()> {
+        let mut request = self.request;
+        request.ifr_ifru.ifru_data = (&raw mut *value).cast();
+        ioctl(self.socket.as_raw_fd(), libc::SIOCETHTOOL, &mut request)
+    }
+
+    fn rx_queues(&self) -> u32 {
+        let mut channels = Channels {
+            cmd: ETHTOOL_GCHANNELS,
+            ..Channels::default()
+        };
+        match self.ethtool(&mut channels) {
+            Ok(()) => channels.rx.saturating_add(channels.combined).max(1),
+            Err(_) => 1,
+        }
+    }
+
+    fn driver(&self) -> String {
+        let mut info = DriverInfo {
+            cmd: ETHTOOL_GDRVINFO,
+            driver: [0; 32],
+            _version_to_reserved: [0; 140],
+            _counts: [0; 5],
+        };
+        if self.ethtool(&mut info).is_err() {
+            return String::new();
+        }
+        let name = info
+            .driver
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    }
+}
+
+fn new_socket(family: i32, kind: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
+    match fd {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: the descriptor is new and nobody else's.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
+
+fn ioctl(fd: RawFd, code: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
+    // SAFETY: every code used here takes an ifreq; where it holds a pointer, `Control::ethtool` has set
+    // it to a live struct of the size that the struct's command implies.
+    match unsafe { libc::ioctl(fd, code as libc::Ioctl, &raw mut *request) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
