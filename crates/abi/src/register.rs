@@ -75,6 +75,32 @@ impl BufReg {
     }
 }
 
+/// Argument of a wait (`struct io_uring_getevents_arg`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct GetEventsArg {
+    /// Address of the signal mask; 0 for none.
+    pub sigmask: u64,
+    /// Its size, in bytes.
+    pub sigmask_bytes: u32,
+    /// How long to wait for all the completions asked for, in microseconds; then one is enough.
+    pub min_wait_us: u32,
+    /// Address of a `__kernel_timespec`; 0 for none.
+    pub timespec: u64,
+}
+
+const _: () =
+    assert!(size_of::<GetEventsArg>() == size_of::<io_uring::types::SubmitArgs<'_, '_>>());
+
+impl GetEventsArg {
+    /// The fields of what the `io-uring` crate's users pass.
+    pub fn from_submit_args(args: &io_uring::types::SubmitArgs<'_, '_>) -> Self {
+        // SAFETY: `SubmitArgs` is `repr(transparent)` over `io_uring_getevents_arg`, which this is
+        // (size asserted above), without padding; every bit pattern is a valid value.
+        unsafe { std::mem::transmute_copy(args) }
+    }
+}
+
 #[cfg(test)]
 #[path = "register_tests.rs"]
 mod tests;

@@ -45,3 +45,18 @@ fn a_buffer_ring_is_checked_as_in_the_kernel() {
         Err(Errno::EINVAL)
     );
 }
+
+#[test]
+fn the_arguments_of_a_wait_are_where_the_kernel_has_them() {
+    let time = io_uring::types::Timespec::new().sec(1);
+    let args = io_uring::types::SubmitArgs::new()
+        .timespec(&time)
+        .min_wait_usec(7);
+    let arg = GetEventsArg::from_submit_args(&args);
+    let expected = GetEventsArg {
+        min_wait_us: 7,
+        timespec: &raw const time as u64,
+        ..arg
+    };
+    assert_eq!((arg, arg.sigmask), (expected, 0));
+}

@@ -1,1 +1,42 @@
+//! A userspace UDP stack over AF_XDP, driven as Linux's io_uring is driven.
+//!
+//! The entries, opcodes, flags and errnos are io_uring's, and the types are the `io-uring` crate's,
+//! re-exported here: a program's loop over entries and completions stays as it is. What changes is
+//! the `use` line, the builder (it takes an interface and an address), and that sockets are made by
+//! operations, as direct descriptors.
+//!
+//! `docs/ARCHITECTURE.md` says how it works; the README has a whole program.
+#![warn(missing_docs)]
 
+mod builder;
+#[doc(hidden)]
+pub mod engine;
+mod port;
+mod queue;
+mod report;
+mod ring;
+mod usermem;
+
+pub use io_uring::{opcode, types};
+pub use ringwire_stack::{Cidr, CidrError, MAX_ADDRESSES, RxChecksum};
+pub use ringwire_umem::Area;
+pub use ringwire_xsk::{AttachMode, Attached, BindMode, Mode};
+
+pub use builder::{Builder, SetupError};
+pub use queue::{CompletionQueue, SubmissionQueue};
+pub use report::{Counters, Report};
+pub use ring::{IoUring, Submitter};
+
+/// Submission entries and their queue.
+pub mod squeue {
+    pub use crate::queue::{PushError, SubmissionQueue};
+    pub use io_uring::squeue::{Entry, EntryMarker, Flags};
+}
+
+/// Completion entries, their queue, and what their flags say.
+pub mod cqueue {
+    pub use crate::queue::CompletionQueue;
+    pub use io_uring::cqueue::{
+        Entry, EntryMarker, buffer_more, buffer_select, more, notif, sock_nonempty,
+    };
+}

@@ -4,16 +4,22 @@
 //! One kernel noun is one file. This crate knows the kernel; it knows nothing of packets.
 #![warn(missing_docs)]
 
+mod bind;
 mod desc;
 mod error;
 mod interface;
+mod mapping;
+mod maps;
 mod program;
 mod ring;
 mod socket;
+mod waiter;
 
 pub use desc::Desc;
 pub use error::Error;
 pub use interface::{Interface, MulticastMembership};
-pub use program::{AttachMode, Attached, Program, Protocol, SteerCounters};
+pub use maps::{Protocol, SteerCounters};
+pub use program::{AttachMode, Attached, Program};
 pub use ring::{Consumer, Entry, Producer, Rings, pair};
 pub use socket::{BindMode, Kick, Mode, QueueConfig, Socket, Statistics};
+pub use waiter::{Waiter, clock};

@@ -40,7 +40,7 @@ pub(crate) struct MappedRing {
     /// Where the kernel says its parts lie (`XDP_MMAP_OFFSETS`).
     pub(crate) offsets: libc::xdp_ring_offset,
     /// Its place in the socket's address space (`XDP_PGOFF_*`).
-    pub(crate) page_offset: i64,
+    pub(crate) page_offset: libc::off_t,
 }
 
 impl MappedRing {
@@ -73,7 +73,10 @@ impl MappedRing {
         let doing = "mapping a ring";
         let bytes = self.extent::<T>().ok_or_else(|| Error::Io {
             doing,
-            source: io::Error::new(io::ErrorKind::InvalidData, "the kernel's ring offsets make no sense"),
+            source: io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the kernel's ring offsets make no sense",
+            ),
         })?;
         // SAFETY: the kernel chooses the address, so no other mapping is touched.
         let base = unsafe {
@@ -83,14 +86,18 @@ impl MappedRing {
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED | libc::MAP_POPULATE,
                 socket.as_raw_fd(),
-                self.page_offset as libc::off_t,
+                self.page_offset,
             )
         };
         if base == libc::MAP_FAILED {
             return Err(Error::io(doing));
         }
-        let mapping =
-            Arc::new(Mapping { base, bytes, _socket: Arc::clone(socket), _umem: Arc::clone(umem) });
+        let mapping = Arc::new(Mapping {
+            base,
+            bytes,
+            _socket: Arc::clone(socket),
+            _umem: Arc::clone(umem),
+        });
         // SAFETY: `extent` checked that each part ends inside the mapping's `bytes`.
         let at = |offset: u64| unsafe { base.cast::<u8>().add(offset as usize) };
         let layout = Layout {
@@ -105,13 +112,24 @@ impl MappedRing {
 
     /// Bytes to map so that every part is inside; `None` if a part is not aligned or too far.
     fn extent<T>(&self) -> Option<usize> {
-        let index_ends = [self.offsets.producer, self.offsets.consumer, self.offsets.flags].map(|offset| {
-            let aligned = offset.is_multiple_of(align_of::<AtomicU32>() as u64);
-            offset.checked_add(size_of::<AtomicU32>() as u64).filter(|_| aligned)
+        let index_ends = [
+            self.offsets.producer,
+            self.offsets.consumer,
+            self.offsets.flags,
+        ]
+        .map(|offset| {
+            let aligned = offset % align_of::<AtomicU32>() as u64 == 0;
+            offset
+                .checked_add(size_of::<AtomicU32>() as u64)
+                .filter(|_| aligned)
         });
         let entries_bytes = u64::from(self.entries) * size_of::<T>() as u64;
-        let aligned = self.offsets.desc.is_multiple_of(align_of::<T>() as u64);
-        let mut end = self.offsets.desc.checked_add(entries_bytes).filter(|_| aligned)?;
+        let aligned = self.offsets.desc % align_of::<T>() as u64 == 0;
+        let mut end = self
+            .offsets
+            .desc
+            .checked_add(entries_bytes)
+            .filter(|_| aligned)?;
         for index_end in index_ends {
             end = end.max(index_end?);
         }

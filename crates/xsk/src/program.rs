@@ -1,288 +1,263 @@
-//! The steering program: loading, attaching, and its maps (`bpf/steer.h` is the other side).
-//!
-//! It is attached by a `bpf_link`: when the process dies, however it dies, the kernel detaches it.
+//! The steering program (bpf/steer.bpf.c): loading it, attaching it, telling it what to redirect.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libbpf_rs::libbpf_sys;
-use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, ObjectBuilder};
+use libbpf_rs::{ErrorKind, Object, ObjectBuilder, PrintLevel, set_print};
 
 use crate::error::Error;
 use crate::interface::Interface;
+use crate::maps::{MAX_QUEUES, Maps, Protocol, SteerCounters, solicited_node};
 use crate::socket::Socket;
 
-/// The compiled program. `make bpf` regenerates it; linking this crate takes no clang.
-static OBJECT: &[u8] = include_bytes!("../../../bpf/steer.bpf.o");
+/// libelf reads the object where it lies, so it must lie where an ELF header may.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
 
-const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
-const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../bpf/steer.bpf.o"));
 
-/// Where in the kernel the program is to run.
+/// How much of the verifier's words an error repeats, in bytes: its verdict is at the end.
+const LOG_TAIL: usize = 2000;
+
+/// How the program may be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AttachMode {
-    /// In the driver if it can, else behind it.
+    /// In the driver if that is possible, else generically.
     #[default]
     Auto,
-    /// In the driver.
+    /// In the driver or not at all.
     Native,
-    /// Behind the driver, on socket buffers: works everywhere.
+    /// Generically: after the kernel has made an skb of the packet.
     Generic,
 }
 
-/// Where it runs.
+/// How the program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attached {
     /// In the driver.
     Native,
-    /// Behind the driver, on socket buffers.
+    /// Generically. A peer in the same kernel (veth) should have its segmentation off
+    /// (`ethtool -K PEER tso off gso off`): super-packets arrive unsegmented.
     Generic,
 }
 
-/// A transport protocol whose ports can be claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// UDP.
-    Udp,
-    /// TCP.
-    Tcp,
-}
-
-/// What became of the packets that the program saw (`enum steer_reason`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SteerCounters {
-    /// Passed: neither ARP nor IP.
-    pub pass_not_ip: u64,
-    /// Passed: VLAN-tagged.
-    pub pass_vlan: u64,
-    /// Passed: ends inside a header.
-    pub pass_truncated: u64,
-    /// Passed: headers that make no sense.
-    pub pass_malformed: u64,
-    /// Passed: a fragment to an address that is not owned.
-    pub pass_fragment: u64,
-    /// Passed: nobody here claims it.
-    pub pass_foreign: u64,
-    /// Passed: claimed, but no socket is bound to its queue.
-    pub pass_no_socket: u64,
-    /// Redirected: to an owned address.
-    pub redirect_owned: u64,
-    /// Redirected: to a claimed port.
-    pub redirect_claim: u64,
-    /// Redirected: ARP about an owned address.
-    pub redirect_arp: u64,
-    /// Redirected: neighbour discovery about an owned address.
-    pub redirect_neighbor: u64,
-}
-
-/// The loaded and attached program. Dropping it detaches it.
+/// The steering program, attached to an interface for as long as this lives, or the process.
+///
+/// It passes every packet to the kernel but those that were claimed here, and those go to the socket
+/// that was set for the queue on which they arrive.
 #[derive(Debug)]
 pub struct Program {
+    /// The attachment: the kernel detaches when this is closed.
     _link: OwnedFd,
+    program: OwnedFd,
+    maps: Maps,
+    /// What [`own_address`](Self::own_address) was told: several addresses can share a group.
+    owned: Mutex<HashSet<IpAddr>>,
     attached: Attached,
     native_refused: Option<io::Error>,
-    xsks: MapHandle,
-    owned: MapHandle,
-    claims: MapHandle,
-    counters: MapHandle,
 }
 
 impl Program {
-    /// Loads the program and attaches it to an interface.
+    /// Loads the program and attaches it by a `bpf_link`, in the calling thread's network namespace,
+    /// which must be the one in which the interface was looked up.
+    ///
+    /// Several drivers reset the link on this: attach first, wait for the carrier, then open sockets.
     ///
     /// # Errors
-    /// [`Error::ForeignProgram`] if another one is there, which is never replaced;
-    /// [`Error::MissingCapability`]; or what the kernel said.
+    /// [`Error::ForeignProgram`] if the interface has an XDP program already (it is never replaced),
+    /// [`Error::MissingCapability`], [`Error::Program`] if the kernel refuses the program, or what
+    /// else the kernel said.
     pub fn attach(interface: &Interface, mode: AttachMode) -> Result<Program, Error> {
-        // libbpf would write to stderr; what matters is in the error.
-        libbpf_rs::set_print(None);
-        let opened = ObjectBuilder::default()
-            .open_memory(OBJECT)
-            .map_err(load_error)?;
-        let object = opened.load().map_err(load_error)?;
-        let program = object.progs().next().ok_or_else(|| damaged("program"))?;
-        let (link, attached, native_refused) =
-            attach(program.as_fd().as_raw_fd(), interface, mode)?;
-        let map = |name: &str| {
-            let map = object
-                .maps()
-                .find(|map| map.name() == name)
-                .ok_or_else(|| damaged("map"))?;
-            MapHandle::try_from(&map).map_err(load_error)
+        let object = load()?;
+        let program = program_fd(&object)?;
+        let maps = Maps::of(&object)?;
+        let mut native_refused = None;
+        let mut native_link = None;
+        if mode != AttachMode::Generic {
+            match link(interface, &program, libbpf_sys::XDP_FLAGS_DRV_MODE) {
+                Ok(link) => native_link = Some(link),
+                Err(error) if mode == AttachMode::Native => {
+                    return Err(attach_error(interface, error));
+                }
+                Err(error) if is_final(interface, &error) => {
+                    return Err(attach_error(interface, error));
+                }
+                Err(error) => native_refused = Some(error),
+            }
+        }
+        let (link, attached) = match native_link {
+            Some(link) => (link, Attached::Native),
+            None => {
+                let link = link(interface, &program, libbpf_sys::XDP_FLAGS_SKB_MODE)
+                    .map_err(|error| attach_error(interface, error))?;
+                (link, Attached::Generic)
+            }
         };
+        let owned = Mutex::new(HashSet::new());
         Ok(Program {
             _link: link,
+            program,
+            maps,
+            owned,
             attached,
             native_refused,
-            xsks: map("xsks")?,
-            owned: map("owned")?,
-            claims: map("claims")?,
-            counters: map("counters")?,
         })
     }
 
-    /// Where it runs.
+    /// How it is attached.
     pub fn mode(&self) -> Attached {
         self.attached
     }
 
-    /// Why the driver refused it, if it was asked.
+    /// Why the driver refused it, if it was asked and did.
     pub fn native_refused(&self) -> Option<&io::Error> {
         self.native_refused.as_ref()
     }
 
-    /// Has a queue's packets go to a socket.
+    /// Gives what is claimed and arrives on a queue to that queue's socket. The slot empties itself
+    /// when the socket is closed.
     ///
     /// # Errors
-    /// What the kernel said of the map.
+    /// [`Error::WrongQueue`] for a socket of another queue: the kernel would drop what it is given.
     pub fn set_queue(&self, queue: u32, socket: &Socket) -> Result<(), Error> {
-        let fd = socket.as_raw_fd() as u32;
-        update(
-            &self.xsks,
-            &queue.to_ne_bytes(),
-            &fd.to_ne_bytes(),
-            "putting a socket into the XSKMAP",
-        )
+        if socket.queue() != queue {
+            return Err(Error::WrongQueue {
+                queue,
+                bound: socket.queue(),
+            });
+        }
+        if queue >= MAX_QUEUES {
+            return Err(Error::MapFull {
+                what: "queues",
+                entries: MAX_QUEUES,
+            });
+        }
+        self.maps.set_socket(queue, socket.as_fd())
     }
 
-    /// Takes all traffic to an address, and for IPv6 the solicitations to its group.
+    /// Claims all traffic to an address that the kernel does not have, ARP and ND included. For an
+    /// IPv6 address that takes in its solicited-node group; a NIC must be told to let the group through
+    /// ([`Interface::join_multicast`]).
     ///
     /// # Errors
-    /// What the kernel said of the map.
+    /// [`Error::MapFull`].
     pub fn own_address(&self, address: IpAddr) -> Result<(), Error> {
-        for key in owned_keys(address) {
-            update(&self.owned, &key, &[1], "owning an address")?;
+        let address = address.to_canonical();
+        let mut owned = self.owned();
+        self.maps.own(address)?;
+        if let Some(group) = solicited_node(address) {
+            self.maps.own(group)?;
         }
+        owned.insert(address);
         Ok(())
     }
 
-    /// Leaves an address to the kernel again.
+    /// Gives an address up. No failure if it was not owned.
     ///
     /// # Errors
-    /// What the kernel said of the map.
+    /// What the kernel says.
     pub fn disown_address(&self, address: IpAddr) -> Result<(), Error> {
-        for key in owned_keys(address) {
-            delete(&self.owned, &key, "disowning an address")?;
-        }
-        Ok(())
-    }
-
-    /// Takes the traffic to a port. The wildcard address stands for every address of its family.
-    ///
-    /// # Errors
-    /// What the kernel said of the map.
-    pub fn claim(&self, protocol: Protocol, address: IpAddr, port: u16) -> Result<(), Error> {
-        update(
-            &self.claims,
-            &claim_key(protocol, address, port),
-            &[1],
-            "claiming a port",
-        )
-    }
-
-    /// Leaves a port to the kernel again.
-    ///
-    /// # Errors
-    /// What the kernel said of the map.
-    pub fn unclaim(&self, protocol: Protocol, address: IpAddr, port: u16) -> Result<(), Error> {
-        delete(
-            &self.claims,
-            &claim_key(protocol, address, port),
-            "giving a port up",
-        )
-    }
-
-    /// What the program counted, over all CPUs.
-    ///
-    /// # Errors
-    /// What the kernel said of the map.
-    pub fn counters(&self) -> Result<SteerCounters, Error> {
-        let mut counters = SteerCounters::default();
-        let named = [
-            &mut counters.pass_not_ip,
-            &mut counters.pass_vlan,
-            &mut counters.pass_truncated,
-            &mut counters.pass_malformed,
-            &mut counters.pass_fragment,
-            &mut counters.pass_foreign,
-            &mut counters.pass_no_socket,
-            &mut counters.redirect_owned,
-            &mut counters.redirect_claim,
-            &mut counters.redirect_arp,
-            &mut counters.redirect_neighbor,
-        ];
-        for (reason, counter) in (0u32..).zip(named) {
-            let values = self
-                .counters
-                .lookup_percpu(&reason.to_ne_bytes(), MapFlags::ANY)
-                .map_err(|error| map_error(&error, "reading the steering counters"))?;
-            *counter = values
-                .into_iter()
-                .flatten()
-                .filter_map(|value| value.first_chunk().copied())
-                .map(u64::from_ne_bytes)
-                .sum();
-        }
-        Ok(counters)
-    }
-}
-
-fn attach(
-    program: i32,
-    interface: &Interface,
-    mode: AttachMode,
-) -> Result<(OwnedFd, Attached, Option<io::Error>), Error> {
-    let error = |source: io::Error| match source.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST) => Error::ForeignProgram {
-            interface: interface.name.clone(),
-        },
-        Some(libc::EPERM | libc::EACCES) => Error::MissingCapability {
-            doing: "attaching an XDP program",
-            capability: "CAP_NET_ADMIN",
-        },
-        _ => Error::Io {
-            doing: "attaching the XDP program",
-            source,
-        },
-    };
-    let native = |error| (mode != AttachMode::Generic).then_some(error);
-    let refused = if mode == AttachMode::Generic {
-        None
-    } else {
-        match link(program, interface.index, XDP_FLAGS_DRV_MODE) {
-            Ok(link) => return Ok((link, Attached::Native, None)),
-            Err(refused) if mode == AttachMode::Native => return Err(error(refused)),
-            Err(refused)
-                if matches!(
-                    refused.raw_os_error(),
-                    Some(libc::EBUSY | libc::EEXIST | libc::EPERM)
-                ) =>
+        let address = address.to_canonical();
+        let mut owned = self.owned();
+        self.maps.disown(address)?;
+        owned.remove(&address);
+        match solicited_node(address) {
+            Some(group)
+                if !owned
+                    .iter()
+                    .any(|other| solicited_node(*other) == Some(group)) =>
             {
-                return Err(error(refused));
+                self.maps.disown(group)
             }
-            Err(refused) => native(refused),
+            _ => Ok(()),
         }
-    };
-    match link(program, interface.index, XDP_FLAGS_SKB_MODE) {
-        Ok(link) => Ok((link, Attached::Generic, refused)),
-        Err(source) => Err(error(source)),
+    }
+
+    /// Claims a port of an address that the kernel has too; fragments stay with the kernel. The
+    /// unspecified address claims the port on every address of its family, also in packets that the
+    /// kernel would forward.
+    ///
+    /// # Errors
+    /// [`Error::MapFull`].
+    pub fn claim(&self, protocol: Protocol, address: IpAddr, port: u16) -> Result<(), Error> {
+        self.maps.claim(protocol, address.to_canonical(), port)
+    }
+
+    /// Gives a claimed port up. No failure if it was not claimed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn unclaim(&self, protocol: Protocol, address: IpAddr, port: u16) -> Result<(), Error> {
+        self.maps.unclaim(protocol, address.to_canonical(), port)
+    }
+
+    /// What became of the packets so far, summed over all CPUs.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn counters(&self) -> Result<SteerCounters, Error> {
+        self.maps.counters()
+    }
+
+    fn owned(&self) -> MutexGuard<'_, HashSet<IpAddr>> {
+        // A panic between two map updates leaves nothing that the next call does not set right.
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// libbpf-rs attaches XDP without flags only, so the kernel's choice would be silent.
-fn link(program: i32, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
+/// The loaded program, as bpf(2) takes it: to run it on packets of a test's own (`BPF_PROG_TEST_RUN`).
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
+    }
+}
+
+fn load() -> Result<Object, Error> {
+    let (loaded, log) = with_log(|| {
+        let mut builder = ObjectBuilder::default();
+        builder.name("ringwire")?.open_memory(&OBJECT.0)?.load()
+    });
+    loaded.map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => Error::MissingCapability {
+            doing: "loading the steering program",
+            capability: "CAP_BPF and CAP_NET_ADMIN",
+        },
+        _ => Error::Program {
+            log: format!("{error:#}; libbpf says: {}", log.trim()),
+        },
+    })
+}
+
+fn program_fd(object: &Object) -> Result<OwnedFd, Error> {
+    let program = object.progs().find(|program| program.name() == "steer");
+    let program = program.ok_or_else(|| Error::Program {
+        log: "it is not in the object".to_owned(),
+    })?;
+    let fd = program.as_fd().try_clone_to_owned();
+    fd.map_err(|source| Error::Io {
+        doing: "duplicating the program's descriptor",
+        source,
+    })
+}
+
+/// libbpf-rs attaches without flags; the mode is one.
+fn link(interface: &Interface, program: &OwnedFd, flags: u32) -> io::Result<OwnedFd> {
     let options = libbpf_sys::bpf_link_create_opts {
-        sz: size_of::<libbpf_sys::bpf_link_create_opts>() as _,
+        sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
         flags,
         ..Default::default()
     };
-    // SAFETY: the options are initialised and carry their size; libbpf reads them during the call.
+    let ifindex = interface.index as i32;
+    // SAFETY: the options are a bpf_link_create_opts of the size that they state, for the whole call.
     let fd = unsafe {
         libbpf_sys::bpf_link_create(
-            program,
-            ifindex as i32,
+            program.as_raw_fd(),
+            ifindex,
             libbpf_sys::BPF_XDP,
             &raw const options,
         )
@@ -290,110 +265,64 @@ fn link(program: i32, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(-fd));
     }
-    // SAFETY: the kernel has just made it, and nobody else has it.
+    // SAFETY: the kernel has just made the descriptor, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// An address as `struct steer_addr`.
-fn address_key(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    }
+/// Whether the generic mode would be refused for the same reason, so that the first answer is the one
+/// to give.
+fn is_final(interface: &Interface, error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENODEV)) || is_foreign(interface, error)
 }
 
-fn owned_keys(address: IpAddr) -> Vec<[u8; 16]> {
-    let mut keys = vec![address_key(address)];
-    if let IpAddr::V6(address) = address {
-        // The solicited-node group (RFC 4291, section 2.7.1).
-        let low = address.octets();
-        keys.push([
-            0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, low[13], low[14], low[15],
-        ]);
-    }
-    keys
+/// Some drivers answer EBUSY for reasons of their own, so the interface is asked, too.
+fn is_foreign(interface: &Interface, error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) && has_program(interface)
 }
 
-/// `struct steer_claim`.
-fn claim_key(protocol: Protocol, address: IpAddr, port: u16) -> [u8; 20] {
-    let mut key = [0; 20];
-    key[..16].copy_from_slice(&address_key(address));
-    key[16..18].copy_from_slice(&port.to_be_bytes());
-    key[18] = match protocol {
-        Protocol::Udp => libc::IPPROTO_UDP as u8,
-        Protocol::Tcp => libc::IPPROTO_TCP as u8,
+fn has_program(interface: &Interface) -> bool {
+    let mut query = libbpf_sys::bpf_xdp_query_opts {
+        sz: size_of::<libbpf_sys::bpf_xdp_query_opts>() as libbpf_sys::size_t,
+        ..Default::default()
     };
-    key
+    // SAFETY: `query` is a bpf_xdp_query_opts of the size that it states, for the whole call.
+    let status = unsafe { libbpf_sys::bpf_xdp_query(interface.index as i32, 0, &raw mut query) };
+    status == 0 && u32::from(query.attach_mode) != libbpf_sys::XDP_ATTACHED_NONE
 }
 
-fn update(map: &MapHandle, key: &[u8], value: &[u8], doing: &'static str) -> Result<(), Error> {
-    map.update(key, value, MapFlags::ANY)
-        .map_err(|error| map_error(&error, doing))
-}
-
-fn delete(map: &MapHandle, key: &[u8], doing: &'static str) -> Result<(), Error> {
-    map.delete(key).map_err(|error| map_error(&error, doing))
-}
-
-fn map_error(error: &libbpf_rs::Error, doing: &'static str) -> Error {
-    Error::Io {
-        doing,
-        source: io::Error::other(error.to_string()),
+fn attach_error(interface: &Interface, error: io::Error) -> Error {
+    if is_foreign(interface, &error) {
+        return Error::ForeignProgram {
+            interface: interface.name.clone(),
+        };
     }
-}
-
-fn damaged(what: &'static str) -> Error {
-    let source = io::Error::other(format!(
-        "the compiled object has no such {what}: rebuild it with `make bpf`"
-    ));
-    Error::Io {
-        doing: "loading the XDP program",
-        source,
-    }
-}
-
-fn load_error(error: libbpf_rs::Error) -> Error {
-    match error.kind() {
-        ErrorKind::PermissionDenied => Error::MissingCapability {
-            doing: "loading an XDP program",
-            capability: "CAP_BPF and CAP_NET_ADMIN",
+    match error.raw_os_error() {
+        Some(libc::ENODEV) => Error::NoInterface {
+            name: interface.name.clone(),
         },
-        _ => Error::Io {
-            doing: "loading the XDP program",
-            source: io::Error::other(error.to_string()),
-        },
+        _ => Error::of("attaching the steering program", "CAP_NET_ADMIN", error),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+thread_local! {
+    /// What libbpf printed on this thread, while [`with_log`] runs.
+    static LOG: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
-    #[test]
-    fn keys_are_as_the_program_lays_them_out() {
-        let key = claim_key(Protocol::Udp, "10.0.0.2".parse().unwrap(), 0x1234);
-        assert_eq!(key[10..], [0xff, 0xff, 10, 0, 0, 2, 0x12, 0x34, 17, 0]);
-        let owned = owned_keys("fd00::aa:bbcc:ddee".parse().unwrap());
-        assert_eq!(owned[1][11..], [1, 0xff, 0xcc, 0xdd, 0xee]);
-    }
+/// libbpf has one print function for the process: two threads must not take turns at replacing it.
+static PRINTING: Mutex<()> = Mutex::new(());
 
-    #[test]
-    fn counters_are_in_the_order_of_the_header() {
-        let header = include_str!("../../../bpf/steer.h");
-        let reasons: Vec<String> = header
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("STEER_"))
-            .filter_map(|line| line.split_once(','))
-            .map(|(name, _)| name.to_lowercase())
-            .filter(|name| name != "reasons")
-            .collect();
-        let debug = format!("{:?}", SteerCounters::default());
-        let fields: Vec<&str> = debug
-            .split(['{', ','])
-            .skip(1)
-            .filter_map(|field| field.split_once(':'))
-            .map(|(name, _)| name.trim())
-            .collect();
-        assert_eq!(reasons, fields);
+/// Runs `work` with libbpf's messages kept from stderr; returns the end of them beside the result.
+fn with_log<T>(work: impl FnOnce() -> T) -> (T, String) {
+    let _one_at_a_time = PRINTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let keep = |_: PrintLevel, message: String| LOG.with_borrow_mut(|log| log.push_str(&message));
+    let previous = set_print(Some((PrintLevel::Warn, keep)));
+    let result = work();
+    set_print(previous);
+    let log = LOG.take();
+    let mut cut = log.len().saturating_sub(LOG_TAIL);
+    while !log.is_char_boundary(cut) {
+        cut += 1;
     }
+    (result, log[cut..].to_owned())
 }

@@ -6,7 +6,7 @@
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use crate::desc::Desc;
 
@@ -140,8 +140,11 @@ impl<T: Copy> Producer<T> {
         self.len() == 0
     }
 
-    /// Whether the other side asks to be woken.
+    /// Whether the other side asks to be woken. Ask after [`publish`](Self::publish), and again before
+    /// sleeping: some drivers raise the flag without looking at the ring a second time.
     pub fn needs_wakeup(&self) -> bool {
+        // The flag must not be read before the index is out: each side would then wait for the other.
+        fence(Ordering::SeqCst);
         self.shared.flags().load(Ordering::Relaxed) & NEED_WAKEUP != 0
     }
 }

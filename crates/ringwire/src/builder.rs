@@ -1,0 +1,489 @@
+//! Making a ring: what the kernel's set-up takes, and what a NIC needs.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::flags::*;
+use ringwire_abi::setup::ring_sizes;
+use ringwire_stack::{
+    AddressState, Cidr, DadConfig, MAX_ADDRESSES, RxChecksum, Stack, multicast_mac, solicited_node,
+};
+use ringwire_umem::{Layout, Ledger, Pool, Umem, UmemError};
+use ringwire_xsk::{AttachMode, BindMode, Interface, Program, QueueConfig, Rings, Socket, Waiter};
+
+use crate::engine::{Engine, EngineConfig};
+use crate::port::AfXdpPort;
+use crate::report::Report;
+use crate::ring::{Core, IoUring, now};
+
+const CHUNK_BYTES: u32 = 4096;
+const RX_RING: u32 = 2048;
+const TX_RING: u32 = 1024;
+const FILL_RING: u32 = 2048;
+const COMPLETION_RING: u32 = 2048;
+/// RX chunks of each queue: a full fill ring, and as many again for what sockets have queued.
+const RX_CHUNKS_PER_QUEUE: u32 = 2 * FILL_RING;
+/// One eighth of the RX chunks is never the application's.
+const RESERVE_SHARE: u32 = 8;
+const SEND_CHUNKS: u32 = 4096;
+
+/// Why a ring could not be made. Each message names the cure.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The queue sizes or flags are not ones that io_uring takes.
+    #[error("io_uring takes no such queue sizes or flags ({0}): see io_uring_setup(2)")]
+    Ring(Errno),
+    /// No interface was named.
+    #[error("no interface was named: call Builder::interface")]
+    NoInterface,
+    /// No address was given.
+    #[error(
+        "no address was given: call Builder::address with one that no host on the link has, as in 10.0.0.2/24"
+    )]
+    NoAddress,
+    /// Too many addresses.
+    #[error("{0} addresses are too many: at most {MAX_ADDRESSES}")]
+    TooManyAddresses(usize),
+    /// Another host has the address.
+    #[error("{address} is in use by the host with Ethernet address {}: choose another address", mac_text(.mac))]
+    AddressTaken {
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        mac: [u8; 6],
+    },
+    /// The memory could not be had.
+    #[error(transparent)]
+    Umem(#[from] UmemError),
+    /// The interface, its queues, or a privilege.
+    #[error(transparent)]
+    Xsk(#[from] ringwire_xsk::Error),
+    /// Something else.
+    #[error("{doing} failed: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl From<SetupError> for io::Error {
+    fn from(error: SetupError) -> io::Error {
+        match error {
+            SetupError::Ring(errno) => io::Error::from_raw_os_error(errno.raw()),
+            error => io::Error::other(error),
+        }
+    }
+}
+
+fn mac_text(mac: &[u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// What a ring is made with: the kernel's set-up flags as in the `io-uring` crate, and the NIC.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    setup_flags: u32,
+    cq_entries: Option<u32>,
+    interface: Option<String>,
+    queues: Option<Vec<u32>>,
+    addresses: Vec<Cidr>,
+    gateways: Vec<IpAddr>,
+    rx_chunks: Option<u32>,
+    send_chunks: u32,
+    areas: Vec<usize>,
+    rx_checksum: RxChecksum,
+    attach: AttachMode,
+    bind: BindMode,
+    detect_duplicates: bool,
+    spin: Duration,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder {
+            setup_flags: 0,
+            cq_entries: None,
+            interface: None,
+            queues: None,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            rx_chunks: None,
+            send_chunks: SEND_CHUNKS,
+            areas: Vec::new(),
+            rx_checksum: RxChecksum::default(),
+            attach: AttachMode::default(),
+            bind: BindMode::default(),
+            detect_duplicates: true,
+            spin: Duration::ZERO,
+        }
+    }
+}
+
+impl Builder {
+    /// The interface to serve. Required.
+    pub fn interface(&mut self, name: &str) -> &mut Self {
+        self.interface = Some(name.to_owned());
+        self
+    }
+
+    /// The NIC queues to serve; all of them by default. A queue that is left out keeps its packets
+    /// in the kernel, and which queue a flow arrives on is the NIC's choice.
+    pub fn queues(&mut self, queues: &[u32]) -> &mut Self {
+        self.queues = Some(queues.to_vec());
+        self
+    }
+
+    /// An address for the ring alone, that neither the kernel nor another host has. Repeatable, up
+    /// to [`MAX_ADDRESSES`].
+    pub fn address(&mut self, cidr: Cidr) -> &mut Self {
+        self.addresses.push(cidr);
+        self
+    }
+
+    /// The router for destinations off the link, one for each family.
+    pub fn gateway(&mut self, gateway: IpAddr) -> &mut Self {
+        self.gateways.push(gateway);
+        self
+    }
+
+    /// Chunks of 4096 bytes to receive into, in all; 4096 for each queue by default.
+    pub fn rx_chunks(&mut self, chunks: u32) -> &mut Self {
+        self.rx_chunks = Some(chunks);
+        self
+    }
+
+    /// Chunks of 4096 bytes to send from; 4096 by default.
+    pub fn send_chunks(&mut self, chunks: u32) -> &mut Self {
+        self.send_chunks = chunks;
+        self
+    }
+
+    /// A registered area of UMEM, to be taken with [`IoUring::take_area`]. Repeatable.
+    pub fn registered_area(&mut self, bytes: usize) -> &mut Self {
+        self.areas.push(bytes);
+        self
+    }
+
+    /// What to do about UDP checksums on receive; they are verified by default.
+    pub fn rx_checksum(&mut self, policy: RxChecksum) -> &mut Self {
+        self.rx_checksum = policy;
+        self
+    }
+
+    /// Where the XDP program may run; in the driver if that can be had, by default.
+    pub fn attach_mode(&mut self, mode: AttachMode) -> &mut Self {
+        self.attach = mode;
+        self
+    }
+
+    /// Whether packets may be copied into UMEM; without copies if that can be had, by default.
+    pub fn bind_mode(&mut self, mode: BindMode) -> &mut Self {
+        self.bind = mode;
+        self
+    }
+
+    /// Whether to make sure that no other host has our addresses (RFC 5227, RFC 4862), which takes
+    /// [`build`](Self::build) about a second; on by default.
+    pub fn detect_duplicates(&mut self, detect: bool) -> &mut Self {
+        self.detect_duplicates = detect;
+        self
+    }
+
+    /// How long a wait looks for packets before it sleeps; not at all by default.
+    pub fn spin(&mut self, budget: Duration) -> &mut Self {
+        self.spin = budget;
+        self
+    }
+
+    /// The completion queue's size, if not twice the submission queue's.
+    pub fn setup_cqsize(&mut self, entries: u32) -> &mut Self {
+        self.cq_entries = Some(entries);
+        self.flag(IORING_SETUP_CQSIZE)
+    }
+
+    /// Sizes above the maximum become the maximum.
+    pub fn setup_clamp(&mut self) -> &mut Self {
+        self.flag(IORING_SETUP_CLAMP)
+    }
+
+    /// A bad entry does not stop the batch behind it.
+    pub fn setup_submit_all(&mut self) -> &mut Self {
+        self.flag(IORING_SETUP_SUBMIT_ALL)
+    }
+
+    /// Completions appear only when the application enters: so it is here in any case.
+    pub fn setup_coop_taskrun(&mut self) -> &mut Self {
+        self.flag(IORING_SETUP_COOP_TASKRUN)
+    }
+
+    /// Accepted, with no effect: there is never work that only an enter would find.
+    pub fn setup_taskrun_flag(&mut self) -> &mut Self {
+        self.flag(IORING_SETUP_TASKRUN_FLAG)
+    }
+
+    /// Completions appear only when the application enters: so it is here in any case.
+    pub fn setup_defer_taskrun(&mut self) -> &mut Self {
+        self.flag(IORING_SETUP_DEFER_TASKRUN)
+    }
+
+    /// Only the thread that builds the ring may enter it; others get `EEXIST`.
+    pub fn setup_single_issuer(&mut self) -> &mut Self {
+        self.flag(IORING_SETUP_SINGLE_ISSUER)
+    }
+
+    /// Accepted: there is no index array.
+    pub fn setup_no_sqarray(&mut self) -> &mut Self {
+        self.flag(IORING_SETUP_NO_SQARRAY)
+    }
+
+    fn flag(&mut self, flag: u32) -> &mut Self {
+        self.setup_flags |= flag;
+        self
+    }
+
+    /// Makes a ring whose submission queue has (at least) `entries` entries: maps the UMEM, attaches
+    /// the XDP program, binds a socket to each queue, and makes sure of the addresses.
+    ///
+    /// # Errors
+    /// [`SetupError`], whose message names the cure.
+    pub fn build(&self, entries: u32) -> Result<IoUring, SetupError> {
+        let (sq_entries, cq_entries) =
+            ring_sizes(entries, self.cq_entries, self.setup_flags).map_err(SetupError::Ring)?;
+        let interface =
+            Interface::by_name(self.interface.as_deref().ok_or(SetupError::NoInterface)?)?;
+        let queues = self.check(&interface)?;
+        let umem = Umem::new(self.layout(queues.len() as u32))?;
+        let mut ledger = Ledger::new(Arc::clone(&umem));
+        let program = Program::attach(&interface, self.attach)?;
+        let (sockets, rings) = self.open_sockets(&interface, &queues, &mut ledger)?;
+        for socket in &sockets {
+            program.set_queue(socket.queue(), socket)?;
+        }
+        let mut memberships = Vec::new();
+        for cidr in &self.addresses {
+            program.own_address(cidr.address)?;
+            if let IpAddr::V6(address) = cidr.address {
+                memberships
+                    .push(interface.join_multicast(multicast_mac(solicited_node(address).into()))?);
+            }
+        }
+        let waiter = Waiter::new(&sockets).map_err(|source| SetupError::Io {
+            doing: "making the ring's fds",
+            source,
+        })?;
+        let report = self.report(&interface, queues, &umem, &program, &sockets);
+        let sockets: Arc<[Socket]> = sockets.into();
+        let stack = self.stack(&interface, &ledger, &report)?;
+        let config = EngineConfig {
+            sq_entries,
+            cq_entries,
+            setup_flags: self.setup_flags,
+        };
+        let port = Box::new(AfXdpPort::new(Arc::clone(&sockets)));
+        let engine = Engine::new(now(), config, ledger, stack, rings, port);
+        let mut core = Core {
+            engine,
+            waiter,
+            sockets,
+            program,
+            report,
+            spin: self.spin,
+            _memberships: memberships,
+        };
+        self.await_addresses(&mut core)?;
+        Ok(IoUring::new(
+            core,
+            umem,
+            self.setup_flags & IORING_SETUP_SINGLE_ISSUER != 0,
+        ))
+    }
+
+    /// Checks what needs nothing made; returns the queues to serve.
+    fn check(&self, interface: &Interface) -> Result<Vec<u32>, SetupError> {
+        match self.addresses.len() {
+            0 => return Err(SetupError::NoAddress),
+            count if count > MAX_ADDRESSES => return Err(SetupError::TooManyAddresses(count)),
+            _ => {}
+        }
+        if !interface.up {
+            return Err(ringwire_xsk::Error::InterfaceDown {
+                name: interface.name.clone(),
+            }
+            .into());
+        }
+        let mut queues = self
+            .queues
+            .clone()
+            .unwrap_or_else(|| (0..interface.rx_queues).collect());
+        queues.sort_unstable();
+        queues.dedup();
+        let missing = queues.iter().find(|&&queue| queue >= interface.rx_queues);
+        if let Some(&queue) = missing.or(if queues.is_empty() { Some(&0) } else { None }) {
+            let (interface, available) = (interface.name.clone(), interface.rx_queues);
+            return Err(ringwire_xsk::Error::NoSuchQueue {
+                interface,
+                queue,
+                available,
+            }
+            .into());
+        }
+        Ok(queues)
+    }
+
+    fn layout(&self, queues: u32) -> Layout {
+        let rx_chunks = self
+            .rx_chunks
+            .unwrap_or(queues.saturating_mul(RX_CHUNKS_PER_QUEUE));
+        Layout {
+            chunk_bytes: CHUNK_BYTES,
+            rx_chunks,
+            header_chunks: 0,
+            send_chunks: self.send_chunks,
+            lend_reserve_chunks: rx_chunks / RESERVE_SHARE,
+            registered_bytes: self.areas.clone(),
+        }
+    }
+
+    fn open_sockets(
+        &self,
+        interface: &Interface,
+        queues: &[u32],
+        ledger: &mut Ledger,
+    ) -> Result<(Vec<Socket>, Vec<Rings>), SetupError> {
+        let umem = Arc::clone(ledger.umem());
+        // No more than half of the chunks, so that sockets can queue what arrives.
+        let share = umem.layout().rx_chunks / 2 / queues.len() as u32;
+        let mut sockets: Vec<Socket> = Vec::new();
+        let mut rings = Vec::new();
+        for (index, &queue) in queues.iter().enumerate() {
+            let fill: Vec<u64> = (0..FILL_RING.min(share))
+                .map_while(|_| ledger.alloc(Pool::Rx))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|frame| ledger.post_fill(frame, index as u16))
+                .collect();
+            let config = QueueConfig {
+                ifindex: interface.index,
+                ifname: &interface.name,
+                queue,
+                umem: &umem,
+                shared_with: sockets.first(),
+                rx_entries: RX_RING,
+                tx_entries: TX_RING,
+                fill_entries: FILL_RING,
+                completion_entries: COMPLETION_RING,
+                fill: &fill,
+                mode: self.bind,
+                scatter: true,
+            };
+            let (socket, ring) = Socket::open(&config)?;
+            sockets.push(socket);
+            rings.push(ring);
+        }
+        Ok((sockets, rings))
+    }
+
+    fn report(
+        &self,
+        interface: &Interface,
+        queues: Vec<u32>,
+        umem: &Umem,
+        program: &Program,
+        sockets: &[Socket],
+    ) -> Report {
+        let first = &sockets[0];
+        Report {
+            interface: interface.name.clone(),
+            driver: interface.driver.clone(),
+            queues,
+            mtu: ip_mtu(interface),
+            attached: program.mode(),
+            native_refused: program.native_refused().map(ToString::to_string),
+            mode: first.mode(),
+            zero_copy_refused: first.zero_copy_refused().map(ToString::to_string),
+            scatter: first.scatter(),
+            umem_bytes: umem.len_bytes(),
+            huge_pages: umem.huge_pages(),
+            rx_checksum: self.rx_checksum,
+        }
+    }
+
+    fn stack(
+        &self,
+        interface: &Interface,
+        ledger: &Ledger,
+        report: &Report,
+    ) -> Result<Stack, SetupError> {
+        let config = ringwire_stack::Config {
+            mac: interface.mac,
+            mtu: ip_mtu(interface),
+            scatter: report.scatter,
+            queues: report.queues.len() as u16,
+            addresses: self.addresses.clone(),
+            gateways: self.gateways.clone(),
+            rx_checksum: self.rx_checksum,
+            dad: if self.detect_duplicates {
+                DadConfig::default()
+            } else {
+                DadConfig::OFF
+            },
+        };
+        Ok(Stack::new(now(), config, ledger, random_seed()?))
+    }
+
+    /// Takes turns until every address is known to be ours.
+    fn await_addresses(&self, core: &mut Core) -> Result<(), SetupError> {
+        loop {
+            core.engine.turn(now());
+            let mut tentative = false;
+            for cidr in &self.addresses {
+                match core.engine.stack().address_state(cidr.address) {
+                    Some(AddressState::Duplicate(mac)) => {
+                        return Err(SetupError::AddressTaken {
+                            address: cidr.address,
+                            mac,
+                        });
+                    }
+                    Some(AddressState::Preferred) => {}
+                    _ => tentative = true,
+                }
+            }
+            if !tentative {
+                return Ok(());
+            }
+            let timeout = core.engine.next_deadline().map(|deadline| deadline - now());
+            match core.waiter.sleep(timeout, None) {
+                Err(source) if source.kind() != io::ErrorKind::Interrupted => {
+                    return Err(SetupError::Io {
+                        doing: "waiting for the addresses",
+                        source,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// An IP packet's length field has 16 bits, whatever the link can carry.
+fn ip_mtu(interface: &Interface) -> u16 {
+    u16::try_from(interface.mtu).unwrap_or(u16::MAX)
+}
+
+/// Ports and hash seeds that nobody outside can guess.
+fn random_seed() -> Result<u64, SetupError> {
+    let mut bytes = [0; 8];
+    let read = std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| io::Read::read_exact(&mut file, &mut bytes));
+    read.map_err(|source| SetupError::Io {
+        doing: "reading /dev/urandom",
+        source,
+    })?;
+    Ok(u64::from_ne_bytes(bytes))
+}

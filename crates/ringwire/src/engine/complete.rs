@@ -1,0 +1,145 @@
+//! Completions: posting, the overflow list, and what a completion sets free.
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::flags::{
+    IORING_CQE_F_MORE, IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK, IOSQE_IO_LINK,
+};
+use ringwire_abi::request::Op;
+
+use super::request::RequestId;
+use super::{Engine, Overflowed};
+
+impl Engine {
+    /// Posts a completion that is not the request's last. `false` when the queue is full: such
+    /// completions never go to the overflow list, and the request ends with its data in the last
+    /// one (Linux `io_req_post_cqe`).
+    pub(super) fn post_more(&mut self, id: RequestId, res: i32, flags: u32) -> bool {
+        let request = self.requests.get(id);
+        let user_data = request.user_data;
+        let counts = !matches!(request.op, Op::Timeout { .. });
+        if !self.overflow.is_empty()
+            || !self
+                .queues
+                .post_cqe(user_data, res, flags | IORING_CQE_F_MORE)
+        {
+            return false;
+        }
+        self.count_posted(counts);
+        true
+    }
+
+    /// Completes a request for good. Whether it failed decides about what is linked behind it.
+    pub(super) fn complete(&mut self, id: RequestId, res: i32, flags: u32) {
+        self.complete_as(id, res, flags, res < 0);
+    }
+
+    /// As [`complete`](Self::complete), for results that say it otherwise: a short receive with
+    /// MSG_WAITALL, a timeout whose expiry counts as success.
+    pub(super) fn complete_as(&mut self, id: RequestId, res: i32, flags: u32, failed: bool) {
+        self.outstanding -= 1;
+        self.finish(id, res, flags, failed);
+        self.start_deferred();
+    }
+
+    /// Completes a request that may never have been issued.
+    fn finish(&mut self, id: RequestId, res: i32, flags: u32, failed: bool) {
+        if failed {
+            self.requests.get_mut(id).set_failed(res);
+        }
+        let request = self.requests.remove(id);
+        let counts = !matches!(request.op, Op::Timeout { .. });
+        if !request.is_silent() {
+            self.post(request.user_data, res, flags, counts);
+        }
+        if let Some(socket) = request.socket {
+            self.drop_file(socket);
+        }
+        let Some(next) = request.link else { return };
+        if failed && !request.is_hardlinked() {
+            self.cancel_chain(next, request.skip_links);
+        } else {
+            self.start(next);
+        }
+    }
+
+    /// Completes a chain without issuing it, in order.
+    fn cancel_chain(&mut self, first: RequestId, silent: bool) {
+        let mut next = Some(first);
+        while let Some(id) = next {
+            let request = self.requests.get_mut(id);
+            next = request.link.take();
+            let res = request.failed.unwrap_or(Errno::ECANCELED.res());
+            // As the kernel has it: the failed head decides for all (`io_fail_links`).
+            if silent {
+                request.flags |= IOSQE_CQE_SKIP_SUCCESS;
+            } else {
+                request.flags &= !IOSQE_CQE_SKIP_SUCCESS;
+            }
+            let request = self.requests.remove(id);
+            if !request.is_silent() {
+                self.post(request.user_data, res, 0, true);
+            }
+        }
+    }
+
+    /// Completes a chain whose submission went wrong: its head says so, the rest is cancelled.
+    pub(super) fn fail_chain(&mut self, head: RequestId) {
+        let request = self.requests.get_mut(head);
+        request.flags = request.flags & !IOSQE_IO_HARDLINK | IOSQE_IO_LINK;
+        let res = request
+            .failed
+            .expect("complete: only a failed chain is failed");
+        self.finish(head, res, 0, true);
+    }
+
+    fn post(&mut self, user_data: u64, res: i32, flags: u32, counts: bool) {
+        self.count_posted(counts);
+        if self.overflow.is_empty() && self.queues.post_cqe(user_data, res, flags) {
+            return;
+        }
+        self.counters.overflowed += 1;
+        self.overflow.push_back(Overflowed {
+            user_data,
+            res,
+            flags,
+        });
+        self.queues.set_overflow(true);
+    }
+
+    fn count_posted(&mut self, counts: bool) {
+        self.counters.completed += 1;
+        self.posted += u64::from(counts);
+    }
+
+    /// Moves completions from the overflow list into the queue, in order, while there is room.
+    pub fn flush_overflow(&mut self) {
+        if self.overflow.is_empty() {
+            return;
+        }
+        while let Some(entry) = self.overflow.front() {
+            if !self
+                .queues
+                .post_cqe(entry.user_data, entry.res, entry.flags)
+            {
+                return;
+            }
+            self.overflow.pop_front();
+        }
+        self.queues.set_overflow(false);
+    }
+
+    /// Issues what a drain held back, as far as its condition is met (Linux `io_queue_deferred`).
+    pub(super) fn start_deferred(&mut self) {
+        let mut drain_seen = false;
+        let mut first = true;
+        while let Some(&head) = self.deferred.front() {
+            drain_seen |= self.requests.get(head).is_drain();
+            if (drain_seen || first) && self.outstanding > 0 {
+                return;
+            }
+            self.deferred.pop_front();
+            self.start(head);
+            first = false;
+        }
+    }
+}

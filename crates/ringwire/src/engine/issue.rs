@@ -1,0 +1,162 @@
+//! Issuing a request: which operation does what.
+
+use std::net::SocketAddr;
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::request::{Op, Slot, Target};
+use ringwire_stack::{Family, Shutdown, SocketId};
+
+use super::address::{self, Given};
+use super::request::{Prepared, RequestId};
+use super::{Engine, errno};
+
+impl Engine {
+    /// Makes the first attempt. The request has its socket, if it needs one.
+    pub(super) fn issue(&mut self, id: RequestId) {
+        let request = self.requests.get(id);
+        let op = request.op;
+        let socket = || request.socket.expect("issue: the socket was looked up");
+        match op {
+            Op::Recv(_) | Op::RecvMsg(_) => self.issue_receive(id, socket()),
+            Op::Send(_) | Op::SendMsg(_) => self.issue_send(id, socket()),
+            Op::PollAdd { events, .. } => self.issue_poll(id, socket(), events),
+            Op::Timeout { count, flags, .. } => self.issue_timeout(id, count, flags),
+            Op::AsyncCancel(key) => self.issue_cancel(id, &key),
+            Op::Nop { inject } => {
+                let res = inject.unwrap_or(0);
+                self.complete(id, res, 0);
+            }
+            Op::Socket {
+                domain,
+                kind,
+                protocol,
+                slot,
+            } => {
+                let result = self.open_socket(domain, kind, protocol, slot);
+                self.complete_with(id, result);
+            }
+            Op::Bind { .. } => {
+                let result = self.bind(id, socket());
+                self.complete_with(id, result);
+            }
+            Op::Connect { .. } => {
+                let result = self.connect(id, socket());
+                self.complete_with(id, result);
+            }
+            Op::Shutdown { how, .. } => {
+                let result = self.shutdown(socket(), how);
+                self.complete_with(id, result);
+            }
+            Op::Close { target } => {
+                let result = self.close(target);
+                self.complete_with(id, result);
+            }
+            Op::ProvideBuffers {
+                group,
+                addr,
+                len,
+                count,
+                bid,
+            } => {
+                let result = self
+                    .groups
+                    .provide(group, addr, len, count, bid)
+                    .map(|()| 0);
+                self.complete_with(id, result);
+            }
+            Op::RemoveBuffers { group, count } => {
+                let result = self.groups.remove(group, count).map(|count| count as i32);
+                self.complete_with(id, result);
+            }
+        }
+    }
+
+    fn complete_with(&mut self, id: RequestId, result: Result<i32, Errno>) {
+        self.complete(id, result.unwrap_or_else(Errno::res), 0);
+    }
+
+    fn open_socket(
+        &mut self,
+        domain: i32,
+        kind: i32,
+        protocol: i32,
+        slot: Slot,
+    ) -> Result<i32, Errno> {
+        let family = match domain {
+            libc::AF_INET => Family::V4,
+            libc::AF_INET6 => Family::V6,
+            _ => return Err(Errno::EAFNOSUPPORT),
+        };
+        match (kind, protocol) {
+            (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => {}
+            (libc::SOCK_DGRAM, _) => return Err(Errno::EPROTONOSUPPORT),
+            // TCP is not there yet; the kernel says this for a kind that a family does not have.
+            (libc::SOCK_STREAM, _) => return Err(Errno::ESOCKTNOSUPPORT),
+            (1..=10, _) => return Err(Errno::ESOCKTNOSUPPORT),
+            _ => return Err(Errno::EINVAL),
+        }
+        let index = self.files.find_slot(slot)?;
+        let socket = self.stack.udp_open(family);
+        self.files.add(socket);
+        if let Some(replaced) = self.files.install(index, socket) {
+            self.drop_file(replaced);
+        }
+        Ok(if slot == Slot::Alloc { index as i32 } else { 0 })
+    }
+
+    fn given(&self, id: RequestId, family: Family) -> Result<Given, Errno> {
+        match &self.requests.get(id).prepared {
+            Prepared::Address(raw) => address::parse(raw.bytes(), family),
+            _ => unreachable!("issue: an address was copied at submission"),
+        }
+    }
+
+    fn bind(&mut self, id: RequestId, socket: SocketId) -> Result<i32, Errno> {
+        let (family, _) = self.stack.udp_local(socket).ok_or(Errno::EBADF)?;
+        match self.given(id, family)? {
+            Given::Address(address) => self
+                .stack
+                .udp_bind(socket, address)
+                .map(|()| 0)
+                .map_err(errno),
+            Given::Unspecified => Err(Errno::EAFNOSUPPORT),
+        }
+    }
+
+    fn connect(&mut self, id: RequestId, socket: SocketId) -> Result<i32, Errno> {
+        let (family, _) = self.stack.udp_local(socket).ok_or(Errno::EBADF)?;
+        let to = match self.given(id, family)? {
+            Given::Unspecified => None,
+            Given::Address(to) => Some(SocketAddr::new(to.ip(), to.port())),
+        };
+        self.stack
+            .udp_connect(socket, to)
+            .map(|()| 0)
+            .map_err(errno)
+    }
+
+    fn shutdown(&mut self, socket: SocketId, how: i32) -> Result<i32, Errno> {
+        let how = match how {
+            libc::SHUT_RD => Shutdown::Receive,
+            libc::SHUT_WR => Shutdown::Send,
+            libc::SHUT_RDWR => Shutdown::Both,
+            _ => return Err(Errno::EINVAL),
+        };
+        self.stack
+            .udp_shutdown(socket, how)
+            .map(|()| 0)
+            .map_err(errno)
+    }
+
+    fn close(&mut self, target: Target) -> Result<i32, Errno> {
+        match target {
+            // No file descriptor is ours to close.
+            Target::Fd(_) => Err(Errno::EBADF),
+            Target::Fixed(index) => {
+                let socket = self.files.take(index)?;
+                self.drop_file(socket);
+                Ok(0)
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The buffer of a multishot RECVMSG (`io_uring_recvmsg_out`), and control messages of a send.
+
+use ringwire_abi::errno::Errno;
+use ringwire_stack::SendOptions;
+
+use crate::usermem::{self, Message, Span};
+
+/// Bytes of `struct io_uring_recvmsg_out`.
+const OUT_BYTES: usize = 16;
+/// Bytes of `struct cmsghdr`, and what each message is aligned to.
+const CMSG_HEADER: usize = 16;
+const CMSG_ALIGN: usize = 8;
+
+/// Where the parts of a received message go in a provided buffer:
+/// `recvmsg_out | name | control | payload`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MultishotLayout {
+    out: Span,
+    name: Span,
+    control_len: usize,
+    pub(super) payload: Span,
+}
+
+impl MultishotLayout {
+    /// `EFAULT` where the buffer does not hold the header and both areas, as the kernel has it.
+    pub(super) fn new(message: &Message, buffer: Span) -> Result<MultishotLayout, Errno> {
+        let name_len = message.name_area;
+        let control_len = message.control_area;
+        let header = OUT_BYTES
+            .saturating_add(name_len)
+            .saturating_add(control_len);
+        if header > buffer.len {
+            return Err(Errno::EFAULT);
+        }
+        let at = |offset: usize, len: usize| Span {
+            addr: buffer.addr + offset as u64,
+            len,
+        };
+        Ok(MultishotLayout {
+            out: at(0, OUT_BYTES),
+            name: at(OUT_BYTES, name_len),
+            control_len,
+            payload: at(header, buffer.len - header),
+        })
+    }
+
+    /// Bytes before the payload.
+    pub(super) fn header_len(&self) -> usize {
+        OUT_BYTES + self.name.len + self.control_len
+    }
+}
+
+/// Writes the header and the name of a received message; there are no control messages.
+pub(super) fn write_message(
+    layout: &MultishotLayout,
+    name: &[u8],
+    full: usize,
+    flags: i32,
+) -> Result<(), Errno> {
+    usermem::write(layout.name, name)?;
+    let mut out = [0; OUT_BYTES];
+    out[..4].copy_from_slice(&(name.len() as u32).to_ne_bytes());
+    out[8..12].copy_from_slice(&(full as u32).to_ne_bytes());
+    out[12..].copy_from_slice(&(flags as u32).to_ne_bytes());
+    usermem::write(layout.out, &out).map(drop)
+}
+
+/// Reads the control messages of a send: `UDP_SEGMENT`, TTL and TOS and their IPv6 twins. Others
+/// are refused, as the kernel refuses what it does not know.
+pub(super) fn read_control(control: Span, options: &mut SendOptions) -> Result<(), Errno> {
+    let bytes = usermem::read_control(control)?;
+    let mut rest = &bytes[..];
+    while rest.len() >= CMSG_HEADER {
+        let len = usize::from_ne_bytes(rest[..8].try_into().expect("eight bytes"));
+        let int = |at: usize| i32::from_ne_bytes(rest[at..at + 4].try_into().expect("four bytes"));
+        if len < CMSG_HEADER || len > rest.len() {
+            return Err(Errno::EINVAL);
+        }
+        apply(int(8), int(12), &rest[CMSG_HEADER..len], options)?;
+        rest = rest.get(len.next_multiple_of(CMSG_ALIGN)..).unwrap_or(&[]);
+    }
+    Ok(())
+}
+
+fn apply(level: i32, kind: i32, data: &[u8], options: &mut SendOptions) -> Result<(), Errno> {
+    let byte = || -> Result<u8, Errno> {
+        let value = match data {
+            &[value] => i32::from(value),
+            data => i32::from_ne_bytes(data.try_into().map_err(|_| Errno::EINVAL)?),
+        };
+        u8::try_from(value).map_err(|_| Errno::EINVAL)
+    };
+    match (level, kind) {
+        (libc::SOL_UDP, libc::UDP_SEGMENT) => {
+            let bytes: [u8; 2] = data.try_into().map_err(|_| Errno::EINVAL)?;
+            options.segment_bytes = Some(u16::from_ne_bytes(bytes));
+        }
+        (libc::SOL_IP, libc::IP_TTL) => match byte()? {
+            0 => return Err(Errno::EINVAL),
+            ttl => options.hop_limit = Some(ttl),
+        },
+        (libc::SOL_IPV6, libc::IPV6_HOPLIMIT) => options.hop_limit = Some(byte()?),
+        (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
+            options.traffic_class = Some(byte()?);
+        }
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! The engine: one ring, one or more NIC queues over one UMEM, owned by one thread at a time.
+//!
+//! [`Engine::enter`] is the kernel's `io_uring_enter` without the wait; [`Engine::turn`] moves
+//! packets, timers and completions by one bounded step. Time is an argument, and the far side of the
+//! rings is a [`Port`], so the engine runs in the simulator as it runs on a NIC.
+
+mod address;
+mod buffers;
+mod cancel;
+mod complete;
+mod files;
+mod issue;
+mod message;
+mod nic;
+mod poll;
+mod receive;
+mod request;
+mod send;
+mod submit;
+mod timeout;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::register::BufReg;
+use ringwire_stack::{Instant, SocketError, Stack};
+use ringwire_umem::{Census, Ledger};
+use ringwire_xsk::Rings;
+
+use crate::queue::{CompletionQueue, QueueMemory, SubmissionQueue};
+use buffers::Groups;
+use files::Files;
+use nic::Nic;
+use request::{RequestId, Requests};
+
+pub use nic::{NicCounters, Port};
+
+/// How long after the turn before a turn is late.
+const LATE: Duration = Duration::from_millis(10);
+
+/// How an engine is made.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineConfig {
+    /// Entries of the submission queue, a power of two.
+    pub sq_entries: u32,
+    /// Entries of the completion queue, a power of two.
+    pub cq_entries: u32,
+    /// Set-up flags (`IORING_SETUP_*`).
+    pub setup_flags: u32,
+}
+
+/// What the engine counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineCounters {
+    /// Submissions taken.
+    pub submitted: u64,
+    /// Completions posted, or put into the overflow list.
+    pub completed: u64,
+    /// Completions that found the queue full.
+    pub overflowed: u64,
+    /// Turns taken.
+    pub turns: u64,
+    /// Turns that came more than 10 ms after the one before while packets waited: the application
+    /// was busy elsewhere, and the network waited for it.
+    pub late_turns: u64,
+}
+
+/// A completion that waits for room in the queue.
+#[derive(Clone, Copy, Debug)]
+struct Overflowed {
+    user_data: u64,
+    res: i32,
+    flags: u32,
+}
+
+/// The engine of one ring.
+#[derive(Debug)]
+pub struct Engine {
+    queues: Arc<QueueMemory>,
+    setup_flags: u32,
+    nic: Nic,
+    ledger: Ledger,
+    stack: Stack,
+    requests: Requests,
+    files: Files,
+    groups: Groups,
+    overflow: VecDeque<Overflowed>,
+    /// Heads of chains that wait for a drain, in order.
+    deferred: VecDeque<RequestId>,
+    /// Requests whose turn to be issued has come.
+    ready: VecDeque<RequestId>,
+    starting: bool,
+    /// A drain was seen, and what queued behind it has not all gone.
+    drain_active: bool,
+    /// Requests issued and not completed: what a drain waits for.
+    outstanding: usize,
+    /// A request with CQE_SKIP_SUCCESS was seen, so drains are refused.
+    skip_seen: bool,
+    timers: BTreeMap<(Instant, u64), RequestId>,
+    timer_serial: u64,
+    /// Timeouts that wait for a number of completions: by that number, then in order.
+    counted: BTreeMap<(u64, u64), RequestId>,
+    /// Completions posted, timeouts' own left out.
+    posted: u64,
+    now: Instant,
+    last_turn: Instant,
+    counters: EngineCounters,
+}
+
+impl Engine {
+    /// An engine over these rings, one set for each NIC queue. What is in their fill rings must be
+    /// owned so in the ledger.
+    pub fn new(
+        now: Instant,
+        config: EngineConfig,
+        ledger: Ledger,
+        stack: Stack,
+        rings: Vec<Rings>,
+        port: Box<dyn Port>,
+    ) -> Engine {
+        let queues = Arc::new(QueueMemory::new(config.sq_entries, config.cq_entries));
+        Engine {
+            queues,
+            setup_flags: config.setup_flags,
+            nic: Nic::new(rings, port),
+            ledger,
+            stack,
+            requests: Requests::default(),
+            files: Files::default(),
+            groups: Groups::default(),
+            overflow: VecDeque::new(),
+            deferred: VecDeque::new(),
+            ready: VecDeque::new(),
+            starting: false,
+            drain_active: false,
+            outstanding: 0,
+            skip_seen: false,
+            timers: BTreeMap::new(),
+            timer_serial: 0,
+            counted: BTreeMap::new(),
+            posted: 0,
+            now,
+            last_turn: now,
+            counters: EngineCounters::default(),
+        }
+    }
+
+    /// The application's side of the submission queue.
+    pub fn submission(&mut self) -> SubmissionQueue<'_> {
+        SubmissionQueue::new(&self.queues)
+    }
+
+    /// The application's side of the completion queue.
+    pub fn completion(&mut self) -> CompletionQueue<'_> {
+        CompletionQueue::new(&self.queues)
+    }
+
+    /// The queues that the application's side shares.
+    pub(crate) fn queues(&self) -> &Arc<QueueMemory> {
+        &self.queues
+    }
+
+    /// One step: completion rings, fill rings, received packets, timers, sockets, packets to send.
+    /// Each part is bounded.
+    pub fn turn(&mut self, now: Instant) {
+        self.counters.turns += 1;
+        let late = now - self.last_turn > LATE;
+        self.now = now;
+        self.last_turn = now;
+        self.reap_sent();
+        self.refill();
+        let received = self.receive_burst();
+        self.counters.late_turns += u64::from(late && received > 0);
+        self.stack.poll(now, &mut self.ledger);
+        self.fire_timers();
+        self.service_sockets();
+        self.send_burst();
+        self.nic.kick();
+        self.finish_counted();
+    }
+
+    /// Completions that the application can take.
+    pub fn completions_ready(&self) -> u32 {
+        self.queues.cq_ready()
+    }
+
+    /// Whether a turn would find something to do at once.
+    pub fn has_work(&mut self) -> bool {
+        self.nic.has_received() || self.nic.has_sent()
+    }
+
+    /// When the next turn is due even if no packet arrives.
+    pub fn next_deadline(&mut self) -> Option<Instant> {
+        let timer = self.timers.first_key_value().map(|(&(at, _), _)| at);
+        let stack = self.stack.next_deadline(self.now);
+        let retry = self.send_waits().then(|| self.now + nic::RETRY);
+        [timer, stack, retry].into_iter().flatten().min()
+    }
+
+    /// Packets wait for the NIC to take them, which only another kick brings about.
+    fn send_waits(&self) -> bool {
+        self.nic.in_flight() > 0 || (0..self.nic.queues()).any(|queue| self.stack.has_tx(queue))
+    }
+
+    /// Registers a sparse table of direct descriptors (`IORING_REGISTER_FILES2`, sparse).
+    pub fn register_files_sparse(&mut self, slots: u32) -> Result<(), Errno> {
+        self.files.register(slots)
+    }
+
+    /// Unregisters the table; sockets live on while requests use them.
+    pub fn unregister_files(&mut self) -> Result<(), Errno> {
+        for socket in self.files.unregister()? {
+            self.drop_file(socket);
+        }
+        Ok(())
+    }
+
+    /// Registers a buffer ring.
+    ///
+    /// # Safety
+    /// The ring's memory must stay valid until it is unregistered or the engine is dropped.
+    pub unsafe fn register_buf_ring(&mut self, reg: &BufReg) -> Result<(), Errno> {
+        use ringwire_abi::flags::{IOU_PBUF_RING_INC, IOU_PBUF_RING_MMAP};
+        reg.check()?;
+        if reg.flags & IOU_PBUF_RING_MMAP != 0 {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: the caller's promise; `check` saw the size and alignment.
+        let ring =
+            unsafe { crate::usermem::BufferRing::new(reg.ring_addr, reg.ring_entries as u16) };
+        self.groups
+            .add_ring(reg.bgid, ring, reg.flags & IOU_PBUF_RING_INC != 0)
+    }
+
+    /// Unregisters a buffer ring.
+    pub fn unregister_buf_ring(&mut self, group: u16) -> Result<(), Errno> {
+        self.groups.remove_ring(group)
+    }
+
+    /// What the engine counted.
+    pub fn counters(&self) -> EngineCounters {
+        self.counters
+    }
+
+    /// What the rings counted.
+    pub fn nic_counters(&self) -> NicCounters {
+        self.nic.counters()
+    }
+
+    /// The stack, for its counters and addresses.
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// Chunks by owner.
+    pub fn census(&self) -> Census {
+        self.ledger.census()
+    }
+
+    /// Requests that have not completed.
+    pub fn pending_requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    fn service_sockets(&mut self) {
+        // Bounded: what becomes ready while serving is next turn's, but for a requeued multishot.
+        const BURST: usize = 256;
+        for _ in 0..BURST {
+            let Some(event) = self.stack.next_event() else {
+                return;
+            };
+            let socket = event.socket;
+            if event.receive {
+                self.serve_receives(socket);
+            }
+            if event.send {
+                self.serve_sends(socket);
+            }
+            self.serve_polls(&event);
+        }
+    }
+}
+
+/// The kernel's errno for a socket operation's error.
+fn errno(error: SocketError) -> Errno {
+    match error {
+        SocketError::WouldBlock => Errno::EAGAIN,
+        SocketError::MessageSize => Errno::EMSGSIZE,
+        SocketError::DestinationRequired => Errno::EDESTADDRREQ,
+        SocketError::NetworkUnreachable => Errno::ENETUNREACH,
+        SocketError::Refused => Errno::ECONNREFUSED,
+        SocketError::ProtocolUnreachable => Errno::ENOPROTOOPT,
+        SocketError::Access => Errno::EACCES,
+        SocketError::AddressInUse => Errno::EADDRINUSE,
+        SocketError::AddressNotAvailable => Errno::EADDRNOTAVAIL,
+        SocketError::AddressFamily => Errno::EAFNOSUPPORT,
+        SocketError::Invalid => Errno::EINVAL,
+        SocketError::NotConnected => Errno::ENOTCONN,
+        SocketError::Pipe => Errno::EPIPE,
+    }
+}

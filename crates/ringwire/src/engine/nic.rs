@@ -1,0 +1,252 @@
+//! The NIC's side of an engine: rings, bursts, kicks.
+
+use std::time::Duration;
+
+use ringwire_stack::Packet;
+use ringwire_umem::{Pool, TxDone};
+use ringwire_xsk::{Desc, Rings};
+
+use super::Engine;
+
+/// Packets taken from each RX ring in a turn.
+const RX_BURST: usize = 64;
+/// TX descriptors of one queue that the NIC may hold: some drivers lose what exceeds the hardware's
+/// ring, without a counter.
+const TX_WINDOW: u32 = 512;
+/// Most pieces of one packet (the kernel's `MAX_SKB_FRAGS`, and one).
+const MAX_PIECES: usize = 18;
+/// When to kick again after the kernel took less than there was.
+pub(super) const RETRY: Duration = Duration::from_millis(1);
+
+/// What wakes the far side of the rings: the kernel, or a simulated one.
+pub trait Port: Send + std::fmt::Debug {
+    /// TX descriptors of a queue were published and the far side asked to be woken.
+    fn kick_tx(&mut self, queue: u16);
+    /// Fill descriptors of a queue were published and the far side asked to be woken.
+    fn kick_rx(&mut self, queue: u16);
+    /// The time on one of the kernel's other clocks (`CLOCK_REALTIME`, `CLOCK_BOOTTIME`).
+    fn clock(&self, clock: libc::clockid_t) -> Duration;
+}
+
+/// What the rings counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NicCounters {
+    /// RX descriptors that named memory which was not in that queue's fill ring.
+    pub bad_rx_descriptors: u64,
+    /// Completion ring entries that named no descriptor in flight.
+    pub bad_tx_completions: u64,
+    /// Packets dropped because they came in more pieces than a packet has.
+    pub rx_too_many_pieces: u64,
+    /// Times that the NIC was woken to send.
+    pub tx_kicks: u64,
+    /// Times that the NIC was woken to receive.
+    pub rx_kicks: u64,
+    /// Turns in which the fill ring could not be topped up.
+    pub fill_starved: u64,
+}
+
+#[derive(Debug)]
+struct Queue {
+    rings: Rings,
+    /// The pieces of a packet whose last piece has not come yet.
+    partial: Option<Packet>,
+    /// The pieces that still come belong to a packet that was dropped.
+    skipping: bool,
+    in_flight: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Nic {
+    queues: Vec<Queue>,
+    port: Box<dyn Port>,
+    counters: NicCounters,
+}
+
+impl Nic {
+    pub(super) fn new(rings: Vec<Rings>, port: Box<dyn Port>) -> Nic {
+        let queues = rings
+            .into_iter()
+            .map(|rings| Queue {
+                rings,
+                partial: None,
+                skipping: false,
+                in_flight: 0,
+            })
+            .collect();
+        Nic {
+            queues,
+            port,
+            counters: NicCounters::default(),
+        }
+    }
+
+    pub(super) fn queues(&self) -> u16 {
+        self.queues.len() as u16
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        self.queues.iter().map(|queue| queue.in_flight).sum()
+    }
+
+    pub(super) fn counters(&self) -> NicCounters {
+        self.counters
+    }
+
+    pub(super) fn clock(&self, clock: libc::clockid_t) -> Duration {
+        self.port.clock(clock)
+    }
+
+    pub(super) fn has_received(&mut self) -> bool {
+        self.queues
+            .iter_mut()
+            .any(|queue| queue.rings.rx.available() > 0)
+    }
+
+    pub(super) fn has_sent(&mut self) -> bool {
+        self.queues
+            .iter_mut()
+            .any(|queue| queue.rings.completion.available() > 0)
+    }
+
+    /// Wakes the far side where it asked for it and there is something for it.
+    pub(super) fn kick(&mut self) {
+        for (index, queue) in self.queues.iter_mut().enumerate() {
+            if queue.in_flight > 0 && queue.rings.tx.needs_wakeup() && !queue.rings.tx.is_empty() {
+                self.counters.tx_kicks += 1;
+                self.port.kick_tx(index as u16);
+            }
+            if queue.rings.fill.needs_wakeup() && !queue.rings.fill.is_empty() {
+                self.counters.rx_kicks += 1;
+                self.port.kick_rx(index as u16);
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Takes back the descriptors that the NIC has sent.
+    pub(super) fn reap_sent(&mut self) {
+        for queue in &mut self.nic.queues {
+            while let Some(addr) = queue.rings.completion.pop() {
+                match self.ledger.tx_done(addr) {
+                    Ok(done) => {
+                        queue.in_flight = queue.in_flight.saturating_sub(1);
+                        if let TxDone::Freed(chunk) = done {
+                            self.stack.chunk_freed(chunk);
+                        }
+                    }
+                    Err(_) => self.nic.counters.bad_tx_completions += 1,
+                }
+            }
+            queue.rings.completion.release();
+        }
+    }
+
+    /// Tops up the fill rings.
+    pub(super) fn refill(&mut self) {
+        for (index, queue) in self.nic.queues.iter_mut().enumerate() {
+            let fill = &mut queue.rings.fill;
+            let mut missing = fill.free();
+            while missing > 0 {
+                let Some(frame) = self.ledger.alloc(Pool::Rx) else {
+                    self.nic.counters.fill_starved += 1;
+                    break;
+                };
+                let addr = self.ledger.post_fill(frame, index as u16);
+                fill.push(addr)
+                    .expect("nic: the fill ring said that it has room");
+                missing -= 1;
+            }
+            fill.publish();
+        }
+    }
+
+    /// Hands a burst of received packets to the stack; returns how many.
+    pub(super) fn receive_burst(&mut self) -> usize {
+        let mut packets = 0;
+        for index in 0..self.nic.queues.len() {
+            for _ in 0..RX_BURST {
+                let Some(desc) = self.nic.queues[index].rings.rx.pop() else {
+                    break;
+                };
+                if let Some(packet) = self.take_piece(index, desc) {
+                    packets += 1;
+                    self.stack
+                        .receive(self.now, &mut self.ledger, packet, index as u16);
+                }
+            }
+            self.nic.queues[index].rings.rx.release();
+        }
+        packets
+    }
+
+    /// Claims one RX descriptor; returns the packet when its last piece is there.
+    fn take_piece(&mut self, index: usize, desc: Desc) -> Option<Packet> {
+        let queue = &mut self.nic.queues[index];
+        let piece = match self.ledger.claim(index as u16, desc.addr, desc.len) {
+            Ok(piece) => piece,
+            Err(_) => {
+                self.nic.counters.bad_rx_descriptors += 1;
+                // What belongs to it is not a packet without it.
+                if let Some(packet) = queue.partial.take() {
+                    packet.release(&mut self.ledger);
+                }
+                queue.skipping = desc.is_continued();
+                return None;
+            }
+        };
+        if queue.skipping {
+            queue.skipping = desc.is_continued();
+            self.ledger.release(piece.frame);
+            return None;
+        }
+        let packet = match queue.partial.take() {
+            None => Packet::new(piece),
+            Some(mut packet) => {
+                packet.rest.push(piece);
+                packet
+            }
+        };
+        if packet.piece_count() > MAX_PIECES {
+            self.nic.counters.rx_too_many_pieces += 1;
+            packet.release(&mut self.ledger);
+            queue.skipping = desc.is_continued();
+            return None;
+        }
+        if desc.is_continued() {
+            queue.partial = Some(packet);
+            return None;
+        }
+        Some(packet)
+    }
+
+    /// Writes the packets that wait into the TX rings.
+    pub(super) fn send_burst(&mut self) {
+        for (index, queue) in self.nic.queues.iter_mut().enumerate() {
+            let tx = &mut queue.rings.tx;
+            let mut room = tx.free().min(TX_WINDOW.saturating_sub(queue.in_flight));
+            while let Some(packet) = self
+                .stack
+                .next_tx(index as u16, |pieces| pieces as u32 <= room)
+            {
+                let count = packet.packet.piece_count() as u32;
+                for (position, piece) in packet.packet.pieces().enumerate() {
+                    let addr = self.ledger.post_tx(&piece.frame, piece.start, piece.len);
+                    let more = (position as u32) < count - 1;
+                    let options = if more { Desc::CONTINUED } else { 0 };
+                    tx.push(Desc {
+                        addr,
+                        len: piece.len,
+                        options,
+                    })
+                    .expect("nic: the TX ring said that it has room");
+                }
+                packet.packet.release(&mut self.ledger);
+                room -= count;
+                queue.in_flight += count;
+            }
+            tx.publish();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! POLL_ADD: one-shot after a look at the state, multishot by edges.
+
+use ringwire_abi::request::Op;
+use ringwire_stack::{Event, Readiness, SocketId};
+
+use super::Engine;
+use super::request::RequestId;
+
+const IN: u32 = (libc::POLLIN | libc::POLLRDNORM) as u32;
+const OUT: u32 = (libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND) as u32;
+const ERR: u32 = libc::POLLERR as u32;
+const HUP: u32 = libc::POLLHUP as u32;
+const RDHUP: u32 = libc::POLLRDHUP as u32;
+
+impl Engine {
+    pub(super) fn issue_poll(&mut self, id: RequestId, socket: SocketId, events: u32) {
+        self.files
+            .get(socket)
+            .expect("poll: a request holds its socket")
+            .polls
+            .push(id);
+        self.report_poll(id, socket, events);
+    }
+
+    /// Serves the polls of a socket after something happened on one of its sides.
+    pub(super) fn serve_polls(&mut self, event: &Event) {
+        let Some(file) = self.files.get(event.socket) else {
+            return;
+        };
+        // An edge reports only what it is about: a multishot poll is not told twice.
+        let sides = if event.receive { IN | RDHUP } else { 0 } | if event.send { OUT } else { 0 };
+        for id in file.polls.clone() {
+            // What is linked behind one poll may have ended another.
+            if self
+                .files
+                .get(event.socket)
+                .is_some_and(|file| file.polls.contains(&id))
+                && let Op::PollAdd { events, .. } = self.requests.get(id).op
+            {
+                self.report_poll(id, event.socket, events & sides);
+            }
+        }
+    }
+
+    fn report_poll(&mut self, id: RequestId, socket: SocketId, events: u32) {
+        let state = mask(&self.stack.udp_readiness(&self.ledger, socket));
+        let mask = state & (events | ERR | HUP);
+        if mask == 0 {
+            return;
+        }
+        let Op::PollAdd { multishot, .. } = self.requests.get(id).op else {
+            unreachable!("poll: a request that polls nothing")
+        };
+        if multishot && self.post_more(id, mask as i32, 0) {
+            return;
+        }
+        self.forget_poll(id, socket);
+        self.complete(id, mask as i32, 0);
+    }
+
+    pub(super) fn forget_poll(&mut self, id: RequestId, socket: SocketId) {
+        if let Some(file) = self.files.get(socket) {
+            file.polls.retain(|&other| other != id);
+        }
+    }
+}
+
+/// The state as poll(2) shows a UDP socket's (Linux `datagram_poll`).
+fn mask(readiness: &Readiness) -> u32 {
+    let bits = [
+        (readiness.error, ERR),
+        (readiness.readable, IN),
+        (readiness.receive_shut, RDHUP | IN),
+        (readiness.receive_shut && readiness.send_shut, HUP),
+        (readiness.writable, OUT),
+    ];
+    bits.iter()
+        .filter(|(set, _)| *set)
+        .fold(0, |mask, (_, bits)| mask | bits)
+}

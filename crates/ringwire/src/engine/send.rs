@@ -1,0 +1,182 @@
+//! SEND and SENDMSG: copied at issue; the completion means "queued", as in the kernel.
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::request::Op;
+use ringwire_stack::{SendOptions, SocketId};
+
+use super::buffers::Selected;
+use super::request::{Prepared, RequestId};
+use super::{Engine, address, errno, message};
+use crate::usermem::{self, Span};
+
+impl Engine {
+    /// First attempt of a send.
+    pub(super) fn issue_send(&mut self, id: RequestId, socket: SocketId) {
+        let file = self
+            .files
+            .get(socket)
+            .expect("send: a request holds its socket");
+        // Sends that wait keep their order.
+        let others_wait = !file.sends.is_empty();
+        if others_wait || !self.attempt_send(id, socket) {
+            self.await_room(id, socket);
+        }
+    }
+
+    fn await_room(&mut self, id: RequestId, socket: SocketId) {
+        let flags = match self.requests.get(id).op {
+            Op::Send(send) => send.msg_flags,
+            Op::SendMsg(send) => send.msg_flags,
+            _ => unreachable!("send: a request that sends nothing"),
+        };
+        if flags & libc::MSG_DONTWAIT != 0 {
+            return self.complete(id, Errno::EAGAIN.res(), 0);
+        }
+        self.files
+            .get(socket)
+            .expect("send: a request holds its socket")
+            .sends
+            .push_back(id);
+    }
+
+    /// Serves the sends that wait for room, in order.
+    pub(super) fn serve_sends(&mut self, socket: SocketId) {
+        while let Some(&id) = self.files.get(socket).and_then(|file| file.sends.front()) {
+            // Off the list first: completing it may end the socket.
+            self.forget_send(id, socket);
+            if !self.attempt_send(id, socket) {
+                if let Some(file) = self.files.get(socket) {
+                    file.sends.push_front(id);
+                }
+                return;
+            }
+        }
+    }
+
+    pub(super) fn forget_send(&mut self, id: RequestId, socket: SocketId) {
+        if let Some(file) = self.files.get(socket) {
+            file.sends.retain(|&other| other != id);
+        }
+    }
+
+    /// Tries to send; `false` if there is no room yet.
+    fn attempt_send(&mut self, id: RequestId, socket: SocketId) -> bool {
+        let group = match self.requests.get(id).op {
+            Op::Send(send) => send.group.map(|group| (group, send.len as usize)),
+            _ => None,
+        };
+        let selected = match group {
+            None => None,
+            Some((group, _)) if !self.groups.exists(group) => {
+                self.complete(id, Errno::ENOBUFS.res(), 0);
+                return true;
+            }
+            Some((group, limit)) => match self.groups.select(group, limit) {
+                Ok(selected) => Some(selected),
+                Err(error) => {
+                    self.complete(id, error.res(), 0);
+                    return true;
+                }
+            },
+        };
+        match self.send_now(id, socket, selected) {
+            Ok(len) => {
+                let flags = selected.map_or(0, |selected| self.groups.commit(selected, len));
+                self.complete(id, len as i32, flags);
+                true
+            }
+            Err(error) => {
+                if let Some(selected) = selected {
+                    self.groups.recycle(selected);
+                }
+                if error == Errno::EAGAIN {
+                    return false;
+                }
+                self.complete(id, error.res(), 0);
+                true
+            }
+        }
+    }
+
+    fn send_now(
+        &mut self,
+        id: RequestId,
+        socket: SocketId,
+        selected: Option<Selected>,
+    ) -> Result<usize, Errno> {
+        let (family, _) = self.stack.udp_local(socket).ok_or(Errno::EBADF)?;
+        let mut options = SendOptions::default();
+        let request = self.requests.get(id);
+        let single;
+        let (raw_to, spans): (Option<&[u8]>, &[Span]) = match (&request.op, &request.prepared) {
+            (Op::Send(send), prepared) => {
+                single = [selected.map_or(
+                    Span {
+                        addr: send.addr,
+                        len: send.len as usize,
+                    },
+                    |chosen| chosen.span,
+                )];
+                let to = match prepared {
+                    Prepared::Address(address) => Some(address.bytes()),
+                    _ => None,
+                };
+                (to, &single)
+            }
+            (Op::SendMsg(_), Prepared::Message(message)) => {
+                if message.control.len > 0 {
+                    message::read_control(message.control, &mut options)?;
+                }
+                (message.to.as_ref().map(|to| to.bytes()), &message.buffers)
+            }
+            _ => unreachable!("send: a request that sends nothing"),
+        };
+        if let Some(raw) = raw_to {
+            options.to = match address::parse(raw, family)? {
+                address::Given::Address(to) => Some(to),
+                address::Given::Unspecified => return Err(Errno::EAFNOSUPPORT),
+            };
+        }
+        let mut len = 0usize;
+        for span in spans {
+            span.check()?;
+            len = len.checked_add(span.len).ok_or(Errno::EMSGSIZE)?;
+        }
+        let mut source = Gather { spans, at: 0 };
+        let sent = self.stack.udp_send(
+            self.now,
+            &mut self.ledger,
+            socket,
+            &options,
+            len,
+            &mut |part| source.fill(part),
+        );
+        sent.map(|()| len).map_err(errno)
+    }
+}
+
+/// Reads a message's payload out of the application's memory, part by part.
+struct Gather<'a> {
+    spans: &'a [Span],
+    /// Bytes of the first span that have been read.
+    at: usize,
+}
+
+impl Gather<'_> {
+    fn fill(&mut self, mut part: &mut [u8]) {
+        while let (Some(span), false) = (self.spans.first(), part.is_empty()) {
+            let left = Span {
+                addr: span.addr + self.at as u64,
+                len: span.len - self.at,
+            };
+            let take = left.len.min(part.len());
+            usermem::read(left, &mut part[..take]).expect("send: the span was checked");
+            part = &mut part[take..];
+            self.at += take;
+            if self.at == span.len {
+                self.spans = &self.spans[1..];
+                self.at = 0;
+            }
+        }
+    }
+}

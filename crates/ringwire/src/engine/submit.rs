@@ -1,0 +1,207 @@
+//! Taking submissions: checks, chains, drains, and the rule that stops a batch at a bad entry.
+
+use std::time::Duration;
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::flags::*;
+use ringwire_abi::request::{self, Op, Target};
+use ringwire_abi::sqe::Sqe;
+use ringwire_stack::Instant;
+
+use super::Engine;
+use super::request::{Prepared, Request, RequestId};
+use crate::usermem::{self, Message, RawAddress};
+
+/// The chain that a batch is in the middle of.
+#[derive(Debug, Default)]
+struct Chain {
+    head: Option<RequestId>,
+    last: Option<RequestId>,
+}
+
+impl Engine {
+    /// Takes up to `count` submissions and issues them; returns how many were taken. An entry that
+    /// cannot be prepared completes with its error and ends the batch, unless the ring was set up
+    /// with `IORING_SETUP_SUBMIT_ALL` (Linux `io_submit_sqes`).
+    pub fn submit(&mut self, now: Instant, count: u32) -> u32 {
+        self.now = now;
+        let mut taken = 0;
+        let mut chain = Chain::default();
+        while taken < count {
+            let Some(sqe) = self.queues.take_sqe() else {
+                break;
+            };
+            taken += 1;
+            let submit_all = self.setup_flags & IORING_SETUP_SUBMIT_ALL != 0;
+            if self.submit_one(&sqe, &mut chain).is_err() && !submit_all {
+                break;
+            }
+        }
+        // A chain ends with its batch.
+        if let Some(head) = chain.head.take() {
+            self.queue(head);
+        }
+        self.counters.submitted += u64::from(taken);
+        taken
+    }
+
+    fn submit_one(&mut self, sqe: &Sqe, chain: &mut Chain) -> Result<(), Errno> {
+        let prepared = self.prepare(sqe);
+        let error = prepared.as_ref().err().copied();
+        let (op, prepared) = prepared.unwrap_or((Op::Nop { inject: None }, Prepared::Nothing));
+        let mut request = Request::new(sqe.user_data, sqe.flags, op);
+        request.prepared = prepared;
+        if let Some(error) = error {
+            request.set_failed(error.res());
+        }
+        let linked = request.is_linked();
+        let id = self.requests.insert(request);
+        match chain.last {
+            None => chain.head = Some(id),
+            Some(last) => self.requests.get_mut(last).link = Some(id),
+        }
+        chain.last = Some(id);
+        if let (Some(_), Some(head)) = (error, chain.head)
+            && self.requests.get(head).failed.is_none()
+        {
+            self.requests
+                .get_mut(head)
+                .set_failed(Errno::ECANCELED.res());
+        }
+        if linked {
+            return Ok(());
+        }
+        let head = chain
+            .head
+            .take()
+            .expect("submit: the chain holds this entry at least");
+        chain.last = None;
+        self.queue(head);
+        error.map_or(Ok(()), Err)
+    }
+
+    /// The checks that need neither the socket nor the network, and what is copied at submission.
+    fn prepare(&mut self, sqe: &Sqe) -> Result<(Op, Prepared), Errno> {
+        if sqe.opcode >= IORING_OP_LAST || sqe.flags & !IOSQE_ALL != 0 {
+            return Err(Errno::EINVAL);
+        }
+        request::check_common(sqe)?;
+        if sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
+            self.skip_seen = true;
+        }
+        if self.skip_seen && sqe.flags & IOSQE_IO_DRAIN != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let op = request::parse(sqe)?;
+        let prepared = prepare_pointers(&op)?;
+        Ok((op, prepared))
+    }
+
+    /// Starts a chain, or lets it wait for a drain.
+    fn queue(&mut self, head: RequestId) {
+        if self.requests.get(head).failed.is_some() {
+            return self.fail_chain(head);
+        }
+        let drain = self.chain_has_drain(head);
+        if drain {
+            // A drain inside a chain holds the chain's head back.
+            self.requests.get_mut(head).flags |= IOSQE_IO_DRAIN;
+            self.drain_active = true;
+        }
+        if !self.drain_active {
+            return self.start(head);
+        }
+        // Everything behind a drain queues, until it and what is queued have gone (`io_drain_req`).
+        self.deferred.push_back(head);
+        self.start_deferred();
+        if !drain && self.deferred.is_empty() {
+            self.drain_active = false;
+        }
+    }
+
+    fn chain_has_drain(&self, head: RequestId) -> bool {
+        let mut next = Some(head);
+        while let Some(id) = next {
+            let request = self.requests.get(id);
+            if request.is_drain() {
+                return true;
+            }
+            next = request.link;
+        }
+        false
+    }
+
+    /// Issues a request, after those whose turn came before.
+    pub(super) fn start(&mut self, id: RequestId) {
+        self.outstanding += 1;
+        self.ready.push_back(id);
+        // A chain that completes at once starts its next request from here, not from deeper down.
+        if std::mem::replace(&mut self.starting, true) {
+            return;
+        }
+        while let Some(id) = self.ready.pop_front() {
+            self.start_one(id);
+        }
+        self.starting = false;
+    }
+
+    /// Looks a request's socket up and makes the first attempt.
+    fn start_one(&mut self, id: RequestId) {
+        let request = self.requests.get(id);
+        if let Some(target) = request.op.target() {
+            let socket = match target {
+                Target::Fixed(index) => self.files.lookup(index),
+                // No file descriptor is a socket of ours.
+                Target::Fd(_) => Err(Errno::EBADF),
+            };
+            match socket {
+                Ok(socket) => {
+                    self.files.hold(socket);
+                    self.requests.get_mut(id).socket = Some(socket);
+                }
+                Err(error) => return self.complete(id, error.res(), 0),
+            }
+        }
+        self.issue(id);
+    }
+}
+
+/// Copies what the kernel copies at submission, so that the application may free it.
+fn prepare_pointers(op: &Op) -> Result<Prepared, Errno> {
+    match *op {
+        Op::Bind { addr, len, .. } | Op::Connect { addr, len, .. } => {
+            RawAddress::read(addr, len as usize).map(Prepared::Address)
+        }
+        Op::Send(send) if send.to.0 != 0 => {
+            RawAddress::read(send.to.0, send.to.1.into()).map(Prepared::Address)
+        }
+        Op::SendMsg(send) => {
+            let mut message = Message::read(send.header)?;
+            if message.name.len > 0 {
+                message.to = Some(RawAddress::read(message.name.addr, message.name.len)?);
+            }
+            Ok(Prepared::Message(Box::new(message)))
+        }
+        Op::RecvMsg(recv) => {
+            let message = Message::read(recv.header)?;
+            if recv.group.is_some() && message.buffers.len() > 1 {
+                return Err(Errno::EINVAL);
+            }
+            let areas = message.name_area.checked_add(message.control_area);
+            if recv.multishot && areas.is_none_or(|areas| areas > i32::MAX as usize - 16) {
+                return Err(Errno::EOVERFLOW);
+            }
+            Ok(Prepared::Message(Box::new(message)))
+        }
+        Op::Timeout { timespec, .. } => {
+            let (seconds, nanos) = usermem::read_timespec(timespec)?;
+            if seconds < 0 || nanos < 0 {
+                return Err(Errno::EINVAL);
+            }
+            Ok(Prepared::Time(
+                Duration::from_secs(seconds as u64) + Duration::from_nanos(nanos as u64),
+            ))
+        }
+        _ => Ok(Prepared::Nothing),
+    }
+}

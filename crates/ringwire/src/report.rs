@@ -1,0 +1,155 @@
+//! What a ring got, and what it counted.
+
+use std::fmt;
+use std::io;
+
+use ringwire_stack::{Counters as StackCounters, RxChecksum};
+use ringwire_xsk::{Attached, Mode, Program, Socket, Statistics, SteerCounters};
+
+use crate::engine::{Engine, EngineCounters, NicCounters};
+
+/// Which mode a ring got, and why not a better one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The interface.
+    pub interface: String,
+    /// Its driver.
+    pub driver: String,
+    /// The NIC queues served.
+    pub queues: Vec<u32>,
+    /// Bytes of the largest IP packet.
+    pub mtu: u16,
+    /// Where the steering program runs.
+    pub attached: Attached,
+    /// Why it does not run in the driver.
+    pub native_refused: Option<String>,
+    /// How packets get into UMEM.
+    pub mode: Mode,
+    /// Why the driver does not write there itself.
+    pub zero_copy_refused: Option<String>,
+    /// Whether packets may span several chunks.
+    pub scatter: bool,
+    /// Bytes of UMEM.
+    pub umem_bytes: usize,
+    /// Whether they lie on huge pages.
+    pub huge_pages: bool,
+    /// What is done about UDP checksums on receive.
+    pub rx_checksum: RxChecksum,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let because = |reason: &Option<String>| {
+            reason
+                .as_ref()
+                .map_or(String::new(), |reason| format!(" ({reason})"))
+        };
+        let mode = match self.mode {
+            Mode::ZeroCopy => "zero copy".to_owned(),
+            Mode::Copy => format!("copy{}", because(&self.zero_copy_refused)),
+        };
+        let attached = match self.attached {
+            Attached::Native => "native".to_owned(),
+            Attached::Generic => format!("generic{}", because(&self.native_refused)),
+        };
+        writeln!(
+            f,
+            "interface {} (driver {}), queues {:?}, MTU {}",
+            self.interface, self.driver, self.queues, self.mtu
+        )?;
+        writeln!(f, "AF_XDP {mode}; XDP program {attached}")?;
+        let pages = if self.huge_pages {
+            "huge pages"
+        } else {
+            "ordinary pages: no huge ones are free"
+        };
+        writeln!(
+            f,
+            "packets over several chunks: {}",
+            if self.scatter {
+                "yes"
+            } else {
+                "no: needs Linux 6.6"
+            }
+        )?;
+        writeln!(f, "UMEM {} KiB on {pages}", self.umem_bytes / 1024)?;
+        write!(f, "UDP checksums on receive: {:?}", self.rx_checksum)
+    }
+}
+
+/// What was counted since a ring was made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Requests, completions, turns.
+    pub engine: EngineCounters,
+    /// AF_XDP rings.
+    pub nic: NicCounters,
+    /// Packets and datagrams.
+    pub stack: StackCounters,
+    /// The XDP program.
+    pub steering: SteerCounters,
+    /// The kernel's side of each queue's socket.
+    pub sockets: Vec<Statistics>,
+}
+
+impl Counters {
+    pub(crate) fn read(
+        engine: &Engine,
+        program: &Program,
+        sockets: &[Socket],
+    ) -> io::Result<Counters> {
+        Ok(Counters {
+            engine: engine.counters(),
+            nic: engine.nic_counters(),
+            stack: engine.stack().counters(),
+            steering: program.counters().map_err(io::Error::other)?,
+            sockets: sockets
+                .iter()
+                .map(Socket::statistics)
+                .collect::<io::Result<_>>()?,
+        })
+    }
+}
+
+impl fmt::Display for Counters {
+    /// The figures that say how it went; `Debug` has them all.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (engine, stack) = (&self.engine, &self.stack);
+        writeln!(
+            f,
+            "packets: {} received, {} sent",
+            stack.rx_packets, stack.tx_packets
+        )?;
+        writeln!(
+            f,
+            "datagrams: {} received, {} sent",
+            stack.rx_datagrams, stack.tx_datagrams
+        )?;
+        writeln!(
+            f,
+            "requests: {} submitted, {} completions",
+            engine.submitted, engine.completed
+        )?;
+        let dropped: u64 = self
+            .sockets
+            .iter()
+            .map(|queue| queue.rx_dropped + queue.rx_ring_full)
+            .sum();
+        write!(
+            f,
+            "turns: {} ({} late); dropped before the stack: {dropped}",
+            engine.turns, engine.late_turns
+        )?;
+        if stack.rx_partial_checksum > 0 {
+            write!(
+                f,
+                "\n{} datagrams dropped with a partial checksum: the sender is a kernel on this machine; cure: \
+                 `ethtool -K PEER tx off`, or RxChecksum::AcceptPartial",
+                stack.rx_partial_checksum
+            )?;
+        }
+        Ok(())
+    }
+}

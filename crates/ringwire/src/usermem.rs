@@ -1,0 +1,280 @@
+//! The one module that follows the application's pointers.
+//!
+//! An entry names memory by address, and pushing one is `unsafe`: the application promises that the
+//! memory is valid until the completion. This module relies on that promise and on nothing else; it
+//! refuses what cannot be memory (the first page), as the kernel does with `-EFAULT`. An address that is wrong
+//! in another way is undefined behaviour here, where the kernel would still say `-EFAULT`.
+
+use std::mem::size_of;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::register::{BUF_ENTRY_BYTES, BUF_RING_TAIL};
+
+/// Nothing is mapped below (`vm.mmap_min_addr`).
+const FIRST_ADDRESS: u64 = 4096;
+/// Most iovecs of one message (`UIO_MAXIOV`).
+pub(crate) const MAX_IOVECS: usize = 1024;
+/// Bytes of the largest socket address (`struct sockaddr_storage`).
+pub(crate) const MAX_SOCKADDR: usize = 128;
+
+/// A span of the application's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) addr: u64,
+    pub(crate) len: usize,
+}
+
+impl Span {
+    /// Checks that the span can be memory.
+    pub(crate) fn check(self) -> Result<Span, Errno> {
+        let end = self.addr.checked_add(self.len as u64);
+        if self.len > 0
+            && (self.addr < FIRST_ADDRESS || end.is_none_or(|end| end > isize::MAX as u64))
+        {
+            return Err(Errno::EFAULT);
+        }
+        Ok(self)
+    }
+}
+
+/// Copies bytes out of the application's memory.
+pub(crate) fn read(span: Span, to: &mut [u8]) -> Result<(), Errno> {
+    span.check()?;
+    let len = span.len.min(to.len());
+    // SAFETY: the application promised with the unsafe push that the span is readable until the
+    // completion; `check` refused null and wrapping ones; `to` is memory of the engine's own.
+    unsafe { std::ptr::copy(span.addr as *const u8, to.as_mut_ptr(), len) };
+    Ok(())
+}
+
+/// Copies bytes into the application's memory, as many as fit.
+pub(crate) fn write(span: Span, from: &[u8]) -> Result<usize, Errno> {
+    span.check()?;
+    let len = span.len.min(from.len());
+    // SAFETY: as in `read`, for writing.
+    unsafe { std::ptr::copy(from.as_ptr(), span.addr as *mut u8, len) };
+    Ok(len)
+}
+
+/// Plain C structs that may be copied from and to the application byte by byte.
+///
+/// # Safety
+/// Every bit pattern is a valid value.
+unsafe trait Plain: Copy {}
+// SAFETY: integers and raw pointers only.
+unsafe impl Plain for libc::msghdr {}
+// SAFETY: as above.
+unsafe impl Plain for libc::iovec {}
+// SAFETY: as above.
+unsafe impl Plain for [i64; 2] {}
+
+fn read_plain<T: Plain>(addr: u64) -> Result<T, Errno> {
+    Span {
+        addr,
+        len: size_of::<T>(),
+    }
+    .check()?;
+    // SAFETY: readable by the application's promise; `Plain` takes every bit pattern; the read is
+    // unaligned, since the kernel asks for no alignment either.
+    Ok(unsafe { std::ptr::read_unaligned(addr as *const T) })
+}
+
+/// A socket address as the application gave it: copied at submission, parsed at issue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawAddress {
+    bytes: [u8; MAX_SOCKADDR],
+    len: usize,
+}
+
+impl RawAddress {
+    pub(crate) fn read(addr: u64, len: usize) -> Result<RawAddress, Errno> {
+        if len > MAX_SOCKADDR {
+            return Err(Errno::EINVAL);
+        }
+        let mut bytes = [0; MAX_SOCKADDR];
+        read(Span { addr, len }, &mut bytes)?;
+        Ok(RawAddress { bytes, len })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// A `msghdr` and what it points at, copied at submission.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    header: u64,
+    /// `msg_namelen` and `msg_controllen` as given: the areas of a multishot receive.
+    pub(crate) name_area: usize,
+    pub(crate) control_area: usize,
+    /// The address to send to, if this is a send that has one.
+    pub(crate) to: Option<RawAddress>,
+    pub(crate) name: Span,
+    pub(crate) control: Span,
+    pub(crate) buffers: Vec<Span>,
+}
+
+impl Message {
+    /// `name_len` is an `int` in the kernel's eyes: a negative one is refused.
+    pub(crate) fn read(header: u64) -> Result<Message, Errno> {
+        let raw: libc::msghdr = read_plain(header)?;
+        if (raw.msg_namelen as i32) < 0 {
+            return Err(Errno::EINVAL);
+        }
+        if raw.msg_iovlen > MAX_IOVECS {
+            return Err(Errno::EMSGSIZE);
+        }
+        let mut buffers = Vec::with_capacity(raw.msg_iovlen);
+        for index in 0..raw.msg_iovlen {
+            let at = raw.msg_iov as u64 + (index * size_of::<libc::iovec>()) as u64;
+            let iovec: libc::iovec = read_plain(at)?;
+            if iovec.iov_len > isize::MAX as usize {
+                return Err(Errno::EINVAL);
+            }
+            buffers.push(Span {
+                addr: iovec.iov_base as u64,
+                len: iovec.iov_len,
+            });
+        }
+        let name_len = if raw.msg_name.is_null() {
+            0
+        } else {
+            raw.msg_namelen as usize
+        };
+        let control_len = if raw.msg_control.is_null() {
+            0
+        } else {
+            raw.msg_controllen
+        };
+        Ok(Message {
+            header,
+            name_area: raw.msg_namelen as usize,
+            control_area: raw.msg_controllen,
+            to: None,
+            name: Span {
+                addr: raw.msg_name as u64,
+                len: name_len,
+            },
+            control: Span {
+                addr: raw.msg_control as u64,
+                len: control_len,
+            },
+            buffers,
+        })
+    }
+
+    /// Writes what a receive reports in the `msghdr`: lengths and flags.
+    pub(crate) fn write_back(
+        &self,
+        name_len: u32,
+        control_len: usize,
+        flags: i32,
+    ) -> Result<(), Errno> {
+        let mut raw: libc::msghdr = read_plain(self.header)?;
+        raw.msg_namelen = name_len;
+        raw.msg_controllen = control_len;
+        raw.msg_flags = flags;
+        // SAFETY: the application promised that the msghdr is writable until the completion, and
+        // `read_plain` has just checked its address.
+        unsafe { std::ptr::write_unaligned(self.header as *mut libc::msghdr, raw) };
+        Ok(())
+    }
+}
+
+/// Copies the control messages of a send.
+pub(crate) fn read_control(control: Span) -> Result<Vec<u8>, Errno> {
+    // `sysctl net.core.optmem_max` bounds this in the kernel, with ENOBUFS.
+    const MAX_CONTROL: usize = 128 << 10;
+    if control.len > MAX_CONTROL {
+        return Err(Errno::ENOBUFS);
+    }
+    let mut bytes = vec![0; control.len];
+    read(control, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a `__kernel_timespec`: seconds and nanoseconds.
+pub(crate) fn read_timespec(addr: u64) -> Result<(i64, i64), Errno> {
+    let [seconds, nanos] = read_plain::<[i64; 2]>(addr)?;
+    Ok((seconds, nanos))
+}
+
+/// Copies the signal mask that a wait was given.
+pub(crate) fn read_sigmask(addr: u64) -> Result<libc::sigset_t, Errno> {
+    // SAFETY: all zeroes is a valid sigset_t.
+    let mut mask: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // The kernel's set is the first 8 bytes of libc's.
+    let mut bytes = [0u8; 8];
+    read(
+        Span {
+            addr,
+            len: bytes.len(),
+        },
+        &mut bytes,
+    )?;
+    for signal in 1..=64 {
+        if u64::from_ne_bytes(bytes) >> (signal - 1) & 1 == 1 {
+            // SAFETY: the set is initialised and the number is a signal's; others are refused.
+            unsafe { libc::sigaddset(&raw mut mask, signal) };
+        }
+    }
+    Ok(mask)
+}
+
+/// A registered buffer ring, in the application's memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BufferRing {
+    addr: u64,
+    mask: u16,
+}
+
+impl BufferRing {
+    /// A ring of `entries` (a power of two) at a page-aligned address.
+    ///
+    /// # Safety
+    /// The memory must stay valid until the ring is unregistered or the engine is dropped.
+    pub(crate) unsafe fn new(addr: u64, entries: u16) -> BufferRing {
+        BufferRing {
+            addr,
+            mask: entries - 1,
+        }
+    }
+
+    /// The application's tail.
+    pub(crate) fn tail(self) -> u16 {
+        let tail = (self.addr as usize + BUF_RING_TAIL) as *const AtomicU16;
+        // SAFETY: `new`'s promise: the ring's memory is valid; it is page aligned, so the tail at
+        // offset 14 is aligned for a u16, which the application writes atomically.
+        unsafe { (*tail).load(Ordering::Acquire) }
+    }
+
+    /// A copy of an entry: address, length, buffer id.
+    pub(crate) fn entry(self, index: u16) -> (u64, u32, u16) {
+        let at = self.addr as usize + usize::from(index & self.mask) * BUF_ENTRY_BYTES;
+        // SAFETY: the masked index lies in the ring; 16-byte entries on a page are aligned. The reads
+        // are volatile, since the application may write the entry at any time: whatever is read is
+        // only used as numbers, and checked.
+        unsafe {
+            let addr = std::ptr::read_volatile(at as *const u64);
+            let len = std::ptr::read_volatile((at + 8) as *const u32);
+            let bid = std::ptr::read_volatile((at + 12) as *const u16);
+            (addr, len, bid)
+        }
+    }
+
+    /// Writes what is left of a partly used buffer back (`IOU_PBUF_RING_INC`).
+    pub(crate) fn advance(self, index: u16, addr: u64, len: u32) {
+        let at = self.addr as usize + usize::from(index & self.mask) * BUF_ENTRY_BYTES;
+        // SAFETY: as in `entry`, for writing.
+        unsafe {
+            std::ptr::write_volatile(at as *mut u64, addr);
+            std::ptr::write_volatile((at + 8) as *mut u32, len);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "usermem_tests.rs"]
+mod tests;

@@ -1,0 +1,167 @@
+//! A UDP echo server, on ringwire or on the kernel's io_uring: the same server text (`server.rs`),
+//! compiled against each.
+//!
+//!     echo --interface eth1 --address 10.0.0.2/24 --address fd00::2/64 --port 7777
+//!     echo --backend kernel --port 7777
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+mod on_ringwire {
+    use ringwire::{IoUring, cqueue, opcode, squeue, types};
+    include!("server.rs");
+}
+
+mod on_kernel {
+    use io_uring::{IoUring, cqueue, opcode, squeue, types};
+    include!("server.rs");
+}
+
+const USAGE: &str = "usage: echo [--backend ringwire|kernel] --port PORT
+  --interface NAME       the interface to serve
+  --queues N,N,...       its queues (default: all)
+  --address IP/BITS      an address that no host on the link has; repeatable
+  --gateway IP           the router off the link; repeatable
+  --rx-csum POLICY       verify (default), accept_partial, or trust
+  --xdp-mode MODE        auto (default), native, or generic
+  --spin MICROSECONDS    how long to look for packets before sleeping (default: 0)
+  --no-dad               no duplicate address detection: start at once";
+
+const ENTRIES: u32 = 512;
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn stop(_: i32) {
+    STOP.store(true, Ordering::Relaxed);
+}
+
+struct Options {
+    kernel: bool,
+    port: u16,
+    builder: ringwire::Builder,
+}
+
+fn main() -> ExitCode {
+    let options = match parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("echo: {message}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler only stores to an atomic.
+        unsafe { libc::signal(signal, stop as extern "C" fn(i32) as libc::sighandler_t) };
+    }
+    let served = if options.kernel {
+        serve_on_kernel(options.port)
+    } else {
+        serve_on_ringwire(&options)
+    };
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve_on_ringwire(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    let ring = options.builder.build(ENTRIES)?;
+    println!("{}", ring.report()?);
+    let mut server = on_ringwire::Server::new(ring, options.port)?;
+    println!("listening on port {}", options.port);
+    server.run(&STOP)?;
+    println!("{:?}", server.tally);
+    println!("{}", server.ring().counters()?);
+    Ok(())
+}
+
+fn serve_on_kernel(port: u16) -> Result<(), Box<dyn std::error::Error>> {
+    let ring = io_uring::IoUring::builder()
+        .setup_single_issuer()
+        .setup_coop_taskrun()
+        .setup_defer_taskrun()
+        .build(ENTRIES)?;
+    let mut server = on_kernel::Server::new(ring, port)?;
+    println!("listening on port {port}");
+    server.run(&STOP)?;
+    println!("{:?}", server.tally);
+    println!(
+        "features of the kernel's ring: {:?}",
+        server.ring().params()
+    );
+    Ok(())
+}
+
+fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options = Options {
+        kernel: false,
+        port: 0,
+        builder: ringwire::IoUring::builder(),
+    };
+    let builder = &mut options.builder;
+    while let Some(name) = args.next() {
+        if name == "--no-dad" {
+            builder.detect_duplicates(false);
+            continue;
+        }
+        let value = args.next().ok_or(format!("{name} takes a value"))?;
+        let bad = |error: &dyn std::fmt::Display| format!("{name} {value}: {error}");
+        match name.as_str() {
+            "--backend" => {
+                options.kernel = choose(&value, &[("ringwire", false), ("kernel", true)])?
+            }
+            "--port" => options.port = value.parse().map_err(|error| bad(&error))?,
+            "--interface" => {
+                builder.interface(&value);
+            }
+            "--queues" => {
+                let queues: Result<Vec<u32>, _> = value.split(',').map(str::parse).collect();
+                builder.queues(&queues.map_err(|error| bad(&error))?);
+            }
+            "--address" => {
+                builder.address(value.parse().map_err(|error| bad(&error))?);
+            }
+            "--gateway" => {
+                builder.gateway(value.parse::<IpAddr>().map_err(|error| bad(&error))?);
+            }
+            "--rx-csum" => {
+                use ringwire::RxChecksum::{AcceptPartial, Trust, Verify};
+                let policies = [
+                    ("verify", Verify),
+                    ("accept_partial", AcceptPartial),
+                    ("trust", Trust),
+                ];
+                builder.rx_checksum(choose(&value, &policies)?);
+            }
+            "--xdp-mode" => {
+                use ringwire::AttachMode::{Auto, Generic, Native};
+                builder.attach_mode(choose(
+                    &value,
+                    &[("auto", Auto), ("native", Native), ("generic", Generic)],
+                )?);
+            }
+            "--spin" => {
+                builder.spin(Duration::from_micros(
+                    value.parse().map_err(|error| bad(&error))?,
+                ));
+            }
+            _ => return Err(format!("{name} is not known")),
+        }
+    }
+    if options.port == 0 {
+        return Err("--port is missing".to_owned());
+    }
+    Ok(options)
+}
+
+fn choose<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    let chosen = choices.iter().find(|(name, _)| *name == value);
+    chosen
+        .map(|&(_, choice)| choice)
+        .ok_or(format!("{value} is none of the choices"))
+}
