@@ -1,0 +1,36 @@
+# Everything here does its own set-up on a bare Debian 12 machine with Rust: `make help`.
+.PHONY: help demo test bench lint bpf bpf-check
+
+help:
+	@echo "make demo       an echo server on ringwire, driven by ping, socat, ncat and sockperf"
+	@echo "make test       every test; those that need privileges are listed as skipped without them"
+	@echo "make bench      UDP echo: ringwire, the kernel's io_uring, a raw AF_XDP loop, in one run"
+	@echo "make lint       formatting and clippy"
+	@echo "make bpf        compile the steering program again (needs clang 14)"
+	@echo "make bpf-check  is the committed steering program what its source compiles to?"
+
+demo:
+	@scripts/setup.sh build demo
+	@cargo build --release --quiet -p ringwire-examples
+	@scripts/as-root.sh scripts/demo.sh
+
+test:
+	@scripts/setup.sh build
+	@scripts/test.sh
+	@scripts/bpf.sh check
+
+bench:
+	@scripts/setup.sh build bench
+	@cargo build --release --quiet -p ringwire-examples -p ringwire-bench
+	@scripts/as-root.sh scripts/bench.sh
+
+lint:
+	@scripts/setup.sh build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+bpf:
+	@scripts/bpf.sh build
+
+bpf-check:
+	@scripts/bpf.sh check

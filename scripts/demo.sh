@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# The echo example on ringwire at one end of a veth pair, driven from the kernel's end by programs
+# that nobody here wrote. Everything is made in two network namespaces of its own, and removed.
+# Exits with 0 if all of it worked.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+readonly RING="ringwire-ring-$$" PEER="ringwire-peer-$$" PORT=7777
+readonly V4=10.7.0.2 V6=fd07::2 ECHO=target/release/echo
+work=$(mktemp -d)
+echo_pid=
+failures=0
+
+cleanup() {
+    trap - EXIT INT TERM
+    [ -n "$echo_pid" ] && kill "$echo_pid" 2>/dev/null && wait "$echo_pid" 2>/dev/null
+    ip netns del "$RING" 2>/dev/null
+    ip netns del "$PEER" 2>/dev/null
+    rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'cleanup; exit 130' INT
+trap 'cleanup; exit 143' TERM
+
+say() { printf '\n== %s\n' "$*"; }
+die() { echo "demo: $*" >&2; exit 1; }
+on_peer() { ip netns exec "$PEER" "$@"; }
+
+# check NAME COMMAND...: runs it and says whether it worked; its output is shown if it did not.
+check() {
+    local name=$1
+    shift
+    if "$@" >"$work/out" 2>&1; then
+        printf '  ok      %s\n' "$name"
+    else
+        printf '  FAILED  %s\n' "$name"
+        sed 's/^/          /' "$work/out" | tail -n 15
+        failures=$((failures + 1))
+    fi
+}
+
+make_network() {
+    ip netns add "$RING" && ip netns add "$PEER" || die "cannot make network namespaces"
+    ip -n "$RING" link add rw0 numrxqueues 2 numtxqueues 2 type veth \
+        peer name rw1 numrxqueues 2 numtxqueues 2 || die "cannot make a veth pair"
+    ip -n "$RING" link set rw1 netns "$PEER"
+    ip -n "$PEER" link set lo up
+    ip -n "$PEER" addr add 10.7.0.1/24 dev rw1
+    ip -n "$PEER" addr add fd07::1/64 dev rw1 nodad
+    # A kernel at the other end of a veth leaves UDP checksums to a device that is not there.
+    on_peer ethtool -K rw1 tx off >/dev/null || die "ethtool cannot switch TX checksum offload off"
+}
+
+set_mtu() {
+    ip -n "$RING" link set rw0 up mtu "$1" && ip -n "$PEER" link set rw1 up mtu "$1"
+}
+
+start_echo() {
+    ip netns exec "$RING" "$ECHO" --interface rw0 --address "$V4/24" --address "$V6/64" \
+        --port "$PORT" >"$work/echo" 2>&1 &
+    echo_pid=$!
+    for _ in $(seq 100); do
+        grep -q '^listening' "$work/echo" && break
+        kill -0 "$echo_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    grep -q '^listening' "$work/echo" || { cat "$work/echo"; die "the echo example did not start"; }
+    sed 's/^/  /' "$work/echo"
+}
+
+stop_echo() {
+    kill -INT "$echo_pid"
+    wait "$echo_pid"
+    local status=$?
+    echo_pid=
+    sed '1,/^listening/d; s/^/  /' "$work/echo"
+    check "the echo example stops cleanly on SIGINT" test "$status" -eq 0
+}
+
+# same FILE COMMAND...: what comes back from sending the file must be the file.
+same() {
+    local file=$1
+    shift
+    on_peer timeout 5 "$@" <"$file" >"$work/back"
+    cmp "$file" "$work/back"
+}
+
+ncat_echo() { # ncat leaves when its input ends, so the input stays open until the answer is there
+    mkfifo "$work/fifo" 2>/dev/null
+    on_peer timeout 3 ncat --udp "$1" "$PORT" <"$work/fifo" >"$work/back" &
+    local pid=$!
+    exec 9>"$work/fifo"
+    printf 'hello\n' >&9
+    for _ in $(seq 20); do [ -s "$work/back" ] && break; sleep 0.1; done
+    exec 9>&-
+    kill "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+    [ "$(cat "$work/back")" = hello ]
+}
+
+snmp() { on_peer awk -v name="$1" '/^Udp:/ { if (!h) { for (i = 2; i <= NF; i++) col[$i] = i; h = 1 } else print $col[name] }' /proc/net/snmp; }
+
+# sockperf sends at a rate; what came back is counted by the peer's kernel.
+at_rate() {
+    local sent received
+    sent=$(snmp OutDatagrams) received=$(snmp InDatagrams)
+    on_peer timeout 20 sockperf under-load -i "$V4" -p "$PORT" -t 3 --mps=20000 >"$work/sockperf" 2>&1
+    sleep 0.2
+    sent=$(($(snmp OutDatagrams) - sent)) received=$(($(snmp InDatagrams) - received))
+    echo "          sockperf: $sent datagrams sent, $received echoes received" | tee /dev/fd/3
+    [ "$sent" -gt 10000 ] && [ "$received" -ge $((sent * 99 / 100)) ]
+}
+exec 3>&1
+
+[ -x "$ECHO" ] || die "$ECHO is missing: run 'make demo'"
+make_network
+set_mtu 1500
+say "an echo server on ringwire, in a network namespace of its own"
+start_echo
+
+say "ping, from the kernel's end"
+check "ping, IPv4" on_peer ping -c 3 -i 0.2 -W 2 "$V4"
+check "ping, IPv6" on_peer ping -c 3 -i 0.2 -W 2 "$V6"
+check "ping with 1400 bytes, IPv4" on_peer ping -c 3 -i 0.2 -W 2 -s 1400 "$V4"
+check "ping with 1400 bytes, IPv6" on_peer ping -c 3 -i 0.2 -W 2 -s 1400 "$V6"
+check "ping with 8000 bytes in fragments, IPv4" on_peer ping -c 3 -i 0.2 -W 2 -s 8000 "$V4"
+
+say "UDP, from the kernel's end"
+head -c 1200 /dev/urandom >"$work/small"
+head -c 60000 /dev/urandom >"$work/large"
+check "socat, 1200 bytes, IPv4" same "$work/small" socat -T 1 - "UDP4:$V4:$PORT"
+check "socat, 1200 bytes, IPv6" same "$work/small" socat -T 1 - "UDP6:[$V6]:$PORT"
+check "socat, 60000 bytes in fragments, IPv4" same "$work/large" socat -b 65507 -T 1 - "UDP4:$V4:$PORT"
+check "socat, 60000 bytes in fragments, IPv6" same "$work/large" socat -b 65507 -T 1 - "UDP6:[$V6]:$PORT"
+check "ncat, IPv4" ncat_echo "$V4"
+check "ncat, IPv6" ncat_echo "$V6"
+check "sockperf, 20,000 a second: at least 99 % echoed" at_rate
+
+say "what the server counted"
+stop_echo
+
+say "again with an MTU of 9000: packets of several chunks"
+set_mtu 9000
+start_echo
+check "ping with 8000 bytes, IPv4" on_peer ping -c 3 -i 0.2 -W 2 -M do -s 8000 "$V4"
+check "ping with 8000 bytes, IPv6" on_peer ping -c 3 -i 0.2 -W 2 -M do -s 8000 "$V6"
+head -c 8000 /dev/urandom >"$work/jumbo"
+check "socat, 8000 bytes, IPv4" same "$work/jumbo" socat -b 9000 -T 1 - "UDP4:$V4:$PORT"
+check "socat, 8000 bytes, IPv6" same "$work/jumbo" socat -b 9000 -T 1 - "UDP6:[$V6]:$PORT"
+stop_echo
+
+if [ "$failures" -eq 0 ]; then
+    say "all of it worked"
+else
+    say "$failures of the checks FAILED"
+    exit 1
+fi
