@@ -54,13 +54,13 @@ impl MultishotLayout {
 pub(super) fn write_message(
     layout: &MultishotLayout,
     name: &[u8],
-    full: usize,
+    payload_len: usize,
     flags: i32,
 ) -> Result<(), Errno> {
     usermem::write(layout.name, name)?;
     let mut out = [0; OUT_BYTES];
     out[..4].copy_from_slice(&(name.len() as u32).to_ne_bytes());
-    out[8..12].copy_from_slice(&(full as u32).to_ne_bytes());
+    out[8..12].copy_from_slice(&(payload_len as u32).to_ne_bytes());
     out[12..].copy_from_slice(&(flags as u32).to_ne_bytes());
     usermem::write(layout.out, &out).map(drop)
 }

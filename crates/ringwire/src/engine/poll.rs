@@ -44,7 +44,8 @@ impl Engine {
 
     fn report_poll(&mut self, id: RequestId, socket: SocketId, events: u32) {
         let state = mask(&self.stack.udp_readiness(&self.ledger, socket));
-        let mask = state & (events | ERR | HUP);
+        // These are reported whether asked for or not (`IO_POLL_UNMASK`).
+        let mask = state & (events | ERR | HUP | RDHUP);
         if mask == 0 {
             return;
         }

@@ -139,6 +139,12 @@ impl Engine {
             Ok(selected) => selected,
             Err(error) => return done_with(error),
         };
+        if let Some(selected) = selected
+            && let Err(error) = self.check_room(id, &selected)
+        {
+            self.groups.recycle(selected);
+            return done_with(error);
+        }
         let attempt = self.receive_into(id, socket, selected, msg_flags, ready);
         match attempt {
             Ok(Some(received)) if multishot && !received.empty && received.res > 0 => {
@@ -153,6 +159,17 @@ impl Engine {
             },
             Ok(None) => Attempt::Wait,
             Err(error) => done_with(error),
+        }
+    }
+
+    /// Whether a multishot message's buffer holds its headers, which is asked before there is a message.
+    fn check_room(&self, id: RequestId, selected: &Selected) -> Result<(), Errno> {
+        let request = self.requests.get(id);
+        match (&request.op, &request.prepared) {
+            (Op::RecvMsg(recv), Prepared::Message(message)) if recv.multishot => {
+                MultishotLayout::new(message, selected.span).map(drop)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -223,6 +240,10 @@ impl Engine {
             }
             Err(error) => {
                 recycle(self);
+                // UDP drops a datagram that it could not copy (`udp_recvmsg`).
+                if msg_flags & libc::MSG_PEEK == 0 {
+                    self.stack.udp_consume(&mut self.ledger, socket);
+                }
                 Err(error)
             }
         }
@@ -289,7 +310,9 @@ impl Engine {
             _ => unreachable!("receive: a message was copied at submission"),
         };
         match (recv.multishot, selected) {
-            (true, Some(selected)) => self.store_multishot_message(socket, &message, selected),
+            (true, Some(selected)) => {
+                self.store_multishot_message(socket, recv, &message, selected)
+            }
             _ => self.store_single_message(socket, recv, &message, selected),
         }
     }
@@ -340,6 +363,7 @@ impl Engine {
     fn store_multishot_message(
         &mut self,
         socket: SocketId,
+        recv: &MessageTransfer,
         message: &Message,
         selected: Selected,
     ) -> Result<Received, Errno> {
@@ -353,7 +377,13 @@ impl Engine {
         self.copy_payload(socket, &[layout.payload])?;
         let stored = full.min(layout.payload.len);
         let flags = if full > stored { libc::MSG_TRUNC } else { 0 };
-        write_message(&layout, &name[..name_len], full, flags)?;
+        // The length is recvmsg(2)'s: the datagram's only where MSG_TRUNC asks for it.
+        let reported = if recv.msg_flags & libc::MSG_TRUNC != 0 {
+            full
+        } else {
+            stored
+        };
+        write_message(&layout, &name[..name_len], reported, flags)?;
         Ok(Received {
             res: (layout.header_len() + stored) as i32,
             flags: 0,

@@ -1,0 +1,163 @@
+//! Two network namespaces joined by a veth pair. They have no name, so they are gone with the test,
+//! however it ends.
+
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::Command;
+use std::time::Duration;
+
+/// The ring's interface, its addresses, and the peer's.
+pub const RING_INTERFACE: &str = "rw0";
+pub const RING_V4: &str = "10.7.0.2";
+pub const RING_V6: &str = "fd07::2";
+pub const PEER_V4: &str = "10.7.0.1";
+pub const PEER_V6: &str = "fd07::1";
+
+/// How long a test waits for a packet that is to come.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pair, and the two namespaces.
+pub struct Veth {
+    home: File,
+    ring: File,
+    peer: File,
+}
+
+impl Veth {
+    /// Two namespaces with a veth pair of so many queues. The peer's end has the kernel's addresses;
+    /// the ring's end has none, unless `kernel_at_ring`.
+    pub fn new(queues: u32, mtu: u32, kernel_at_ring: bool) -> Veth {
+        let home = namespace();
+        let ring = fresh_namespace();
+        let peer = fresh_namespace();
+        let veth = Veth { home, ring, peer };
+        veth.in_ring(|| {
+            ip(&format!("link add rw0 numrxqueues {queues} numtxqueues {queues} type veth peer name rw1 numrxqueues {queues} numtxqueues {queues}"));
+            // /proc/PID/fd/N is a name of the namespace that `ip` understands.
+            let target = format!("/proc/{}/fd/{}", std::process::id(), veth.peer.as_raw_fd());
+            ip(&format!("link set rw1 netns {target}"));
+            ip("link set lo up");
+            ip(&format!("link set rw0 up mtu {mtu}"));
+            if kernel_at_ring {
+                ip(&format!("addr add {RING_V4}/24 dev rw0"));
+                ip(&format!("addr add {RING_V6}/64 dev rw0 nodad"));
+            }
+        });
+        veth.in_peer(|| {
+            ip("link set lo up");
+            ip(&format!("link set rw1 up mtu {mtu}"));
+            ip(&format!("addr add {PEER_V4}/24 dev rw1"));
+            ip(&format!("addr add {PEER_V6}/64 dev rw1 nodad"));
+        });
+        veth
+    }
+
+    /// Runs something with this thread in the ring's namespace.
+    pub fn in_ring<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.within(&self.ring, run)
+    }
+
+    /// Runs something with this thread in the peer's namespace.
+    pub fn in_peer<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.within(&self.peer, run)
+    }
+
+    /// A kernel UDP socket at the peer's end.
+    pub fn peer_socket(&self, address: &str) -> UdpSocket {
+        let address: SocketAddr =
+            SocketAddr::new(address.parse::<IpAddr>().expect("an address"), 0);
+        let socket = self.in_peer(|| UdpSocket::bind(address).expect("a peer socket"));
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket
+    }
+
+    /// A raw socket at the peer's end, to send whole Ethernet frames by.
+    pub fn peer_raw(&self) -> RawSocket {
+        self.in_peer(RawSocket::new)
+    }
+
+    fn within<T>(&self, namespace: &File, run: impl FnOnce() -> T) -> T {
+        enter(namespace);
+        let result = run();
+        enter(&self.home);
+        result
+    }
+}
+
+/// An AF_PACKET socket on the peer's interface.
+pub struct RawSocket {
+    fd: OwnedFd,
+    index: i32,
+}
+
+impl RawSocket {
+    fn new() -> RawSocket {
+        let index = ringwire_xsk::Interface::by_name("rw1")
+            .expect("the peer's interface")
+            .index as i32;
+        // SAFETY: no pointers are passed.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        assert!(fd >= 0, "an AF_PACKET socket");
+        // SAFETY: the kernel has just made it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        RawSocket { fd, index }
+    }
+
+    /// Sends a frame as it is.
+    pub fn send(&self, frame: &[u8]) {
+        // SAFETY: all zeroes is a valid sockaddr_ll.
+        let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        to.sll_family = libc::AF_PACKET as u16;
+        to.sll_ifindex = self.index;
+        to.sll_halen = 6;
+        let len = size_of::<libc::sockaddr_ll>() as u32;
+        // SAFETY: frame and address are readable for their lengths.
+        let sent = unsafe {
+            libc::sendto(
+                self.fd.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                0,
+                (&raw const to).cast(),
+                len,
+            )
+        };
+        // Frames too short for an Ethernet header are refused here already: that is an answer too.
+        assert!(
+            sent >= 0 || frame.len() < 14,
+            "sending a frame: {}",
+            std::io::Error::last_os_error()
+        );
+    }
+}
+
+fn namespace() -> File {
+    File::open("/proc/thread-self/ns/net").expect("this thread's network namespace")
+}
+
+fn fresh_namespace() -> File {
+    // SAFETY: no memory is concerned; only this thread's namespace changes.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    assert_eq!(result, 0, "a new network namespace");
+    namespace()
+}
+
+fn enter(namespace: &File) {
+    // SAFETY: as above.
+    let result = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+    assert_eq!(result, 0, "entering a network namespace");
+}
+
+/// Runs `ip` in this thread's namespace.
+pub fn ip(arguments: &str) {
+    let output = Command::new("ip")
+        .args(arguments.split_whitespace())
+        .output()
+        .expect("the ip command");
+    assert!(
+        output.status.success(),
+        "ip {arguments}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
