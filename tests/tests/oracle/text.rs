@@ -42,6 +42,9 @@ pub const CASES: &[(&str, Case)] = &[
     ("overflowing_completions_keep_their_order", overflow),
     ("multishot_on_a_full_queue", multishot_overflow),
     ("a_refused_port", refused_port),
+    ("send_from_provided_buffers", provided_sends),
+    ("control_messages_of_a_send", control_messages),
+    ("an_ipv6_socket_takes_both_families", both_families),
 ];
 
 /// A ring with its memory, and the peer's sockets.
@@ -158,10 +161,28 @@ impl Bench {
         self.peer.send_to(payload, to).expect("the peer sends");
     }
 
+    /// What arrives at the peer: its length and first bytes.
     fn at_peer(&mut self) {
-        let mut buffer = [0; 2048];
-        let received = self.peer.recv(&mut buffer).map(|len| buffer[..len.min(16)].to_vec());
-        self.say(("peer", received.map_err(|error| error.kind())));
+        let peer = self.peer.try_clone().expect("the peer's socket");
+        let received = self.received_by(&peer);
+        self.say(("peer", received));
+    }
+
+    /// Waits for a datagram at a peer's socket. The ring takes turns meanwhile: inline, it answers
+    /// and asks for neighbours only in those.
+    fn received_by(&mut self, peer: &UdpSocket) -> Result<(usize, Vec<u8>), std::io::ErrorKind> {
+        let mut buffer = [0; 65_536];
+        let deadline = std::time::Instant::now() + PATIENCE;
+        peer.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
+        loop {
+            match peer.recv(&mut buffer) {
+                Ok(len) => return Ok((len, buffer[..len.min(16)].to_vec())),
+                Err(error) if std::time::Instant::now() > deadline => return Err(error.kind()),
+                Err(_) => {
+                    self.ring.submit().expect("a turn");
+                }
+            }
+        }
     }
 
     /// Lets a packet that was sent reach the socket: polls for it.
@@ -777,6 +798,114 @@ fn refused_port(bench: &mut Bench) {
     bench.run(send(b"anybody?"), 6);
     let peer = v4(PEER_V4, bench.peer.local_addr().unwrap().port());
     bench.run(connect_entry(0, &peer), 7);
-    let v6 = bench.peer_v6.local_addr().unwrap().is_ipv6();
-    bench.say(v6);
+}
+
+fn provided_sends(bench: &mut Bench) {
+    bench.bound();
+    let peer = v4(PEER_V4, bench.peer.local_addr().unwrap().port());
+    bench.run(connect_entry(0, &peer), 1);
+    let entry = |len: u32, group: u16| {
+        let send = opcode::Send::new(types::Fixed(0), std::ptr::null(), len).build();
+        raw(send, |bytes| bytes[40..42].copy_from_slice(&group.to_ne_bytes())).flags(squeue::Flags::BUFFER_SELECT)
+    };
+    bench.run(entry(0, 99), 2);
+    bench.buffer_ring(0);
+    bench.run(entry(0, GROUP), 3);
+    bench.buffers[..4].copy_from_slice(b"bid0");
+    bench.buffers[BUFFER_BYTES..BUFFER_BYTES + 4].copy_from_slice(b"bid1");
+    bench.provide(0, 4);
+    bench.provide(1, 4);
+    bench.run(entry(0, GROUP), 4);
+    bench.at_peer();
+    bench.run(entry(2, GROUP), 5);
+    bench.at_peer();
+    bench.run(entry(0, GROUP), 6);
+}
+
+fn control_messages(bench: &mut Bench) {
+    bench.bound();
+    let mut peer = v4(PEER_V4, bench.peer.local_addr().unwrap().port());
+    let payload = [5u8; 1000];
+    let mut part = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
+    let mut send = |bench: &mut Bench, level: i32, kind: i32, data: &[u8], user_data: u64| {
+        let mut control = [0u64; 8];
+        // SAFETY: all zeroes is a valid msghdr; the control buffer is aligned and long enough.
+        let header = unsafe {
+            let mut header: libc::msghdr = std::mem::zeroed();
+            header.msg_name = (&raw mut peer).cast();
+            header.msg_namelen = 16;
+            header.msg_iov = &raw mut part;
+            header.msg_iovlen = 1;
+            header.msg_control = control.as_mut_ptr().cast();
+            header.msg_controllen = libc::CMSG_SPACE(data.len() as u32) as usize;
+            let message = libc::CMSG_FIRSTHDR(&raw const header);
+            (*message).cmsg_level = level;
+            (*message).cmsg_type = kind;
+            (*message).cmsg_len = libc::CMSG_LEN(data.len() as u32) as usize;
+            std::ptr::copy_nonoverlapping(data.as_ptr(), libc::CMSG_DATA(message), data.len());
+            header
+        };
+        bench.run(opcode::SendMsg::new(types::Fixed(0), &raw const header).build(), user_data);
+    };
+    let lengths = |bench: &mut Bench, count: usize| {
+        let peer = bench.peer.try_clone().expect("the peer's socket");
+        let lengths: Vec<_> = (0..count).map(|_| bench.received_by(&peer).map(|(len, _)| len)).collect();
+        bench.say(lengths);
+    };
+    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &300u16.to_ne_bytes(), 1);
+    lengths(bench, 4);
+    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &1000u16.to_ne_bytes(), 2);
+    lengths(bench, 1);
+    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &1u16.to_ne_bytes(), 3);
+    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &[1], 4);
+    send(bench, libc::SOL_IP, libc::IP_TTL, &0i32.to_ne_bytes(), 5);
+    send(bench, libc::SOL_IP, libc::IP_TTL, &7i32.to_ne_bytes(), 6);
+    lengths(bench, 1);
+    send(bench, libc::SOL_IP, libc::IP_TOS, &8i32.to_ne_bytes(), 7);
+    lengths(bench, 1);
+    send(bench, libc::SOL_IP, 250, &8i32.to_ne_bytes(), 8);
+}
+
+fn both_families(bench: &mut Bench) {
+    bench.files();
+    bench.run(socket(libc::AF_INET6, 0), 1);
+    // SAFETY: all zeroes is a valid sockaddr_in6: the wildcard address.
+    let mut any: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+    any.sin6_family = libc::AF_INET6 as u16;
+    any.sin6_port = PORT.to_be();
+    let bind = |slot, len| opcode::Bind::new(types::Fixed(slot), (&raw const any).cast(), len).build();
+    bench.run(bind(0, 20), 2);
+    bench.run(bind(0, 28), 3);
+    bench.run(socket(libc::AF_INET, 1), 4);
+    bench.run(bind_entry(1, &any_v4(PORT)), 5);
+    bench.run(bind(1, 28), 6);
+    bench.run(bind_entry(0, &any_v4(PORT)), 7);
+    // SAFETY: as above.
+    let mut name: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+    let mut bytes = [0u8; 64];
+    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: 64 };
+    // SAFETY: all zeroes is a valid msghdr.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iovlen = 1;
+    for (user_data, v6) in [(10, false), (20, true)] {
+        header.msg_name = (&raw mut name).cast();
+        header.msg_namelen = 28;
+        let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: 64 };
+        header.msg_iov = &raw mut part;
+        bench.push(opcode::RecvMsg::new(types::Fixed(0), &raw mut header).build(), user_data);
+        bench.submit();
+        let peer = if v6 { &bench.peer_v6 } else { &bench.peer };
+        let to = if v6 { ringwire_tests::net::RING_V6 } else { ringwire_tests::net::RING_V4 };
+        let to: std::net::IpAddr = to.parse().unwrap();
+        peer.send_to(b"family", (to, PORT)).expect("the peer sends");
+        bench.wait(1);
+        bench.say((header.msg_namelen, name.sin6_family, name.sin6_addr.s6_addr));
+        let mut answer = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: 6 };
+        header.msg_iov = &raw mut answer;
+        bench.run(opcode::SendMsg::new(types::Fixed(0), &raw const header).build(), user_data + 1);
+        let peer = if v6 { &bench.peer_v6 } else { &bench.peer };
+        let peer = peer.try_clone().expect("the peer's socket");
+        let received = bench.received_by(&peer);
+        bench.say(received);
+    }
 }

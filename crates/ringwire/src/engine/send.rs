@@ -68,7 +68,7 @@ impl Engine {
         let selected = match group {
             None => None,
             Some((group, _)) if !self.groups.exists(group) => {
-                self.complete(id, Errno::ENOBUFS.res(), 0);
+                self.complete(id, Errno::ENOENT.res(), 0);
                 return true;
             }
             Some((group, limit)) => match self.groups.select(group, limit) {
