@@ -19,6 +19,9 @@ use crate::queue::{CompletionQueue, QueueMemory, SubmissionQueue};
 use crate::report::{Counters, Report};
 use crate::usermem;
 
+/// How long the end of a ring waits for the NIC to take what was sent.
+const DRAIN: Duration = Duration::from_millis(200);
+
 /// What the kernel's side of a ring is here: the engine, and what it holds of the system.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -29,6 +32,16 @@ pub(crate) struct Core {
     pub(crate) report: Report,
     pub(crate) spin: Duration,
     pub(crate) _memberships: Vec<MulticastMembership>,
+}
+
+impl Drop for Core {
+    /// Sends have completed as "queued": they go out before the sockets are closed, but not for long.
+    fn drop(&mut self) {
+        let deadline = now() + DRAIN;
+        while self.engine.drain() && now() < deadline {
+            let _ = self.waiter.sleep(Some(Duration::from_millis(1)), None);
+        }
+    }
 }
 
 /// A ring over AF_XDP, driven as the `io-uring` crate's is.

@@ -883,7 +883,6 @@ fn both_families(bench: &mut Bench) {
     // SAFETY: as above.
     let mut name: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
     let mut bytes = [0u8; 64];
-    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: 64 };
     // SAFETY: all zeroes is a valid msghdr.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iovlen = 1;

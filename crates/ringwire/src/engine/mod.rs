@@ -187,6 +187,15 @@ impl Engine {
         self.queues.cq_ready()
     }
 
+    /// Sends what is queued and takes back what was sent, and does nothing else: the end of a ring.
+    /// `true` while there is more.
+    pub fn drain(&mut self) -> bool {
+        self.reap_sent();
+        self.send_burst();
+        self.nic.kick();
+        self.send_waits()
+    }
+
     /// Whether a turn would find something to do at once.
     pub fn has_work(&mut self) -> bool {
         self.nic.has_received() || self.nic.has_sent()
