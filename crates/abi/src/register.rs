@@ -63,7 +63,7 @@ impl BufReg {
         if self.ring_addr == 0 {
             return Err(Errno::EFAULT);
         }
-        if self.ring_addr % BUF_RING_ALIGN != 0 {
+        if !self.ring_addr.is_multiple_of(BUF_RING_ALIGN) {
             return Err(Errno::EINVAL);
         }
         Ok(())

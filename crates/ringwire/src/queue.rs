@@ -335,3 +335,7 @@ impl Drop for CompletionQueue<'_> {
         self.memory.cq_head.store(self.head, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -124,7 +124,7 @@ impl MappedRing {
                 .filter(|_| aligned)
         });
         let entries_bytes = u64::from(self.entries) * size_of::<T>() as u64;
-        let aligned = self.offsets.desc % align_of::<T>() as u64 == 0;
+        let aligned = self.offsets.desc.is_multiple_of(align_of::<T>() as u64);
         let mut end = self
             .offsets
             .desc
