@@ -155,6 +155,10 @@ impl Addresses {
         if self.is_broadcast(to) {
             return Reach::Broadcast;
         }
+        // RFC 1122, section 3.2.1.3: these never leave a host, not even by the gateway.
+        if to.is_loopback() || to.is_unspecified() {
+            return Reach::None;
+        }
         if self.usable().any(|cidr| cidr.contains(to)) {
             return Reach::Via(to);
         }
@@ -199,12 +203,14 @@ impl Addresses {
     }
 }
 
-/// Whether no honest host sends from this address (RFC 1122, section 3.2.1.3; RFC 4291, 2.7).
+/// Whether no honest host sends from this address (RFC 1122, section 3.2.1.3; RFC 4291, 2.7). An
+/// IPv4-mapped one would pass for IPv4 at the socket; Linux drops it too (`ip6_rcv_core`).
 pub(crate) fn is_bad_source(address: IpAddr) -> bool {
-    address.is_multicast()
-        || address.is_loopback()
-        || address.is_unspecified()
-        || matches!(address, IpAddr::V4(v4) if v4.is_broadcast() || v4.octets()[0] == 0)
+    let bad = match address {
+        IpAddr::V4(v4) => v4.is_broadcast() || v4.octets()[0] == 0,
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().is_some(),
+    };
+    bad || address.is_multicast() || address.is_loopback() || address.is_unspecified()
 }
 
 fn is_link_local(address: IpAddr) -> bool {

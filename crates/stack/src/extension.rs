@@ -10,6 +10,9 @@ const MAX_HEADERS: usize = 8;
 pub(crate) enum Walk {
     /// An upper-layer protocol, `len` bytes behind the IPv6 header.
     Upper { protocol: IpProtocol, len: usize },
+    /// A source route that is not done (RFC 8200, section 4.4): its types are unknown here, or
+    /// deprecated (RFC 5095).
+    SourceRoute,
     /// A fragment header; `len` includes it.
     Fragment {
         next_header: IpProtocol,
@@ -24,10 +27,14 @@ pub(crate) enum Walk {
 pub(crate) fn walk_extensions(first: IpProtocol, bytes: &[u8]) -> Option<Walk> {
     let mut protocol = first;
     let mut len = 0;
-    for _ in 0..MAX_HEADERS {
+    for _ in 0..=MAX_HEADERS {
         match protocol {
             IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts => {
-                let header = bytes.get(len..len + 2)?;
+                // Each is a multiple of 8 bytes long; a routing header's fourth is Segments Left.
+                let header = bytes.get(len..len + 8)?;
+                if protocol == IpProtocol::Ipv6Route && header[3] != 0 {
+                    return Some(Walk::SourceRoute);
+                }
                 protocol = header[0].into();
                 len += 8 * (usize::from(header[1]) + 1);
                 if len > bytes.len() {

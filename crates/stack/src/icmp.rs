@@ -132,15 +132,28 @@ fn quoted_ports(
 }
 
 /// A "fragment reassembly time exceeded" message as a whole IP packet: type 11 (IPv4) or 3 (IPv6),
-/// code 1, quoting as much of the fragment as an error may (RFC 1812, 4.3.2.3; RFC 4443, 2.4(c)).
+/// code 1.
 pub(crate) fn time_exceeded(source: IpAddr, to: IpAddr, fragment: &[u8]) -> Vec<u8> {
-    let (header_len, max_len, kind) = if source.is_ipv4() {
-        (20, 576, 11)
+    let kind = if source.is_ipv4() { 11 } else { 3 };
+    error(source, to, (kind, 1), fragment)
+}
+
+/// A "port unreachable" message as a whole IP packet: type 3, code 3 (IPv4) or type 1, code 4 (IPv6).
+pub(crate) fn port_unreachable(source: IpAddr, to: IpAddr, packet: &[u8]) -> Vec<u8> {
+    let kind = if source.is_ipv4() { (3, 3) } else { (1, 4) };
+    error(source, to, kind, packet)
+}
+
+/// An error of this type and code, quoting as much of the packet as an error may (RFC 1812, 4.3.2.3;
+/// RFC 4443, 2.4(c)).
+fn error(source: IpAddr, to: IpAddr, (kind, code): (u8, u8), packet: &[u8]) -> Vec<u8> {
+    let (header_len, max_len) = if source.is_ipv4() {
+        (20, 576)
     } else {
-        (40, 1280, 3)
+        (40, 1280)
     };
-    let quoted = &fragment[..fragment.len().min(max_len - header_len - 8)];
-    let mut icmp = vec![kind, 1, 0, 0, 0, 0, 0, 0];
+    let quoted = &packet[..packet.len().min(max_len - header_len - 8)];
+    let mut icmp = vec![kind, code, 0, 0, 0, 0, 0, 0];
     icmp.extend_from_slice(quoted);
     let protocol = if source.is_ipv4() {
         IpProtocol::Icmp
@@ -159,8 +172,8 @@ pub(crate) fn time_exceeded(source: IpAddr, to: IpAddr, fragment: &[u8]) -> Vec<
     bytes
 }
 
-/// A whole IP packet around a UDP datagram, for the control plane to answer: options and extension
-/// headers are left out.
+/// A whole IP packet around a UDP datagram, for an error to quote: options and extension headers are
+/// left out.
 pub(crate) fn rebuild(ip: &IpIn, payload: &Payload, ledger: &Ledger) -> Vec<u8> {
     let mut datagram = Vec::with_capacity(payload.len());
     payload.for_each(ledger, usize::MAX, |part| datagram.extend_from_slice(part));

@@ -1,6 +1,6 @@
 //! Packets on their way in: Ethernet, IP, and what each is for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ringwire_umem::Ledger;
 use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6Packet};
@@ -97,8 +97,9 @@ impl Stack {
         if !self.is_for_us(ip.destination) {
             return self.reject(ledger, packet, Reject::NotOurs);
         }
-        let discovery = ip.protocol == IpProtocol::Icmpv6 && ip.source.is_unspecified();
-        if (is_bad_source(ip.source) && !discovery)
+        // A host that probes its address has none yet; what else comes so is refused later.
+        let probe = ip.protocol == IpProtocol::Icmpv6 && ip.source == Ipv6Addr::UNSPECIFIED;
+        if (is_bad_source(ip.source) && !probe)
             || self.addresses.is_local(ip.source)
             || self.addresses.is_broadcast(ip.source)
         {
@@ -296,6 +297,7 @@ fn parse_ipv6(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
         Walk::Fragment {
             next_header, len, ..
         } => (next_header, len),
+        Walk::SourceRoute => return Err(Reject::SourceRouted),
     };
     let parsed = IpIn {
         source: ip.src_addr().into(),
@@ -306,7 +308,7 @@ fn parse_ipv6(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
         payload_len: payload_len - headers_len,
     };
     match walk {
-        Walk::Upper { .. } => Ok(Parsed::Whole(parsed)),
+        Walk::Upper { .. } | Walk::SourceRoute => Ok(Parsed::Whole(parsed)),
         Walk::Fragment {
             offset, more, id, ..
         } => Ok(Parsed::Fragment(FragmentIn {

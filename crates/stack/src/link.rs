@@ -191,11 +191,19 @@ impl Stack {
     pub(crate) fn poll_addresses(&mut self, now: Instant, ledger: &mut Ledger) {
         for action in self.dad.poll(now) {
             match action {
-                DadAction::Probe(ip) => self.probe_address(ledger, ip),
+                DadAction::Probe(ip) => {
+                    if let IpAddr::V6(address) = ip {
+                        self.join_group(now, ledger, address);
+                    }
+                    self.probe_address(ledger, ip);
+                }
                 DadAction::Announce(ip) => self.announce_address(ledger, ip),
                 DadAction::Ready(ip) => {
                     self.addresses.set_usable(ip, true);
                     self.control.set_addresses(self.addresses.usable());
+                    if let IpAddr::V6(address) = ip {
+                        self.join_group(now, ledger, address);
+                    }
                 }
             }
         }

@@ -23,8 +23,9 @@ const DATAGRAM_OVERHEAD: usize = 512;
 const SOURCE_SHARE: usize = 4;
 /// Most bytes of an IP packet: IPv4's total length, and IPv6's payload length.
 const MAX_LEN: usize = 65535;
-/// Length of the IPv6 header, which IPv6's payload length leaves out.
-const IPV6_HEADER_LEN: usize = 40;
+/// Lengths of the IPv6 header, which IPv6's payload length leaves out, and of the fragment header,
+/// which the whole datagram does not have.
+const IPV6_UNCOUNTED_LEN: usize = 40 + 8;
 
 /// The limits and times of a [`Reassembler`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +224,7 @@ impl Reassembler {
     /// Takes a fragment: `payload` at `offset_bytes` of the datagram's, with `more` to follow.
     ///
     /// `header` is what stands before the fragmented part (the IPv4 header with its options; the
-    /// IPv6 header with the extension headers before the fragment header). It is kept from the
+    /// IPv6 header with the extension headers up to the fragment header, which is the last). It is kept from the
     /// fragment at offset 0, and may be empty in others if it is that of IPv4.
     ///
     /// A fragment that is the whole datagram completes at once and disturbs no other (RFC 6946).
@@ -447,7 +448,7 @@ impl<'a> Fragment<'a> {
         if payload.is_empty() && !whole {
             return Err(DropReason::Empty);
         }
-        if start % 8 != 0 || (more && payload.len() % 8 != 0) {
+        if !start.is_multiple_of(8) || (more && !payload.len().is_multiple_of(8)) {
             return Err(DropReason::Unaligned);
         }
         let end = start
@@ -480,7 +481,7 @@ impl<'a> Fragment<'a> {
 fn max_payload(key: &Key, header: &[u8]) -> usize {
     let counted = match key.src {
         IpAddr::V4(_) => header.len(),
-        IpAddr::V6(_) => header.len().saturating_sub(IPV6_HEADER_LEN),
+        IpAddr::V6(_) => header.len().saturating_sub(IPV6_UNCOUNTED_LEN),
     };
     MAX_LEN.saturating_sub(counted)
 }

@@ -9,7 +9,7 @@ use crate::address::Reach;
 use crate::checksum::Checksum;
 use crate::egress::IpMeta;
 use crate::error::SocketError;
-use crate::icmp::UdpError;
+use crate::icmp::{self, UdpError};
 use crate::ingress::{IpIn, Reject};
 use crate::packet::Payload;
 use crate::time::Instant;
@@ -383,15 +383,16 @@ impl Stack {
         Payload::Heap(bytes.into())
     }
 
-    /// Nobody has the port: smoltcp's interface answers "port unreachable" (RFC 1122, 4.1.3.1),
-    /// unless the datagram was for everybody.
+    /// Nobody has the port: the answer is "port unreachable" (RFC 1122, section 4.1.3.1; RFC 4443,
+    /// section 3.1), unless the datagram was for everybody.
     fn refuse_udp(&mut self, now: Instant, ledger: &mut Ledger, payload: Payload, ip: &IpIn) {
         self.counters.rx_no_port += 1;
-        let unicast = self.addresses.is_local(ip.destination);
-        let packet = unicast.then(|| crate::icmp::rebuild(ip, &payload, ledger));
+        let answered = self.addresses.is_local(ip.destination) && self.admit_control(now);
+        let quoted = answered.then(|| icmp::rebuild(ip, &payload, ledger));
         payload.release(ledger);
-        if let Some(packet) = packet {
-            self.answer(now, ledger, &packet);
+        if let Some(quoted) = quoted {
+            let error = icmp::port_unreachable(ip.destination, ip.source, &quoted);
+            self.send_ip(now, ledger, &error);
         }
     }
 

@@ -1,1 +1,12 @@
-use super::*;
+//! What the stack does, seen from the wire and from its sockets.
+
+mod build;
+mod control;
+mod faults;
+mod fragments;
+mod harness;
+mod ip;
+mod link;
+mod pressure;
+mod send;
+mod udp;

@@ -1,0 +1,428 @@
+//! A stack with its memory and a clock that the test moves: frames go in and come out as bytes.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
+
+use super::build;
+use crate::neighbour::dad::Probing;
+use crate::{
+    Config, DadConfig, Event, Family, Instant, Packet, RxChecksum, SendOptions, SocketError,
+    SocketId, Stack,
+};
+
+pub(super) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(super) const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+pub(super) const OUR_V4: &str = "10.0.0.2";
+pub(super) const OUR_V6: &str = "fd00::2";
+pub(super) const PEER_V4: &str = "10.0.0.9";
+pub(super) const PEER_V6: &str = "fd00::9";
+
+/// What the kernel leaves in front of a received packet (`XDP_PACKET_HEADROOM`).
+const HEADROOM: usize = 256;
+/// Longer than any answer of a neighbour is waited for.
+const GIVE_UP: Duration = Duration::from_secs(20);
+
+pub(super) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+pub(super) fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// Bytes that differ from their neighbours, so that a shifted or lost one shows.
+pub(super) fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
+}
+
+/// xorshift64*: enough randomness for a test.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        (self.next() >> 33) as usize % end
+    }
+
+    pub(super) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| (self.next() >> 56) as u8).collect()
+    }
+
+    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for end in (1..items.len()).rev() {
+            let other = self.below(end + 1);
+            items.swap(end, other);
+        }
+    }
+}
+
+/// A datagram as the application sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Received {
+    pub(super) from: SocketAddr,
+    pub(super) payload: Vec<u8>,
+}
+
+/// Packets that the NIC has and has not reported as sent: their bytes, and their descriptors.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) frames: Vec<Vec<u8>>,
+    descriptors: Vec<u64>,
+}
+
+/// One machine. When it goes, everything it had must be back in its pools.
+pub(super) struct Host {
+    pub(super) ledger: Ledger,
+    pub(super) stack: Stack,
+    pub(super) now: Instant,
+    config: Config,
+    sockets: Vec<SocketId>,
+    chunks: u32,
+}
+
+/// What a host is made with.
+pub(super) struct Setup {
+    pub(super) config: Config,
+    pub(super) layout: Layout,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            config: Config {
+                mac: OUR_MAC,
+                mtu: 1500,
+                scatter: true,
+                queues: 1,
+                addresses: vec![
+                    "10.0.0.2/24".parse().unwrap(),
+                    "fd00::2/64".parse().unwrap(),
+                ],
+                gateways: Vec::new(),
+                rx_checksum: RxChecksum::Verify,
+                dad: DadConfig {
+                    ipv4: Probing::OFF,
+                    ipv6: Probing::OFF,
+                },
+            },
+            layout: Layout {
+                chunk_bytes: 2048,
+                rx_chunks: 256,
+                header_chunks: 0,
+                send_chunks: 256,
+                lend_reserve_chunks: 32,
+                registered_bytes: Vec::new(),
+            },
+        }
+    }
+}
+
+impl Host {
+    /// A host with its addresses usable, that knows nobody yet.
+    pub(super) fn new() -> Host {
+        Host::with(|_| {})
+    }
+
+    pub(super) fn with(change: impl FnOnce(&mut Setup)) -> Host {
+        let mut setup = Setup::default();
+        change(&mut setup);
+        let chunks = setup.layout.check().unwrap();
+        let mut ledger = Ledger::new(Umem::new(setup.layout).unwrap());
+        let now = Instant::from_nanos(1_000_000_000);
+        let config = setup.config;
+        let mut stack = Stack::new(now, config.clone(), &ledger, 7);
+        stack.poll(now, &mut ledger);
+        let mut host = Host {
+            ledger,
+            stack,
+            now,
+            config,
+            sockets: Vec::new(),
+            chunks,
+        };
+        // What it says by itself (multicast reports) is no answer to the test.
+        host.sent();
+        host
+    }
+
+    /// A host that knows its peer.
+    pub(super) fn ready() -> Host {
+        Host::ready_with(|_| {})
+    }
+
+    pub(super) fn ready_with(change: impl FnOnce(&mut Setup)) -> Host {
+        let mut host = Host::with(change);
+        host.meet_peer();
+        host
+    }
+
+    /// Has the peer ask for our addresses, so that it is known.
+    pub(super) fn meet_peer(&mut self) {
+        self.receive(&build::arp_request(PEER_MAC, PEER_V4, OUR_V4));
+        self.receive(&build::neighbour_solicit(PEER_MAC, PEER_V6, OUR_V6));
+        self.sent();
+    }
+
+    /// Lets time pass, with every deadline on the way served when it comes.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        // Each deadline served asks for a later one, or for none.
+        while let Some(due) = self.stack.next_deadline(self.now).filter(|&due| due <= end) {
+            let before = self.now;
+            self.now = due.max(self.now);
+            self.stack.poll(self.now, &mut self.ledger);
+            let next = self.stack.next_deadline(self.now);
+            let stuck = self.now == before && next.is_some_and(|next| next <= before);
+            assert!(!stuck, "a deadline that was served stands still");
+        }
+        self.now = end;
+        self.stack.poll(end, &mut self.ledger);
+    }
+
+    /// Takes a frame from the wire, in pieces as long as chunks allow.
+    pub(super) fn receive(&mut self, frame: &[u8]) {
+        let most = self.ledger.chunk_bytes() as usize - HEADROOM;
+        self.receive_in(frame, most);
+    }
+
+    /// Takes a frame in pieces of this many bytes. A NIC with no chunk to write to loses it.
+    pub(super) fn receive_in(&mut self, frame: &[u8], piece_bytes: usize) {
+        let mut pieces = Vec::new();
+        let parts: Vec<&[u8]> = match frame {
+            [] => vec![frame],
+            _ => frame.chunks(piece_bytes).collect(),
+        };
+        if parts.len() as u32 > self.ledger.free_chunks(Pool::Rx) {
+            return;
+        }
+        for part in parts {
+            let mut frame = self.ledger.alloc(Pool::Rx).unwrap();
+            self.ledger.bytes_mut(&mut frame)[HEADROOM..HEADROOM + part.len()]
+                .copy_from_slice(part);
+            let addr = self.ledger.post_fill(frame, 0) + HEADROOM as u64;
+            pieces.push(self.ledger.claim(0, addr, part.len() as u32).unwrap());
+        }
+        let mut packet = Packet::new(pieces.remove(0));
+        packet.rest = pieces;
+        self.stack.receive(self.now, &mut self.ledger, packet, 0);
+    }
+
+    /// Gives what waits to the NIC, which does not report it as sent yet.
+    pub(super) fn post(&mut self) -> InFlight {
+        let mut posted = InFlight {
+            frames: Vec::new(),
+            descriptors: Vec::new(),
+        };
+        while let Some(tx) = self.stack.next_tx(0, |_| true) {
+            let pieces = tx.packet.piece_count();
+            assert!(
+                pieces == 1 || self.config.scatter,
+                "{pieces} pieces without scatter"
+            );
+            let frame = tx.packet.to_vec(&self.ledger, 0, usize::MAX);
+            assert!(
+                frame.len() <= usize::from(self.config.mtu) + 14,
+                "a frame of {} bytes is over the MTU",
+                frame.len()
+            );
+            posted.frames.push(frame);
+            for piece in tx.packet.pieces() {
+                assert!(piece.len > 0, "an empty descriptor");
+                let addr = self.ledger.post_tx(&piece.frame, piece.start, piece.len);
+                posted.descriptors.push(addr);
+            }
+            tx.packet.release(&mut self.ledger);
+        }
+        posted
+    }
+
+    /// Has the NIC report packets as sent.
+    pub(super) fn complete(&mut self, posted: InFlight) -> Vec<Vec<u8>> {
+        for addr in posted.descriptors {
+            if let TxDone::Freed(chunk) = self.ledger.tx_done(addr).unwrap() {
+                self.stack.chunk_freed(chunk);
+            }
+        }
+        posted.frames
+    }
+
+    /// Everything that goes out now.
+    pub(super) fn sent(&mut self) -> Vec<Vec<u8>> {
+        let posted = self.post();
+        self.complete(posted)
+    }
+
+    /// Hands a frame in and returns what goes out because of it.
+    pub(super) fn answer(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
+        self.receive(frame);
+        self.sent()
+    }
+
+    pub(super) fn open(&mut self, family: Family) -> SocketId {
+        let id = self.stack.udp_open(family);
+        self.sockets.push(id);
+        id
+    }
+
+    /// A socket bound to an address; the family is the address's.
+    pub(super) fn bound(&mut self, local: &str) -> SocketId {
+        let local = at(local);
+        let family = if local.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        };
+        let id = self.open(family);
+        self.stack.udp_bind(id, local).unwrap();
+        id
+    }
+
+    /// A socket bound and connected.
+    pub(super) fn connected(&mut self, local: &str, remote: &str) -> SocketId {
+        let id = self.bound(local);
+        self.stack.udp_connect(id, Some(at(remote))).unwrap();
+        id
+    }
+
+    pub(super) fn close(&mut self, id: SocketId) {
+        self.sockets.retain(|&other| other != id);
+        self.stack.udp_close(&mut self.ledger, id);
+    }
+
+    pub(super) fn local(&self, id: SocketId) -> SocketAddr {
+        self.stack.udp_local(id).unwrap().1.unwrap()
+    }
+
+    pub(super) fn send(
+        &mut self,
+        id: SocketId,
+        to: &str,
+        payload: &[u8],
+    ) -> Result<(), SocketError> {
+        let options = SendOptions {
+            to: Some(at(to)),
+            ..SendOptions::default()
+        };
+        self.send_with(id, &options, payload)
+    }
+
+    /// Sends, and checks that the payload was asked for in full or not at all.
+    pub(super) fn send_with(
+        &mut self,
+        id: SocketId,
+        options: &SendOptions,
+        payload: &[u8],
+    ) -> Result<(), SocketError> {
+        let mut taken = 0;
+        let mut fill = |part: &mut [u8]| {
+            part.copy_from_slice(&payload[taken..taken + part.len()]);
+            taken += part.len();
+        };
+        let len = payload.len();
+        let (stack, ledger) = (&mut self.stack, &mut self.ledger);
+        let result = stack.udp_send(self.now, ledger, id, options, len, &mut fill);
+        assert_eq!(taken, if result.is_ok() { len } else { 0 });
+        result
+    }
+
+    /// Takes the next datagram of a socket.
+    pub(super) fn recv(&mut self, id: SocketId) -> Option<Received> {
+        let datagram = self.stack.udp_front(id)?;
+        let mut payload = Vec::new();
+        datagram.for_each(&self.ledger, usize::MAX, |part| {
+            payload.extend_from_slice(part)
+        });
+        assert_eq!(payload.len(), datagram.len());
+        let from = datagram.from;
+        self.stack.udp_consume(&mut self.ledger, id);
+        Some(Received { from, payload })
+    }
+
+    /// Takes the payload of the next datagram of a socket, and checks where it came from.
+    pub(super) fn recv_from(&mut self, id: SocketId, from: &str) -> Option<Vec<u8>> {
+        let received = self.recv(id)?;
+        assert_eq!(received.from, at(from));
+        Some(received.payload)
+    }
+
+    pub(super) fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.stack.next_event()).collect()
+    }
+
+    pub(super) fn free(&self, pool: Pool) -> u32 {
+        self.ledger.free_chunks(pool)
+    }
+
+    /// Checks that no chunk is missing or counted twice.
+    pub(super) fn check_census(&self) {
+        assert_eq!(self.ledger.census().total(), self.chunks, "chunks in all");
+    }
+
+    /// Closes everything, waits for every neighbour, and checks that every chunk is in its pool.
+    fn check_nothing_leaked(&mut self) {
+        self.check_census();
+        for id in std::mem::take(&mut self.sockets) {
+            self.stack.udp_close(&mut self.ledger, id);
+        }
+        self.pass(GIVE_UP);
+        self.sent();
+        let census = self.ledger.census();
+        assert_eq!(census.free, self.chunks, "leaked: {census:?}");
+        assert_eq!(census.descriptors_in_flight, 0);
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check_nothing_leaked();
+        }
+    }
+}
+
+/// Two hosts on one wire: `a` is 10.0.0.2 and fd00::2, `b` is 10.0.0.3 and fd00::3.
+pub(super) struct Pair {
+    pub(super) a: Host,
+    pub(super) b: Host,
+}
+
+impl Pair {
+    pub(super) fn new() -> Pair {
+        Pair::with(|_| {})
+    }
+
+    /// Both hosts with the same change.
+    pub(super) fn with(change: impl Fn(&mut Setup)) -> Pair {
+        let a = Host::with(&change);
+        let b = Host::with(|setup| {
+            change(setup);
+            setup.config.mac = [2, 0, 0, 0, 0, 3];
+            setup.config.addresses = vec![
+                "10.0.0.3/24".parse().unwrap(),
+                "fd00::3/64".parse().unwrap(),
+            ];
+        });
+        Pair { a, b }
+    }
+
+    /// Carries frames both ways until nobody has anything to say.
+    pub(super) fn exchange(&mut self) {
+        for _ in 0..100 {
+            let (to_b, to_a) = (self.a.sent(), self.b.sent());
+            if to_b.is_empty() && to_a.is_empty() {
+                return;
+            }
+            to_b.iter().for_each(|frame| self.b.receive(frame));
+            to_a.iter().for_each(|frame| self.a.receive(frame));
+        }
+        panic!("the hosts do not stop talking");
+    }
+}
