@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# UDP echo over a veth pair, three servers in turn: ringwire, the kernel's io_uring, and a raw AF_XDP
+# loop. Each round runs all three, so a machine that slows down slows all of them: compare the ratios.
+#   scripts/bench.sh [ROUNDS] [MILLISECONDS] [WINDOW]
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+readonly ROUNDS=${1:-5} MILLISECONDS=${2:-1000} WINDOW=${3:-32}
+readonly RING="ringwire-bench-ring-$$" PEER="ringwire-bench-peer-$$" PORT=7777 V4=10.7.0.2
+readonly BIN=target/release SIZES="64 512 1400"
+work=$(mktemp -d)
+server=
+
+cleanup() {
+    trap - EXIT INT TERM
+    [ -n "$server" ] && kill "$server" 2>/dev/null && wait "$server" 2>/dev/null
+    ip netns del "$RING" 2>/dev/null
+    ip netns del "$PEER" 2>/dev/null
+    rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'cleanup; exit 130' INT TERM
+die() { echo "bench: $*" >&2; exit 1; }
+
+ip netns add "$RING" && ip netns add "$PEER" || die "cannot make network namespaces (root?)"
+ip -n "$RING" link add rw0 type veth peer name rw1 || die "cannot make a veth pair"
+ip -n "$RING" link set rw1 netns "$PEER"
+ip -n "$RING" link set rw0 up
+ip -n "$PEER" link set rw1 up
+ip -n "$PEER" addr add 10.7.0.1/24 dev rw1
+# A kernel at the other end of a veth leaves UDP checksums to a device that is not there.
+ip netns exec "$PEER" ethtool -K rw1 tx off >/dev/null || die "ethtool failed"
+# The raw loop answers no ARP.
+mac=$(ip -n "$RING" -br link show rw0 | awk '{print $3}')
+ip -n "$PEER" neigh replace "$V4" lladdr "$mac" dev rw1
+
+start() {
+    case $1 in
+    ringwire) set -- "$BIN/echo" --interface rw0 --address "$V4/24" --port "$PORT" --no-dad ;;
+    io_uring)
+        ip -n "$RING" addr replace "$V4/24" dev rw0
+        set -- "$BIN/echo" --backend kernel --port "$PORT"
+        ;;
+    raw) set -- "$BIN/raw" rw0 "$V4" ;;
+    esac
+    ip netns exec "$RING" "$@" >"$work/server" 2>&1 &
+    server=$!
+    for _ in $(seq 100); do
+        grep -q '^listening' "$work/server" && return
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.05
+    done
+    cat "$work/server" >&2
+    die "$1 did not start"
+}
+
+stop() {
+    kill -INT "$server"
+    wait "$server" 2>/dev/null
+    server=
+    ip -n "$RING" addr flush dev rw0 2>/dev/null
+}
+
+ticks() { awk '{print $14 + $15}' "/proc/$server/stat"; }
+
+echo "UDP echo over veth, $WINDOW outstanding, $ROUNDS rounds of $MILLISECONDS ms each, in turn"
+for ((round = 0; round < ROUNDS; round++)); do
+    for name in ringwire io_uring raw; do
+        start "$name"
+        for size in $SIZES; do
+            before=$(ticks)
+            read -r rate echoed lost < <(ip netns exec "$PEER" "$BIN/load" "$V4:$PORT" "$size" "$WINDOW" "$MILLISECONDS")
+            after=$(ticks)
+            echo "$size $name $round ${rate:-0} ${echoed:-0} ${lost:-0} $((after - before))" >>"$work/results"
+        done
+        stop
+    done
+done
+
+# Ratios are taken round by round, against io_uring of the same round.
+awk -v hz="$(getconf CLK_TCK)" '
+    function median(values, count,    i, j, t) {
+        for (i = 1; i <= count; i++) for (j = i + 1; j <= count; j++)
+            if (values[j] < values[i]) { t = values[i]; values[i] = values[j]; values[j] = t }
+        low = values[1]; high = values[count]
+        return count % 2 ? values[(count + 1) / 2] : (values[count / 2] + values[count / 2 + 1]) / 2
+    }
+    { rate[$1, $2, $3] = $4; cpu[$1, $2, $3] = $5 ? $7 / hz / $5 * 1e9 : 0; lost[$1, $2] += $6; rounds = $3 + 1 }
+    END {
+        split("64 512 1400", sizes, " "); split("ringwire io_uring raw", names, " ")
+        printf "%6s %-9s %10s %19s %12s %10s %6s\n", "bytes", "server", "kecho/s", "min - max", "CPU ns/echo", "/io_uring", "lost"
+        for (s = 1; s <= 3; s++) for (n = 1; n <= 3; n++) {
+            for (r = 0; r < rounds; r++) {
+                v[r + 1] = rate[sizes[s], names[n], r] / 1000
+                c[r + 1] = cpu[sizes[s], names[n], r]
+                base = rate[sizes[s], "io_uring", r]
+                q[r + 1] = base ? rate[sizes[s], names[n], r] / base : 0
+            }
+            m = median(v, rounds); spread = sprintf("%.0f - %.0f", low, high)
+            printf "%6d %-9s %10.0f %19s %12.0f %10.2f %6d\n", sizes[s], names[n], m, spread, median(c, rounds), median(q, rounds), lost[sizes[s], names[n]]
+        }
+    }' "$work/results"
