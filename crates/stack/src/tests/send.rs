@@ -145,7 +145,13 @@ fn a_datagram_at_the_mtu_is_not_fragmented() {
             );
         }
         host.send(socket, peer, &pattern(fits + 1)).unwrap();
-        assert_eq!(host.sent().len(), 2);
+        let sent = host.sent();
+        assert_eq!(sent.len(), 2);
+        if at(local).is_ipv4() {
+            let headers = [0, 1].map(|n| Ipv4Packet::new_unchecked(&sent[n][ETHERNET..]));
+            assert!(headers.iter().all(|header| !header.dont_frag()));
+            assert_eq!(headers[0].ident(), headers[1].ident());
+        }
     }
 }
 
