@@ -1,0 +1,196 @@
+//! The kernel's side of a queue's four rings, over the engine's own UMEM.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use ringwire::engine::Port;
+use ringwire_umem::Umem;
+use ringwire_xsk::{Consumer, Desc, Producer, Rings, pair};
+
+use crate::random::Random;
+
+/// Bytes that XDP keeps free in front of each received frame (`XDP_PACKET_HEADROOM`).
+const HEADROOM: u64 = 256;
+
+/// The kernel's side of one queue.
+pub(crate) struct Queue {
+    umem: Arc<Umem>,
+    fill: Consumer<u64>,
+    completion: Producer<u64>,
+    rx: Producer<Desc>,
+    tx: Consumer<Desc>,
+    /// Sent, and not yet said so.
+    unreported: VecDeque<u64>,
+    /// The pieces of a packet whose last one has not been published yet.
+    partial: Vec<u8>,
+    /// A break for the checkers to find: chunks that never come back.
+    pub(crate) steal: u32,
+}
+
+impl Queue {
+    /// The rings for the engine, and the kernel's side of them. `filled` is in the fill ring already.
+    pub(crate) fn new(umem: Arc<Umem>, entries: u32, filled: &[u64]) -> (Queue, Rings) {
+        let (mut fill, kernel_fill) = pair(entries);
+        let (kernel_completion, completion) = pair(entries);
+        let (kernel_rx, rx) = pair(entries);
+        let (tx, kernel_tx) = pair(entries);
+        for &addr in filled {
+            fill.push(addr)
+                .expect("the fill ring holds what it is filled with");
+        }
+        fill.publish();
+        let queue = Queue {
+            umem,
+            fill: kernel_fill,
+            completion: kernel_completion,
+            rx: kernel_rx,
+            tx: kernel_tx,
+            unreported: VecDeque::new(),
+            partial: Vec::new(),
+            steal: 0,
+        };
+        (
+            queue,
+            Rings {
+                fill,
+                completion,
+                rx,
+                tx,
+            },
+        )
+    }
+
+    /// Receives a packet; `false` if it was dropped for want of chunks or room.
+    pub(crate) fn receive(&mut self, packet: &[u8]) -> bool {
+        let room = u64::from(self.umem.chunk_bytes()) - HEADROOM;
+        let pieces: Vec<&[u8]> = packet.chunks(room as usize).collect();
+        let lacks = |have: u32| (have as usize) < pieces.len();
+        if lacks(self.fill.available()) || lacks(self.rx.free()) {
+            return false;
+        }
+        for (index, piece) in pieces.iter().enumerate() {
+            let chunk = self.fill.pop().expect("the fill ring has as many");
+            let addr = chunk + HEADROOM;
+            self.write(addr, piece);
+            let options = if index + 1 < pieces.len() {
+                Desc::CONTINUED
+            } else {
+                0
+            };
+            if self.steal > 0 {
+                self.steal -= 1;
+                continue;
+            }
+            self.rx
+                .push(Desc {
+                    addr,
+                    len: piece.len() as u32,
+                    options,
+                })
+                .expect("the RX ring has room");
+        }
+        self.fill.release();
+        self.rx.publish();
+        true
+    }
+
+    /// Takes up to `limit` descriptors off the TX ring; returns the packets that they complete.
+    pub(crate) fn transmit(&mut self, limit: u64) -> Vec<Vec<u8>> {
+        let mut packets = Vec::new();
+        for _ in 0..limit {
+            let Some(desc) = self.tx.pop() else { break };
+            let bytes = self.read(desc.addr, desc.len);
+            self.partial.extend_from_slice(&bytes);
+            self.unreported.push_back(desc.addr);
+            if !desc.is_continued() {
+                packets.push(std::mem::take(&mut self.partial));
+            }
+        }
+        self.tx.release();
+        packets
+    }
+
+    /// Reports up to `limit` sent descriptors.
+    pub(crate) fn report(&mut self, limit: u64) {
+        for _ in 0..limit {
+            let Some(&addr) = self.unreported.front() else {
+                break;
+            };
+            if self.completion.push(addr).is_err() {
+                break;
+            }
+            self.unreported.pop_front();
+        }
+        self.completion.publish();
+    }
+
+    /// Chunks that are the kernel's to receive into.
+    pub(crate) fn held(&mut self) -> u32 {
+        self.fill.available()
+    }
+
+    pub(crate) fn ask_for_wakeups(&self, random: &mut Random) {
+        self.tx.set_needs_wakeup(random.chance(800));
+        self.fill.set_needs_wakeup(random.chance(500));
+    }
+
+    fn write(&self, addr: u64, bytes: &[u8]) {
+        self.check(addr, bytes.len());
+        // SAFETY: the span lies in the UMEM (checked); the chunk came from the fill ring, so no frame
+        // of the ledger's is borrowed for it: the engine runs on this same thread, and is not running.
+        unsafe {
+            let to = self.umem.as_ptr().add(addr as usize);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
+    }
+
+    fn read(&self, addr: u64, len: u32) -> Vec<u8> {
+        self.check(addr, len as usize);
+        let mut bytes = vec![0; len as usize];
+        // SAFETY: as in `write`, for reading.
+        unsafe {
+            let from = self.umem.as_ptr().add(addr as usize);
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len());
+        }
+        bytes
+    }
+
+    /// The engine must never hand out what is not inside one chunk.
+    fn check(&self, addr: u64, len: usize) {
+        let chunk = u64::from(self.umem.chunk_bytes());
+        let inside = addr % chunk + len as u64 <= chunk && addr < self.umem.len_bytes() as u64;
+        assert!(inside, "descriptor {addr:#x}+{len} is not inside a chunk");
+    }
+}
+
+/// Counts the engine's kicks; the simulated kernel decides which of them it hears.
+#[derive(Debug, Default)]
+pub(crate) struct Kicks {
+    tx: AtomicU32,
+}
+
+impl Kicks {
+    /// Whether the engine asked for TX since this was last looked at.
+    pub(crate) fn take_tx(&self) -> bool {
+        self.tx.swap(0, Ordering::Relaxed) > 0
+    }
+}
+
+/// The engine's port to the simulated kernel.
+#[derive(Debug)]
+pub(crate) struct SimPort(pub(crate) Arc<Kicks>);
+
+impl Port for SimPort {
+    fn kick_tx(&mut self, _: u16) {
+        self.0.tx.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn kick_rx(&mut self, _: u16) {}
+
+    /// The simulated machine was started at the epoch.
+    fn clock(&self, _: libc::clockid_t) -> Duration {
+        Duration::ZERO
+    }
+}
