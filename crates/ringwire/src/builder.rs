@@ -189,7 +189,7 @@ impl Builder {
     }
 
     /// Whether to make sure that no other host has our addresses (RFC 5227, RFC 4862), which takes
-    /// [`build`](Self::build) about a second; on by default.
+    /// [`build`](Self::build) four to seven seconds for IPv4 and one to two for IPv6; on by default.
     pub fn detect_duplicates(&mut self, detect: bool) -> &mut Self {
         self.detect_duplicates = detect;
         self

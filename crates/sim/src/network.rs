@@ -5,7 +5,62 @@ use std::collections::BTreeMap;
 use crate::Faults;
 use crate::random::Random;
 
-const ETHERTYPE_ARP: [u8; 2] = [8, 6];
+/// Whether one flipped bit in a packet is sure to be noticed. Not in ARP, which has no checksum; and
+/// not in a fragment, since flips in two fragments of a datagram can make up for each other.
+fn is_protected(packet: &[u8]) -> bool {
+    match packet {
+        [
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            8,
+            0,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            high,
+            low,
+            ..,
+        ] => high & 0x3f == 0 && *low == 0,
+        [
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            0x86,
+            0xdd,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            next_header,
+            ..,
+        ] => *next_header != 44,
+        _ => false,
+    }
+}
 
 /// One direction of the wire: packets by the time of their arrival.
 #[derive(Default)]
@@ -35,9 +90,7 @@ impl Wire {
             self.faults_done += 1;
             at += random.below(5_000_000);
         }
-        // ARP has no checksum: a flipped bit there is a lie that nobody can see through.
-        let protected = packet.len() > 14 && packet[12..14] != ETHERTYPE_ARP;
-        if protected && random.chance(faults.corruption) {
+        if is_protected(&packet) && random.chance(faults.corruption) {
             self.faults_done += 1;
             let bit = random.below(packet.len() as u64 * 8) as usize;
             packet[bit / 8] ^= 1 << (bit % 8);

@@ -69,7 +69,7 @@ impl Stack {
     }
 
     /// Payload bytes in an unfragmented packet, and in each fragment but the last.
-    fn payload_room(&self, ledger: &Ledger, to: IpAddr) -> (usize, usize) {
+    pub(crate) fn payload_room(&self, ledger: &Ledger, to: IpAddr) -> (usize, usize) {
         let (whole, fragment) = match to {
             IpAddr::V4(_) => (IPV4_HEADER, IPV4_HEADER),
             IpAddr::V6(_) => (IPV6_HEADER, IPV6_HEADER + IPV6_FRAGMENT_HEADER),

@@ -135,6 +135,10 @@ impl Stack {
             return Err(SocketError::Invalid);
         }
         let segment = segment_len(options, len, to.ip())?;
+        // A segment is a packet: it is never fragmented (Linux `udp_send_skb`).
+        if segment < len && UDP_HEADER + segment > self.payload_room(ledger, to.ip()).0 {
+            return Err(SocketError::MessageSize);
+        }
         let source = self.source(bound, to.ip())?;
         if send_shut {
             return Err(SocketError::Pipe);

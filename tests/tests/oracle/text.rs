@@ -825,9 +825,10 @@ fn provided_sends(bench: &mut Bench) {
 fn control_messages(bench: &mut Bench) {
     bench.bound();
     let mut peer = v4(PEER_V4, bench.peer.local_addr().unwrap().port());
-    let payload = [5u8; 1000];
+    let payload = [5u8; 4000];
     let mut part = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
-    let mut send = |bench: &mut Bench, level: i32, kind: i32, data: &[u8], user_data: u64| {
+    let mut send = |bench: &mut Bench, level: i32, kind: i32, data: &[u8], len: usize, user_data: u64| {
+        part.iov_len = len;
         let mut control = [0u64; 8];
         // SAFETY: all zeroes is a valid msghdr; the control buffer is aligned and long enough.
         let header = unsafe {
@@ -852,18 +853,21 @@ fn control_messages(bench: &mut Bench) {
         let lengths: Vec<_> = (0..count).map(|_| bench.received_by(&peer).map(|(len, _)| len)).collect();
         bench.say(lengths);
     };
-    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &300u16.to_ne_bytes(), 1);
+    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &300u16.to_ne_bytes(), 1000, 1);
     lengths(bench, 4);
-    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &1000u16.to_ne_bytes(), 2);
+    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &1000u16.to_ne_bytes(), 1000, 2);
     lengths(bench, 1);
-    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &1u16.to_ne_bytes(), 3);
-    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &[1], 4);
-    send(bench, libc::SOL_IP, libc::IP_TTL, &0i32.to_ne_bytes(), 5);
-    send(bench, libc::SOL_IP, libc::IP_TTL, &7i32.to_ne_bytes(), 6);
+    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &1u16.to_ne_bytes(), 1000, 3);
+    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &[1], 1000, 4);
+    send(bench, libc::SOL_IP, libc::IP_TTL, &0i32.to_ne_bytes(), 1000, 5);
+    send(bench, libc::SOL_IP, libc::IP_TTL, &7i32.to_ne_bytes(), 1000, 6);
     lengths(bench, 1);
-    send(bench, libc::SOL_IP, libc::IP_TOS, &8i32.to_ne_bytes(), 7);
+    send(bench, libc::SOL_IP, libc::IP_TOS, &8i32.to_ne_bytes(), 1000, 7);
     lengths(bench, 1);
-    send(bench, libc::SOL_IP, 250, &8i32.to_ne_bytes(), 8);
+    send(bench, libc::SOL_IP, 250, &8i32.to_ne_bytes(), 1000, 8);
+    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &1800u16.to_ne_bytes(), 4000, 9);
+    send(bench, libc::SOL_UDP, libc::UDP_SEGMENT, &1472u16.to_ne_bytes(), 4000, 10);
+    lengths(bench, 3);
 }
 
 fn both_families(bench: &mut Bench) {

@@ -145,9 +145,12 @@ impl Engine {
 
     /// Tops up the fill rings.
     pub(super) fn refill(&mut self) {
+        // Half of the chunks at most: the rest is what sockets queue before datagrams are compacted.
+        let target =
+            (self.ledger.umem().layout().rx_chunks / 2 / u32::from(self.nic.queues())).max(1);
         for (index, queue) in self.nic.queues.iter_mut().enumerate() {
             let fill = &mut queue.rings.fill;
-            let mut missing = fill.free();
+            let mut missing = fill.free().min(target.saturating_sub(fill.len()));
             while missing > 0 {
                 let Some(frame) = self.ledger.alloc(Pool::Rx) else {
                     self.nic.counters.fill_starved += 1;
