@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 
 use ringwire::{IoUring, SetupError};
 use ringwire_tests::net::{PATIENCE, PEER_V4, RING_INTERFACE, Veth, ip};
-use ringwire_xsk::Error;
+use ringwire_umem::{Layout, Umem};
+use ringwire_xsk::{BindMode, Error, QueueConfig, Socket};
 
 use crate::server::{Server, builder};
 
@@ -16,6 +17,7 @@ pub const CASES: &[(&str, fn())] = &[
     ("an_address_that_the_peer_has", duplicate_address),
     ("sizes_that_io_uring_refuses", sizes),
     ("a_second_program_on_the_interface", foreign_program),
+    ("a_queue_that_another_socket_has", queue_taken),
     ("no_capabilities", no_capabilities),
     ("a_umem_above_the_memlock_limit", umem_too_large),
     ("a_killed_process_leaves_nothing_behind", killed),
@@ -132,6 +134,44 @@ fn foreign_program() {
         "{error:?}"
     );
     assert!(error.to_string().contains("xdp off"), "{error}");
+}
+
+fn queue_taken() {
+    let veth = Veth::new(1, 1500, false);
+    let layout = Layout {
+        chunk_bytes: 4096,
+        rx_chunks: 8,
+        header_chunks: 0,
+        send_chunks: 1,
+        lend_reserve_chunks: 0,
+        registered_bytes: vec![],
+    };
+    let umem = Umem::new(layout).expect("memory");
+    let _taken = veth.in_ring(|| {
+        let config = QueueConfig {
+            ifindex: ringwire_xsk::Interface::by_name(RING_INTERFACE)
+                .expect("the interface")
+                .index,
+            ifname: RING_INTERFACE,
+            queue: 0,
+            umem: &umem,
+            shared_with: None,
+            rx_entries: 8,
+            tx_entries: 8,
+            fill_entries: 8,
+            completion_entries: 8,
+            fill: &[],
+            mode: BindMode::Copy,
+            scatter: false,
+        };
+        Socket::open(&config).expect("a socket that somebody else has")
+    });
+    let error = refused(&veth, &builder());
+    assert!(
+        matches!(&error, SetupError::Xsk(Error::QueueTaken { queue: 0, .. })),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("ss --xdp"), "{error}");
 }
 
 /// Capabilities are a thread's own: one gives its up, and the others keep theirs.

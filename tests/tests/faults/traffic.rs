@@ -1,6 +1,8 @@
 //! Exhaustion: of buffers, of the completion queue, of send chunks, of receive chunks; and requests
 //! that are wrong.
 
+use std::collections::BTreeSet;
+
 use ringwire::{cqueue, opcode, squeue, types};
 use ringwire_tests::net::{PEER_V4, RING_V4, Veth};
 
@@ -28,7 +30,7 @@ fn wrong_requests() {
             .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
-    let mut completed = 0;
+    let mut outstanding = BTreeSet::new();
     for round in 0..4000u64 {
         let mut bytes = [0u8; 64];
         bytes[0] = if round < 256 {
@@ -53,15 +55,36 @@ fn wrong_requests() {
         // SAFETY: an entry is 64 bytes of integers; its pointers are in the first page, and refused.
         let entry: squeue::Entry = unsafe { std::mem::transmute(bytes) };
         server.push(&entry);
+        outstanding.insert(1000 + round);
         server.ring.submit().expect("a turn");
-        completed += server.ring.completion().count();
+        take_final(&mut server, &mut outstanding);
     }
     // What waits is cancelled; a poll or receive on a socket made on the way may be among it.
-    server.push(&opcode::AsyncCancel2::new(types::CancelBuilder::any()).build());
+    server.push(
+        &opcode::AsyncCancel2::new(types::CancelBuilder::any())
+            .build()
+            .user_data(1),
+    );
+    outstanding.insert(1);
     server.ring.submit().expect("a turn");
-    completed += server.ring.completion().count();
-    assert!(completed >= 4001, "every request completes: {completed}");
+    take_final(&mut server, &mut outstanding);
+    assert!(
+        outstanding.is_empty(),
+        "every request completes: {outstanding:?}"
+    );
     server.echo(&peer, b"still there?");
+}
+
+/// Takes completions; each request has one that is its last.
+fn take_final(server: &mut Server, outstanding: &mut BTreeSet<u64>) {
+    for cqe in server.ring.completion() {
+        let last = !cqueue::more(cqe.flags());
+        assert!(
+            !last || outstanding.remove(&cqe.user_data()),
+            "{} completed twice",
+            cqe.user_data()
+        );
+    }
 }
 
 /// A buffer ring in memory of its own.
