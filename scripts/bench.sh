@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # UDP echo over a veth pair, three servers in turn: ringwire, the kernel's io_uring, and a raw AF_XDP
 # loop. Each round runs all three, so a machine that slows down slows all of them: compare the ratios.
+# On two cores the load itself is the limit at small sizes: there the CPU time per echo tells more.
 #   scripts/bench.sh [ROUNDS] [MILLISECONDS] [WINDOW]
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -71,7 +72,8 @@ for ((round = 0; round < ROUNDS; round++)); do
             before=$(ticks)
             read -r rate echoed lost < <(ip netns exec "$PEER" "$BIN/load" "$V4:$PORT" "$size" "$WINDOW" "$MILLISECONDS")
             after=$(ticks)
-            echo "$size $name $round ${rate:-0} ${echoed:-0} ${lost:-0} $((after - before))" >>"$work/results"
+            [ -n "${rate:-}" ] || die "the load against $name failed"
+            echo "$size $name $round $rate $echoed $lost $((after - before))" >>"$work/results"
         done
         stop
     done

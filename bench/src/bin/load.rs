@@ -50,7 +50,7 @@ fn main() {
 }
 
 struct Batch {
-    _payload: Vec<u8>,
+    payload: Vec<u8>,
     _room: Vec<u8>,
     _parts: Vec<libc::iovec>,
     sends: Vec<libc::mmsghdr>,
@@ -92,7 +92,7 @@ impl Batch {
             .map(|part| header(part))
             .collect();
         Batch {
-            _payload: payload,
+            payload: payload,
             _room: room,
             _parts: parts,
             sends,
@@ -120,6 +120,14 @@ impl Batch {
                 std::ptr::null_mut(),
             )
         };
-        usize::try_from(received).unwrap_or(0)
+        let received = usize::try_from(received).unwrap_or(0);
+        for header in &self.receives[..received] {
+            assert_eq!(
+                header.msg_len as usize,
+                self.payload.len(),
+                "an echo is as long as what was sent"
+            );
+        }
+        received
     }
 }

@@ -30,6 +30,9 @@ const RX_CHUNKS_PER_QUEUE: u32 = 2 * FILL_RING;
 const RESERVE_SHARE: u32 = 8;
 const SEND_CHUNKS: u32 = 4096;
 
+/// How long to wait for a link that attaching has reset.
+const CARRIER_WAIT: Duration = Duration::from_secs(5);
+
 /// Why a ring could not be made. Each message names the cure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -261,6 +264,7 @@ impl Builder {
         let umem = Umem::new(self.layout(queues.len() as u32))?;
         let mut ledger = Ledger::new(Arc::clone(&umem));
         let program = Program::attach(&interface, self.attach)?;
+        await_carrier(&interface)?;
         let (sockets, rings) = self.open_sockets(&interface, &queues, &mut ledger)?;
         for socket in &sockets {
             program.set_queue(socket.queue(), socket)?;
@@ -469,6 +473,17 @@ impl Builder {
             }
         }
     }
+}
+
+/// Attaching an XDP program resets the link of some NICs (igb: one to two seconds): what is sent
+/// meanwhile, address probes included, would be lost. A link that stays away is no error: the cable
+/// may be plugged in later.
+fn await_carrier(interface: &Interface) -> Result<(), SetupError> {
+    let deadline = now() + CARRIER_WAIT;
+    while !Interface::by_name(&interface.name)?.carrier && now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// An IP packet's length field has 16 bits, whatever the link can carry.

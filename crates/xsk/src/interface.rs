@@ -51,6 +51,8 @@ pub struct Interface {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether the link is there (`IFF_RUNNING`): attaching an XDP program resets it on some NICs.
+    pub carrier: bool,
     /// RX queues in use (`ethtool -l`): 1 where the driver does not tell.
     pub rx_queues: u32,
     /// The driver's name (`ethtool -i`): empty where it does not tell.
@@ -105,6 +107,7 @@ impl Interface {
             mac: std::array::from_fn(|byte| mac[byte] as u8),
             mtu: u32::try_from(mtu).unwrap_or(0),
             up: i32::from(flags) & libc::IFF_UP != 0,
+            carrier: i32::from(flags) & libc::IFF_RUNNING != 0,
             rx_queues: control.rx_queues(),
             driver: control.driver(),
         })
