@@ -92,7 +92,7 @@ impl Batch {
             .map(|part| header(part))
             .collect();
         Batch {
-            payload: payload,
+            payload,
             _room: room,
             _parts: parts,
             sends,
