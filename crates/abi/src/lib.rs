@@ -22,6 +22,7 @@
 pub mod cqe;
 pub mod errno;
 pub mod flags;
+mod op;
 pub mod register;
 pub mod request;
 pub mod setup;

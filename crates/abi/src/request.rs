@@ -1,176 +1,11 @@
 //! Entries read into typed requests: the checks that the kernel makes before it looks at a file or
-//! at memory (`io_init_req`, and each operation's `prep`). Pointers stay numbers here.
+//! at memory (`io_init_req`, and each operation's `prep`).
 
 use crate::errno::Errno;
 use crate::flags::*;
 use crate::sqe::Sqe;
 
-/// Where a new socket goes.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub enum Slot {
-    /// A plain file descriptor.
-    None,
-    /// This slot of the table.
-    Index(u32),
-    /// A free slot of the table (`IORING_FILE_INDEX_ALLOC`).
-    Alloc,
-}
-
-/// What an operation works on.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub enum Target {
-    /// A file descriptor.
-    Fd(i32),
-    /// A direct descriptor.
-    Fixed(u32),
-}
-
-/// SEND and RECV.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub struct Transfer {
-    /// The socket.
-    pub target: Target,
-    /// The buffer; not read with a buffer group.
-    pub addr: u64,
-    /// Its length in bytes; with a buffer group, the most that is used of a buffer (0: no limit).
-    pub len: u32,
-    /// `MSG_*`.
-    pub msg_flags: i32,
-    /// The buffer group to take the buffer from.
-    pub group: Option<u16>,
-    /// Whether the first attempt waits for readiness (`IORING_RECVSEND_POLL_FIRST`).
-    pub poll_first: bool,
-    /// RECV: whether it goes on after a completion.
-    pub multishot: bool,
-    /// SEND: the destination's address and its length; 0 for none.
-    pub to: (u64, u16),
-    /// Multishot RECV: bytes after which it ends (0: no limit).
-    pub limit: u32,
-}
-
-/// SENDMSG and RECVMSG.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub struct MessageTransfer {
-    /// The socket.
-    pub target: Target,
-    /// Address of the `msghdr`.
-    pub header: u64,
-    /// `MSG_*`.
-    pub msg_flags: i32,
-    /// RECVMSG: the buffer group to take the buffer from.
-    pub group: Option<u16>,
-    /// Whether the first attempt waits for readiness.
-    pub poll_first: bool,
-    /// RECVMSG: whether it goes on after a completion.
-    pub multishot: bool,
-}
-
-/// What ASYNC_CANCEL looks for.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub struct CancelMatch {
-    /// By `user_data`.
-    pub user_data: Option<u64>,
-    /// By the file worked on.
-    pub target: Option<Target>,
-    /// By operation.
-    pub opcode: Option<u8>,
-    /// Every match, not only the first.
-    pub all: bool,
-}
-
-/// A request.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-#[allow(missing_docs)] // the fields are those of the operation's man page
-pub enum Op {
-    Nop {
-        inject: Option<i32>,
-    },
-    Socket {
-        domain: i32,
-        kind: i32,
-        protocol: i32,
-        slot: Slot,
-    },
-    Bind {
-        target: Target,
-        addr: u64,
-        len: u32,
-    },
-    Connect {
-        target: Target,
-        addr: u64,
-        len: u32,
-    },
-    Send(Transfer),
-    SendMsg(MessageTransfer),
-    Recv(Transfer),
-    RecvMsg(MessageTransfer),
-    Shutdown {
-        target: Target,
-        how: i32,
-    },
-    Close {
-        target: Target,
-    },
-    Timeout {
-        timespec: u64,
-        count: u32,
-        flags: u32,
-    },
-    AsyncCancel(CancelMatch),
-    PollAdd {
-        target: Target,
-        events: u32,
-        multishot: bool,
-    },
-    ProvideBuffers {
-        group: u16,
-        addr: u64,
-        len: u32,
-        count: u32,
-        bid: u16,
-    },
-    RemoveBuffers {
-        group: u16,
-        count: u32,
-    },
-}
-
-impl Op {
-    /// The file that is looked up when the request is issued. CLOSE finds its own.
-    pub fn target(&self) -> Option<Target> {
-        match *self {
-            Op::Bind { target, .. }
-            | Op::Connect { target, .. }
-            | Op::Shutdown { target, .. }
-            | Op::PollAdd { target, .. } => Some(target),
-            Op::Send(transfer) | Op::Recv(transfer) => Some(transfer.target),
-            Op::SendMsg(message) | Op::RecvMsg(message) => Some(message.target),
-            _ => None,
-        }
-    }
-
-    /// The operation's number.
-    pub fn opcode(&self) -> u8 {
-        match self {
-            Op::Nop { .. } => IORING_OP_NOP,
-            Op::Socket { .. } => IORING_OP_SOCKET,
-            Op::Bind { .. } => IORING_OP_BIND,
-            Op::Connect { .. } => IORING_OP_CONNECT,
-            Op::Send(_) => IORING_OP_SEND,
-            Op::SendMsg(_) => IORING_OP_SENDMSG,
-            Op::Recv(_) => IORING_OP_RECV,
-            Op::RecvMsg(_) => IORING_OP_RECVMSG,
-            Op::Shutdown { .. } => IORING_OP_SHUTDOWN,
-            Op::Close { .. } => IORING_OP_CLOSE,
-            Op::Timeout { .. } => IORING_OP_TIMEOUT,
-            Op::AsyncCancel(_) => IORING_OP_ASYNC_CANCEL,
-            Op::PollAdd { .. } => IORING_OP_POLL_ADD,
-            Op::ProvideBuffers { .. } => IORING_OP_PROVIDE_BUFFERS,
-            Op::RemoveBuffers { .. } => IORING_OP_REMOVE_BUFFERS,
-        }
-    }
-}
+pub use crate::op::{Accept, CancelMatch, MessageTransfer, Op, Slot, Target, Transfer};
 
 /// The checks that are the same for every operation, in the kernel's order (`io_init_req`).
 ///
@@ -249,6 +84,8 @@ pub fn parse(sqe: &Sqe) -> Result<Op, Errno> {
         IORING_OP_NOP => nop(sqe),
         IORING_OP_SOCKET => socket(sqe),
         IORING_OP_BIND | IORING_OP_CONNECT => address(sqe),
+        IORING_OP_LISTEN => listen(sqe),
+        IORING_OP_ACCEPT => accept(sqe),
         IORING_OP_SEND => send(sqe),
         IORING_OP_SENDMSG => send_message(sqe),
         IORING_OP_RECV => receive(sqe),
@@ -296,6 +133,10 @@ fn group(sqe: &Sqe) -> Option<u16> {
     (sqe.flags & IOSQE_BUFFER_SELECT != 0).then_some(sqe.buf_group())
 }
 
+fn bundle(sqe: &Sqe) -> bool {
+    sqe.ioprio & IORING_RECVSEND_BUNDLE != 0 && sqe.flags & IOSQE_BUFFER_SELECT != 0
+}
+
 fn nop(sqe: &Sqe) -> Result<Op, Errno> {
     // The flags that look files and buffers up, or change the completion's size, are not there yet.
     if sqe.op_flags & !IORING_NOP_INJECT_RESULT != 0 {
@@ -307,13 +148,17 @@ fn nop(sqe: &Sqe) -> Result<Op, Errno> {
     })
 }
 
-fn socket(sqe: &Sqe) -> Result<Op, Errno> {
-    zero(&[sqe.addr, sqe.op_flags.into(), sqe.buf_index.into()])?;
-    let slot = match sqe.file_index {
+fn slot(sqe: &Sqe) -> Slot {
+    match sqe.file_index {
         0 => Slot::None,
         IORING_FILE_INDEX_ALLOC => Slot::Alloc,
         index => Slot::Index(index - 1),
-    };
+    }
+}
+
+fn socket(sqe: &Sqe) -> Result<Op, Errno> {
+    zero(&[sqe.addr, sqe.op_flags.into(), sqe.buf_index.into()])?;
+    let slot = slot(sqe);
     let kind = sqe.off as i32;
     let flags = kind & !0xf;
     if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 {
@@ -348,6 +193,46 @@ fn address(sqe: &Sqe) -> Result<Op, Errno> {
     })
 }
 
+fn listen(sqe: &Sqe) -> Result<Op, Errno> {
+    zero(&[
+        sqe.addr,
+        sqe.off,
+        sqe.buf_index.into(),
+        sqe.op_flags.into(),
+        sqe.file_index.into(),
+    ])?;
+    Ok(Op::Listen {
+        target: target(sqe),
+        backlog: sqe.len as i32,
+    })
+}
+
+fn accept(sqe: &Sqe) -> Result<Op, Errno> {
+    const KNOWN: u16 = IORING_ACCEPT_MULTISHOT | IORING_ACCEPT_DONTWAIT | IORING_ACCEPT_POLL_FIRST;
+    zero(&[sqe.len.into(), sqe.buf_index.into()])?;
+    let slot = slot(sqe);
+    let flags = sqe.op_flags as i32;
+    if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 || sqe.ioprio & !KNOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if slot != Slot::None && flags & libc::SOCK_CLOEXEC != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let multishot = sqe.ioprio & IORING_ACCEPT_MULTISHOT != 0;
+    if multishot && matches!(slot, Slot::Index(_)) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Op::Accept(Accept {
+        target: target(sqe),
+        addr: sqe.addr,
+        addr_len: sqe.off,
+        slot,
+        multishot,
+        dont_wait: sqe.ioprio & IORING_ACCEPT_DONTWAIT != 0,
+        poll_first: sqe.ioprio & IORING_ACCEPT_POLL_FIRST != 0,
+    }))
+}
+
 fn transfer(sqe: &Sqe) -> Transfer {
     Transfer {
         target: target(sqe),
@@ -357,6 +242,7 @@ fn transfer(sqe: &Sqe) -> Transfer {
         group: group(sqe),
         poll_first: sqe.ioprio & IORING_RECVSEND_POLL_FIRST != 0,
         multishot: false,
+        bundle: bundle(sqe),
         to: (0, 0),
         limit: 0,
     }
@@ -376,7 +262,7 @@ fn message(sqe: &Sqe) -> MessageTransfer {
 fn send(sqe: &Sqe) -> Result<Op, Errno> {
     zero(&[sqe.pad3().into()])?;
     check_len(sqe)?;
-    if sqe.ioprio & !IORING_RECVSEND_POLL_FIRST != 0 {
+    if sqe.ioprio & !(IORING_RECVSEND_POLL_FIRST | IORING_RECVSEND_BUNDLE) != 0 {
         return Err(Errno::EINVAL);
     }
     let to = if sqe.addr2() == 0 {
@@ -403,7 +289,8 @@ fn send_message(sqe: &Sqe) -> Result<Op, Errno> {
 
 /// Whether a receive is multishot, which needs a buffer group and bears no MSG_WAITALL.
 fn multishot(sqe: &Sqe) -> Result<bool, Errno> {
-    if sqe.ioprio & !(IORING_RECVSEND_POLL_FIRST | IORING_RECV_MULTISHOT) != 0 {
+    const KNOWN: u16 = IORING_RECVSEND_POLL_FIRST | IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE;
+    if sqe.ioprio & !KNOWN != 0 {
         return Err(Errno::EINVAL);
     }
     if sqe.ioprio & IORING_RECV_MULTISHOT == 0 {
@@ -433,6 +320,9 @@ fn receive(sqe: &Sqe) -> Result<Op, Errno> {
 fn receive_message(sqe: &Sqe) -> Result<Op, Errno> {
     zero(&[sqe.addr2(), sqe.file_index.into()])?;
     check_len(sqe)?;
+    if sqe.ioprio & IORING_RECVSEND_BUNDLE != 0 {
+        return Err(Errno::EINVAL);
+    }
     Ok(Op::RecvMsg(MessageTransfer {
         multishot: multishot(sqe)?,
         ..message(sqe)

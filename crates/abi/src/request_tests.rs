@@ -47,7 +47,7 @@ fn common_checks_come_in_the_kernels_order() {
         Err(Errno::EINVAL)
     );
     assert_eq!(
-        read(&sqe(IORING_OP_ACCEPT)),
+        read(&sqe(IORING_OP_EPOLL_WAIT)),
         Err(Errno::EOPNOTSUPP),
         "not there yet"
     );

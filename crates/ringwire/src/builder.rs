@@ -29,6 +29,8 @@ const RX_CHUNKS_PER_QUEUE: u32 = 2 * FILL_RING;
 /// One eighth of the RX chunks is never the application's.
 const RESERVE_SHARE: u32 = 8;
 const SEND_CHUNKS: u32 = 4096;
+/// Chunks for segments without payload, and those sent again: no send can use them up.
+const HEADER_CHUNKS: u32 = 512;
 
 /// How long to wait for a link that attaching has reset.
 const CARRIER_WAIT: Duration = Duration::from_secs(5);
@@ -347,7 +349,7 @@ impl Builder {
         Layout {
             chunk_bytes: CHUNK_BYTES,
             rx_chunks,
-            header_chunks: 0,
+            header_chunks: HEADER_CHUNKS,
             send_chunks: self.send_chunks,
             lend_reserve_chunks: rx_chunks / RESERVE_SHARE,
             registered_bytes: self.areas.clone(),
@@ -438,7 +440,7 @@ impl Builder {
                 DadConfig::OFF
             },
         };
-        Ok(Stack::new(now(), config, ledger, random_seed()?))
+        Ok(Stack::new(now(), config, ledger, random_numbers()?))
     }
 
     /// Takes turns until every address is known to be ours.
@@ -491,14 +493,15 @@ fn ip_mtu(interface: &Interface) -> u16 {
     u16::try_from(interface.mtu).unwrap_or(u16::MAX)
 }
 
-/// Ports and hash seeds that nobody outside can guess.
-fn random_seed() -> Result<u64, SetupError> {
-    let mut bytes = [0; 8];
+/// Ports, sequence numbers and hash seeds that nobody outside can guess.
+fn random_numbers() -> Result<[u64; 3], SetupError> {
+    let mut bytes = [0; 24];
     let read = std::fs::File::open("/dev/urandom")
         .and_then(|mut file| io::Read::read_exact(&mut file, &mut bytes));
     read.map_err(|source| SetupError::Io {
         doing: "reading /dev/urandom",
         source,
     })?;
-    Ok(u64::from_ne_bytes(bytes))
+    let (numbers, _) = bytes.as_chunks::<8>();
+    Ok([0, 1, 2].map(|index| u64::from_ne_bytes(numbers[index])))
 }

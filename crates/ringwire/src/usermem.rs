@@ -68,6 +68,8 @@ unsafe impl Plain for libc::msghdr {}
 unsafe impl Plain for libc::iovec {}
 // SAFETY: as above.
 unsafe impl Plain for [i64; 2] {}
+// SAFETY: as above.
+unsafe impl Plain for i32 {}
 
 fn read_plain<T: Plain>(addr: u64) -> Result<T, Errno> {
     Span {
@@ -100,6 +102,25 @@ impl RawAddress {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
+}
+
+/// Writes a socket address where accept(2) has it: as much as fits into the room that stands at
+/// `len_addr`, which becomes the address's length. The room is an `int`: `EINVAL` for a negative one.
+pub(crate) fn write_address(addr: u64, len_addr: u64, bytes: &[u8]) -> Result<(), Errno> {
+    let room: i32 = read_plain(len_addr)?;
+    let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
+    let len = room.min(bytes.len());
+    write(Span { addr, len }, &bytes[..len])?;
+    let full = (bytes.len() as i32).to_ne_bytes();
+    let len = full.len();
+    write(
+        Span {
+            addr: len_addr,
+            len,
+        },
+        &full,
+    )
+    .map(drop)
 }
 
 /// A `msghdr` and what it points at, copied at submission.

@@ -198,7 +198,7 @@ impl World {
             rx_checksum: RxChecksum::Verify,
             dad: DadConfig::OFF,
         };
-        let stack = Stack::new(now, stack_config, &ledger, config.seed);
+        let stack = Stack::new(now, stack_config, &ledger, [config.seed; 3]);
         let chunks = ledger.census().total();
         let engine_config = EngineConfig {
             sq_entries: 64,

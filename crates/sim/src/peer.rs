@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use ringwire_stack::{
-    Config, DadConfig, Family, Instant, Packet, RxChecksum, SendOptions, SocketId, Stack,
+    Config, DadConfig, Family, Instant, Packet, Protocol, RxChecksum, SendOptions, SocketId, Stack,
 };
-use ringwire_umem::{Layout, Ledger, Piece, Pool, Umem};
+use ringwire_umem::{Layout, Ledger, Piece, Pool, TxDone, Umem};
 
 use crate::payload;
 use crate::random::Random;
@@ -50,8 +50,11 @@ impl Peer {
             rx_checksum: RxChecksum::Verify,
             dad: DadConfig::OFF,
         };
-        let mut stack = Stack::new(now, config, &ledger, seed);
-        let sockets = [stack.udp_open(Family::V4), stack.udp_open(Family::V6)];
+        let mut stack = Stack::new(now, config, &ledger, [seed; 3]);
+        let sockets = [
+            stack.open(Protocol::Udp, Family::V4),
+            stack.open(Protocol::Udp, Family::V6),
+        ];
         Peer {
             ledger,
             stack,
@@ -142,13 +145,23 @@ impl Peer {
         }
         while self.stack.next_event().is_some() {}
         let mut frames = Vec::new();
-        while let Some(packet) = self.stack.next_tx(0, |_| true) {
-            frames.push(packet.packet.to_vec(&self.ledger, 0, usize::MAX));
-            for frame in packet.packet.into_frames() {
-                let chunk = frame.chunk();
-                self.ledger.release(frame);
-                self.stack.chunk_freed(chunk);
+        loop {
+            let mut described = Vec::new();
+            let post = |addr, len, _| described.push((addr, len));
+            let (stack, ledger) = (&mut self.stack, &mut self.ledger);
+            if stack.transmit(now, ledger, 0, u32::MAX, post) == 0 {
+                break;
             }
+            let mut frame = Vec::new();
+            for (addr, len) in described {
+                let bytes = ledger.described(addr, len);
+                frame.extend_from_slice(bytes.expect("the peer's descriptor is in flight"));
+                let done = ledger.tx_done(addr);
+                if let Ok(TxDone::Freed(chunk)) = done {
+                    stack.chunk_freed(chunk);
+                }
+            }
+            frames.push(frame);
         }
         frames
     }

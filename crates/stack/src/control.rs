@@ -19,7 +19,7 @@ use crate::address::{Cidr, solicited_node};
 use crate::checksum;
 use crate::icmp::{Message, classify_v4, classify_v6};
 use crate::ingress::{IpIn, Reject};
-use crate::time::Instant;
+use ringwire_tcp::Instant;
 
 /// Neighbour solicitation and advertisement (RFC 4861, sections 4.3 and 4.4).
 const NEIGHBOUR_SOLICITATION: u8 = 135;

@@ -54,6 +54,34 @@ pub struct Counters {
     pub tx_fragments: u64,
     /// Packets dropped because their neighbour did not answer, or too many waited for it.
     pub tx_unresolved: u64,
+    /// TCP segments with a right checksum.
+    pub tcp_rx_segments: u64,
+    /// TCP segments sent, retransmissions included.
+    pub tcp_tx_segments: u64,
+    /// Those of them with a RST.
+    pub tcp_tx_resets: u64,
+    /// TCP segments whose payload was copied to be sent: parts of what was queued, and retransmissions
+    /// of what the NIC had not let go.
+    pub tcp_tx_copied: u64,
+    /// TCP segments for which there was no connection and no listener.
+    pub tcp_no_connection: u64,
+    /// TCP segments that a connection did not accept, or not in full (RFC 9293, section 3.10.7.4;
+    /// RFC 5961).
+    pub tcp_refused: u64,
+    /// Connections that stood.
+    pub tcp_established: u64,
+    /// Connections that failed: refused, reset, timed out, or given up.
+    pub tcp_failed: u64,
+    /// SYNs, and last segments of handshakes, dropped because a listener's queue was full.
+    pub tcp_listen_overflows: u64,
+    /// TCP payloads moved out of their frames, because they were small or RX chunks ran short.
+    pub tcp_compacted: u64,
+    /// TCP payloads that had come out of order and were dropped because RX chunks ran short.
+    pub tcp_pruned: u64,
+    /// TCP payloads dropped on arrival for the same reason.
+    pub tcp_no_memory: u64,
+    /// Connections whose TIME-WAIT was cut short because the table was full.
+    pub tcp_time_wait_evicted: u64,
     /// Somebody else uses one of our addresses.
     pub address_conflicts: u64,
 }

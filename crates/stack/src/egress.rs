@@ -3,49 +3,25 @@
 use std::net::IpAddr;
 
 use ringwire_umem::{Frame, Ledger, Piece, Pool};
-use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6FragmentHeader, Ipv6FragmentRepr,
-    Ipv6Packet,
-};
+use smoltcp::wire::{Ipv4Packet, Ipv6Packet};
 
 use crate::Stack;
 use crate::address::{Reach, multicast_mac};
 use crate::checksum::Checksum;
 use crate::error::SocketError;
+use crate::headers::{
+    ETHERNET_HEADER, Fragment, IPV4_HEADER, IPV6_FRAGMENT_HEADER, IPV6_HEADER, IpMeta,
+    write_headers,
+};
 use crate::neighbour::Resolve;
 use crate::packet::{Packet, TxPacket};
-use crate::time::Instant;
-use crate::udp::SocketId;
-
-pub(crate) const ETHERNET_HEADER: usize = 14;
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
-const IPV6_FRAGMENT_HEADER: usize = 8;
+use crate::socket::SocketId;
+use ringwire_tcp::Instant;
 
 /// Send chunks that no socket may take: ARP, ND and ICMP go on when the application fills the rest.
 pub(crate) const CONTROL_RESERVE_CHUNKS: u32 = 16;
 /// Send chunks that one socket may have in use: about what Linux's `wmem_default` admits.
 pub(crate) const SOCKET_CHUNKS: u32 = 256;
-
-/// The fields of an IP header that a sender chooses.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct IpMeta {
-    pub(crate) source: IpAddr,
-    pub(crate) destination: IpAddr,
-    pub(crate) protocol: IpProtocol,
-    pub(crate) hop_limit: u8,
-    pub(crate) traffic_class: u8,
-}
-
-/// Where one packet's part of an IP payload lies.
-#[derive(Clone, Copy, Debug)]
-struct Fragment {
-    offset: usize,
-    len: usize,
-    /// `None` for a packet that is not fragmented.
-    id: Option<u32>,
-    more: bool,
-}
 
 /// The packets that carry one IP payload: nearly always one.
 pub(crate) struct Packets {
@@ -57,9 +33,21 @@ pub(crate) struct Packets {
     pub(crate) sum: Checksum,
 }
 
+impl Packets {
+    /// One packet, whose IP payload begins there.
+    pub(crate) fn single(packet: Packet, payload_at: usize) -> Packets {
+        Packets {
+            first: packet,
+            rest: Vec::new(),
+            payload_at,
+            sum: Checksum::new(),
+        }
+    }
+}
+
 impl Stack {
     /// Bytes of the largest IP packet that goes out in one piece of wire.
-    fn tx_mtu(&self, ledger: &Ledger) -> usize {
+    pub(crate) fn tx_mtu(&self, ledger: &Ledger) -> usize {
         let mtu = usize::from(self.config.mtu);
         if self.config.scatter {
             mtu
@@ -152,7 +140,7 @@ impl Stack {
         let chunk = ledger.chunk_bytes() as usize;
         let mut frame = self.take_send_chunk(ledger, owner);
         let bytes = ledger.bytes_mut(&mut frame);
-        let payload_at = self.write_headers(bytes, meta, part);
+        let payload_at = write_headers(self.config.mac, bytes, meta, part);
         let end = chunk.min(payload_at + part.len);
         write(&mut bytes[payload_at..end]);
         sum.add(&bytes[payload_at..end]);
@@ -189,73 +177,6 @@ impl Stack {
         frame
     }
 
-    /// Writes Ethernet and IP headers; returns where the payload begins.
-    fn write_headers(&self, bytes: &mut [u8], meta: &IpMeta, part: Fragment) -> usize {
-        let mut ethernet = EthernetFrame::new_unchecked(&mut *bytes);
-        ethernet.set_src_addr(smoltcp::wire::EthernetAddress(self.config.mac));
-        let at = ETHERNET_HEADER;
-        match (meta.source, meta.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                ethernet.set_ethertype(EthernetProtocol::Ipv4);
-                let mut ip = Ipv4Packet::new_unchecked(&mut bytes[at..at + IPV4_HEADER]);
-                ip.set_version(4);
-                ip.set_header_len(IPV4_HEADER as u8);
-                ip.set_dscp(meta.traffic_class >> 2);
-                ip.set_ecn(meta.traffic_class & 3);
-                ip.set_total_len((IPV4_HEADER + part.len) as u16);
-                ip.set_ident(part.id.unwrap_or(0) as u16);
-                ip.clear_flags();
-                // RFC 6864: a datagram that may not be fragmented needs no identification.
-                ip.set_dont_frag(part.id.is_none());
-                ip.set_more_frags(part.more);
-                ip.set_frag_offset(part.offset as u16);
-                ip.set_hop_limit(meta.hop_limit);
-                ip.set_next_header(meta.protocol);
-                ip.set_src_addr(source);
-                ip.set_dst_addr(destination);
-                ip.fill_checksum();
-                at + IPV4_HEADER
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                ethernet.set_ethertype(EthernetProtocol::Ipv6);
-                let fragment_header = if part.id.is_some() {
-                    IPV6_FRAGMENT_HEADER
-                } else {
-                    0
-                };
-                let mut ip = Ipv6Packet::new_unchecked(&mut bytes[at..]);
-                ip.set_version(6);
-                ip.set_traffic_class(meta.traffic_class);
-                ip.set_flow_label(0);
-                ip.set_payload_len((fragment_header + part.len) as u16);
-                ip.set_next_header(if part.id.is_some() {
-                    IpProtocol::Ipv6Frag
-                } else {
-                    meta.protocol
-                });
-                ip.set_hop_limit(meta.hop_limit);
-                ip.set_src_addr(source);
-                ip.set_dst_addr(destination);
-                let at = at + IPV6_HEADER;
-                if let Some(ident) = part.id {
-                    // The wire type covers all but the next-header octet and the reserved one.
-                    bytes[at] = meta.protocol.into();
-                    bytes[at + 1] = 0;
-                    let repr = Ipv6FragmentRepr {
-                        frag_offset: (part.offset / 8) as u16,
-                        more_frags: part.more,
-                        ident,
-                    };
-                    repr.emit(&mut Ipv6FragmentHeader::new_unchecked(
-                        &mut bytes[at + 2..at + IPV6_FRAGMENT_HEADER],
-                    ));
-                }
-                at + fragment_header
-            }
-            _ => unreachable!("egress: source and destination of different families"),
-        }
-    }
-
     /// Sends what was written, by the neighbour that reaches its destination.
     pub(crate) fn dispatch(
         &mut self,
@@ -280,10 +201,10 @@ impl Stack {
         packet: TxPacket,
     ) {
         match reach {
-            Reach::Broadcast => self.transmit(ledger, packet, [0xff; 6]),
-            Reach::Multicast => self.transmit(ledger, packet, multicast_mac(to)),
+            Reach::Broadcast => self.enqueue(ledger, packet, [0xff; 6]),
+            Reach::Multicast => self.enqueue(ledger, packet, multicast_mac(to)),
             Reach::Via(neighbour) => match self.neighbours.lookup(now, neighbour) {
-                Some(mac) => self.transmit(ledger, packet, mac),
+                Some(mac) => self.enqueue(ledger, packet, mac),
                 None => self.await_neighbour(now, ledger, neighbour, packet),
             },
             Reach::Local | Reach::None => self.drop_packet(ledger, packet),
@@ -298,7 +219,7 @@ impl Stack {
         packet: TxPacket,
     ) {
         match self.neighbours.resolve(now, neighbour, packet) {
-            Resolve::Known(mac, packet) => self.transmit(ledger, packet, mac),
+            Resolve::Known(mac, packet) => self.enqueue(ledger, packet, mac),
             Resolve::Queued { solicit, evicted } => {
                 if let Some(packet) = evicted {
                     self.drop_packet(ledger, packet);
@@ -312,7 +233,7 @@ impl Stack {
     }
 
     /// Puts a packet for a known neighbour into its queue.
-    pub(crate) fn transmit(&mut self, ledger: &mut Ledger, mut packet: TxPacket, mac: [u8; 6]) {
+    pub(crate) fn enqueue(&mut self, ledger: &mut Ledger, mut packet: TxPacket, mac: [u8; 6]) {
         let start = packet.packet.first.start as usize;
         ledger.bytes_mut(&mut packet.packet.first.frame)[start..start + 6].copy_from_slice(&mac);
         self.counters.tx_packets += 1;
@@ -322,6 +243,7 @@ impl Stack {
 
     pub(crate) fn drop_packet(&mut self, ledger: &mut Ledger, packet: TxPacket) {
         self.counters.tx_unresolved += 1;
+        self.note_unreachable(ledger, &packet.packet);
         for frame in packet.packet.into_frames() {
             let chunk = frame.chunk();
             ledger.release(frame);

@@ -29,4 +29,20 @@ pub enum SocketError {
     NotConnected,
     /// Sending is shut down (`EPIPE`).
     Pipe,
+    /// The connection was reset by the peer (`ECONNRESET`).
+    Reset,
+    /// The peer does not answer (`ETIMEDOUT`).
+    TimedOut,
+    /// Nobody answers for the host (`EHOSTUNREACH`).
+    HostUnreachable,
+    /// The connection is being made (`EINPROGRESS`).
+    InProgress,
+    /// A connection is being made already (`EALREADY`).
+    Already,
+    /// Connected already (`EISCONN`).
+    Connected,
+    /// The attempt to connect ended without an error of its own (`ECONNABORTED`).
+    Aborted,
+    /// Not an operation of this kind of socket (`EOPNOTSUPP`).
+    NotSupported,
 }

@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv6Addr};
 use ringwire_umem::Ledger;
 use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6Packet};
 
-use crate::Stack;
 use crate::address::is_bad_source;
-use crate::egress::ETHERNET_HEADER;
+use crate::checksum::Checksum;
 use crate::extension::{Walk, walk_extensions};
+use crate::headers::ETHERNET_HEADER;
 use crate::packet::{Packet, Payload};
 use crate::reassembly::{Expired, Key, Outcome};
-use crate::time::Instant;
+use crate::{RxChecksum, Stack};
+use ringwire_tcp::Instant;
 
 /// The IP packet inside a received Ethernet frame, by offsets: headers parsed and checked, no byte moved.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +135,14 @@ impl Stack {
             };
             return self.receive_udp(now, ledger, payload, Some(queue), ip);
         }
+        if ip.protocol == IpProtocol::Tcp {
+            let payload = Payload::Frames {
+                packet,
+                start: ip.payload_at,
+                len: ip.payload_len,
+            };
+            return self.receive_tcp(now, ledger, payload, queue, ip);
+        }
         let len = ip.payload_at + ip.payload_len - ip.header_at;
         let bytes = packet.to_vec(ledger, ip.header_at, len);
         packet.release(ledger);
@@ -175,11 +184,48 @@ impl Stack {
             return;
         };
         if ip.protocol == IpProtocol::Udp {
-            let payload = Payload::Heap(bytes[ip.payload_at..].into());
+            let payload = Payload::heap(bytes[ip.payload_at..].to_vec());
             self.receive_udp(now, ledger, payload, Some(queue), &ip);
+        } else if ip.protocol == IpProtocol::Tcp {
+            let payload = Payload::heap(bytes[ip.payload_at..].to_vec());
+            self.receive_tcp(now, ledger, payload, queue, &ip);
         } else {
             self.receive_control(now, ledger, &bytes, &ip);
         }
+    }
+
+    /// Verifies the checksum of a transport header and what follows it. `None`: it was refused and
+    /// counted.
+    pub(crate) fn verify(
+        &mut self,
+        ledger: &Ledger,
+        payload: &Payload,
+        ip: &IpIn,
+        protocol: IpProtocol,
+        len: usize,
+        checksum: u16,
+    ) -> Result<(), Option<Reject>> {
+        if self.config.rx_checksum == RxChecksum::Trust {
+            return Ok(());
+        }
+        if checksum == 0 && protocol == IpProtocol::Udp {
+            return Err(Some(Reject::BadChecksum));
+        }
+        let pseudo = Checksum::pseudo(ip.source, ip.destination, protocol.into(), len as u32);
+        let mut sum = pseudo;
+        payload.for_each(ledger, len, |part| sum.add(part));
+        if sum.finish() == 0 {
+            return Ok(());
+        }
+        if checksum != pseudo.fold() {
+            return Err(Some(Reject::BadChecksum));
+        }
+        if self.config.rx_checksum == RxChecksum::AcceptPartial {
+            self.counters.rx_partial_accepted += 1;
+            return Ok(());
+        }
+        self.counters.rx_partial_checksum += 1;
+        Err(None)
     }
 
     pub(crate) fn reject(&mut self, ledger: &mut Ledger, packet: Packet, why: Reject) {

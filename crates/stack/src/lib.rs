@@ -3,7 +3,7 @@
 //!
 //! The stack does no I/O and reads no clock: packets, time and randomness are arguments. The owner
 //! (one engine, one thread) hands it received packets ([`Stack::receive`]), takes what is to be sent
-//! ([`Stack::next_tx`]), and calls [`Stack::poll`] when [`Stack::next_deadline`] is reached.
+//! ([`Stack::transmit`]), and calls [`Stack::poll`] when [`Stack::next_deadline`] is reached.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -14,6 +14,7 @@ mod counters;
 mod egress;
 mod error;
 mod extension;
+mod headers;
 mod icmp;
 mod ingress;
 mod limit;
@@ -22,22 +23,24 @@ pub mod neighbour;
 mod packet;
 pub mod reassembly;
 mod socket;
-mod time;
+mod tcp;
 mod udp;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use ringwire_umem::Ledger;
+use ringwire_umem::{Ledger, Pool};
 
 pub use address::{Cidr, CidrError, multicast_mac, solicited_node};
 pub use counters::Counters;
 pub use error::SocketError;
 pub use neighbour::dad::{AddressState, DadConfig};
 pub use packet::{Packet, TxPacket};
-pub use socket::{MAX_SEGMENTS, SendOptions, Shutdown};
-pub use time::Instant;
-pub use udp::{Datagram, Event, Family, Readiness, SocketId};
+pub use ringwire_tcp::Instant;
+pub use socket::{Event, Family, Protocol, Readiness, Shutdown, SocketId};
+pub use tcp::Accepted;
+pub use udp::Datagram;
+pub use udp::ops::{MAX_SEGMENTS, SendOptions};
 
 use address::Addresses;
 use control::Control;
@@ -101,6 +104,11 @@ pub struct Stack {
     /// Where answers of the control plane leave: the queue of the last packet received.
     control_queue: u16,
     sockets: Sockets,
+    tcp: tcp::Table,
+    /// Whose event comes next.
+    tcp_first: bool,
+    /// Sockets that found no free send chunk.
+    starved: VecDeque<SocketId>,
     egress: Vec<VecDeque<TxPacket>>,
     /// Which socket a send chunk is charged to.
     chunk_owner: Vec<Option<SocketId>>,
@@ -109,12 +117,14 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// A stack that begins to probe its addresses. The seed chooses ports, identifications and
-    /// waits; it should not be guessable from outside.
+    /// A stack that begins to probe its addresses. Of the three random numbers the first chooses ports,
+    /// identifications and waits; the others are the secret behind TCP's sequence numbers (RFC 6528).
+    /// They must come from the operating system's generator, or anybody can guess them.
     ///
     /// # Panics
     /// If there are more than [`MAX_ADDRESSES`] addresses, or no queue.
-    pub fn new(now: Instant, config: Config, ledger: &Ledger, seed: u64) -> Stack {
+    pub fn new(now: Instant, config: Config, ledger: &Ledger, random: [u64; 3]) -> Stack {
+        let [seed, secret @ ..] = random;
         assert!(
             config.addresses.len() <= MAX_ADDRESSES,
             "a stack has at most {MAX_ADDRESSES} addresses"
@@ -139,6 +149,9 @@ impl Stack {
             control_limit: TokenBucket::new(CONTROL_RATE_PER_S, CONTROL_BURST),
             control_queue: 0,
             sockets: Sockets::new(seed),
+            tcp: tcp::Table::new(seed, secret, config.queues),
+            starved: VecDeque::new(),
+            tcp_first: false,
             egress: (0..config.queues).map(|_| VecDeque::new()).collect(),
             chunk_owner: vec![None; chunks],
             counters: Counters::default(),
@@ -166,6 +179,24 @@ impl Stack {
         if due(self.control.next_deadline(now)) {
             self.poll_control(now, ledger);
         }
+        if due(self.tcp_deadline()) {
+            self.tcp_poll(now, ledger);
+        }
+        self.deliver_looped(now, ledger);
+        self.wake_starved(ledger);
+    }
+
+    /// Has those who found no send chunk try again, once some are free.
+    fn wake_starved(&mut self, ledger: &Ledger) {
+        if ledger.free_chunks(Pool::Send) < 2 * egress::CONTROL_RESERVE_CHUNKS {
+            return;
+        }
+        for id in self.starved.drain(..) {
+            match id.protocol() {
+                Protocol::Udp => self.sockets.events.mark(id, false, true),
+                Protocol::Tcp => self.tcp.events.mark(id, false, true),
+            }
+        }
     }
 
     /// When [`Stack::poll`] has something to do next.
@@ -175,23 +206,15 @@ impl Stack {
             self.neighbours.next_deadline(),
             self.reassembler.next_deadline(),
             self.control.next_deadline(now),
+            self.tcp_deadline(),
+            self.has_looped().then_some(now),
         ];
         deadlines.into_iter().flatten().min()
     }
 
-    /// The packet to send next on a queue, if its pieces (the argument says how many) fit.
-    pub fn next_tx(&mut self, queue: u16, fits: impl FnOnce(usize) -> bool) -> Option<TxPacket> {
-        let waiting = &mut self.egress[usize::from(queue)];
-        let packet = waiting.front()?;
-        if !fits(packet.packet.piece_count()) {
-            return None;
-        }
-        waiting.pop_front()
-    }
-
     /// Whether packets wait to be sent on a queue.
     pub fn has_tx(&self, queue: u16) -> bool {
-        !self.egress[usize::from(queue)].is_empty()
+        !self.egress[usize::from(queue)].is_empty() || self.tcp.has_ready(queue)
     }
 
     /// Says that a send chunk is back in its pool, so that its socket can use another.
@@ -205,7 +228,7 @@ impl Stack {
         };
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.chunks_in_use -= 1;
-            self.sockets.mark(id, false, true);
+            self.sockets.events.mark(id, false, true);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A limit on how often something is done.
 
-use crate::time::Instant;
+use ringwire_tcp::Instant;
 
 /// What one token costs, in the bucket's unit of a billionth of a token.
 const TOKEN: u64 = 1_000_000_000;

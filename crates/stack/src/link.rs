@@ -13,12 +13,12 @@ use smoltcp::wire::{
 
 use crate::Stack;
 use crate::address::{multicast_mac, solicited_node};
-use crate::egress::ETHERNET_HEADER;
+use crate::headers::ETHERNET_HEADER;
 use crate::ingress::Reject;
 use crate::neighbour::dad::DadAction;
 use crate::neighbour::{Action, Learn, Mac};
 use crate::packet::TxPacket;
-use crate::time::Instant;
+use ringwire_tcp::Instant;
 
 const BROADCAST: Mac = [0xff; 6];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -177,7 +177,7 @@ impl Stack {
         let mut sendable: Vec<TxPacket> = Vec::new();
         self.neighbours.learn(now, ip, mac, how, &mut sendable);
         for packet in sendable {
-            self.transmit(ledger, packet, mac);
+            self.enqueue(ledger, packet, mac);
         }
     }
 

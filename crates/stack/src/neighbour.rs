@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
-use crate::time::Instant;
+use ringwire_tcp::Instant;
 
 pub mod dad;
 mod random;

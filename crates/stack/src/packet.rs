@@ -96,37 +96,120 @@ pub(crate) enum Payload {
         start: usize,
         len: usize,
     },
-    /// Copied together: reassembled from fragments, compacted under pressure, or looped back.
-    Heap(Box<[u8]>),
+    /// Copied together: reassembled from fragments, compacted under pressure, or looped back. The
+    /// payload begins at `start`.
+    Heap { bytes: Vec<u8>, start: usize },
 }
 
+/// Most bytes that are copied together on the heap before another piece begins.
+const HEAP_BYTES: usize = 4096;
+
 impl Payload {
+    pub(crate) fn heap(bytes: Vec<u8>) -> Payload {
+        Payload::Heap { bytes, start: 0 }
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Payload::Frames { len, .. } => *len,
-            Payload::Heap(bytes) => bytes.len(),
+            Payload::Heap { bytes, start } => bytes.len() - start,
         }
     }
 
-    pub(crate) fn for_each(&self, ledger: &Ledger, limit: usize, mut each: impl FnMut(&[u8])) {
+    /// Bytes that it takes outside of frames.
+    pub(crate) fn heap_bytes(&self) -> usize {
         match self {
-            Payload::Frames { packet, start, len } => {
-                packet.for_each(ledger, *start, limit.min(*len), each);
-            }
-            Payload::Heap(bytes) => each(&bytes[..limit.min(bytes.len())]),
+            Payload::Frames { .. } => 0,
+            Payload::Heap { bytes, .. } => bytes.len(),
         }
     }
 
-    /// What follows the UDP header of a datagram that is `udp_len` bytes long with it.
-    pub(crate) fn without_udp_header(self, udp_len: usize) -> Payload {
+    /// Calls `each` with the first `limit` bytes, part by part.
+    pub(crate) fn for_each(&self, ledger: &Ledger, limit: usize, each: impl FnMut(&[u8])) {
+        self.for_each_from(ledger, 0, limit, each);
+    }
+
+    /// Calls `each` with at most `limit` bytes from `skip` on, part by part.
+    pub(crate) fn for_each_from(
+        &self,
+        ledger: &Ledger,
+        skip: usize,
+        limit: usize,
+        mut each: impl FnMut(&[u8]),
+    ) {
+        let limit = limit.min(self.len() - skip);
+        match self {
+            Payload::Frames { packet, start, .. } => {
+                packet.for_each(ledger, start + skip, limit, each);
+            }
+            Payload::Heap { bytes, start } => each(&bytes[start + skip..start + skip + limit]),
+        }
+    }
+
+    /// `len` bytes of it, from `skip` on.
+    pub(crate) fn part(self, skip: usize, len: usize) -> Payload {
+        assert!(
+            skip + len <= self.len(),
+            "packet: a part outside of its payload"
+        );
         match self {
             Payload::Frames { packet, start, .. } => Payload::Frames {
                 packet,
-                start: start + 8,
-                len: udp_len - 8,
+                start: start + skip,
+                len,
             },
-            Payload::Heap(bytes) => Payload::Heap(bytes[8..udp_len].into()),
+            Payload::Heap { mut bytes, start } => {
+                bytes.truncate(start + skip + len);
+                Payload::Heap {
+                    bytes,
+                    start: start + skip,
+                }
+            }
         }
+    }
+
+    /// Copies another payload behind this one, if there is room: in the chunk of its last piece, or
+    /// on the heap.
+    pub(crate) fn append(&mut self, ledger: &Ledger, other: &Payload) -> bool {
+        match self {
+            Payload::Heap { bytes, .. } => {
+                if bytes.len() + other.len() > HEAP_BYTES {
+                    return false;
+                }
+                other.for_each(ledger, usize::MAX, |part| bytes.extend_from_slice(part));
+                true
+            }
+            Payload::Frames { packet, start, len } => {
+                // What lies behind the payload (padding, or what was cut off) is no payload.
+                if packet.piece_count() > 1 {
+                    return false;
+                }
+                let piece = &mut packet.first;
+                let end = piece.start as usize + *start + *len;
+                let frame = ledger.bytes_mut(&mut piece.frame);
+                if end + other.len() > frame.len() {
+                    return false;
+                }
+                let mut at = end;
+                other.for_each(ledger, usize::MAX, |part| {
+                    frame[at..at + part.len()].copy_from_slice(part);
+                    at += part.len();
+                });
+                *len += other.len();
+                piece.len = (at - piece.start as usize) as u32;
+                true
+            }
+        }
+    }
+
+    /// Moves it out of its frames.
+    pub(crate) fn compact(self, ledger: &mut Ledger) -> Payload {
+        let Payload::Frames { packet, start, len } = self else {
+            return self;
+        };
+        let bytes = packet.to_vec(ledger, start, len);
+        packet.release(ledger);
+        Payload::heap(bytes)
     }
 
     pub(crate) fn release(self, ledger: &mut Ledger) {

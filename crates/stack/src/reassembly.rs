@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::time::Instant;
+use ringwire_tcp::Instant;
 
 mod partial;
 

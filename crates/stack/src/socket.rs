@@ -1,26 +1,90 @@
-//! Operations on UDP sockets, and datagrams for them.
+//! What sockets of both protocols have in common: names, readiness, and the operations that do not
+//! care which protocol it is.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ringwire_umem::{Ledger, Pool};
-use smoltcp::wire::{IpProtocol, UdpPacket};
+use ringwire_tcp::Instant;
+use ringwire_umem::Ledger;
 
+use crate::Stack;
 use crate::address::Reach;
-use crate::checksum::Checksum;
-use crate::egress::IpMeta;
 use crate::error::SocketError;
-use crate::icmp::{self, UdpError};
-use crate::ingress::{IpIn, Reject};
-use crate::packet::Payload;
-use crate::time::Instant;
-use crate::udp::{Datagram, Event, Family, Readiness, SocketId};
-use crate::{RxChecksum, Stack};
 
-const UDP_HEADER: usize = 8;
-/// Linux's default TTL and hop limit.
-const HOP_LIMIT: u8 = 64;
-/// Most segments that one GSO send is split into (Linux's `UDP_MAX_SEGMENTS`).
-pub const MAX_SEGMENTS: usize = 128;
+/// The transport protocol of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// `SOCK_DGRAM`.
+    Udp,
+    /// `SOCK_STREAM`.
+    Tcp,
+}
+
+/// Names a socket of the stack. An id of a closed socket names nothing, also after its slot is used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId {
+    pub(crate) protocol: Protocol,
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl SocketId {
+    /// A small number: two sockets that are open at a time have different ones.
+    pub fn index(self) -> usize {
+        self.slot as usize * 2 + usize::from(self.protocol == Protocol::Tcp)
+    }
+
+    /// The socket's protocol.
+    pub fn protocol(self) -> Protocol {
+        self.protocol
+    }
+}
+
+/// A socket whose readiness may have changed, and on which side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The socket.
+    pub socket: SocketId,
+    /// A datagram, data or a connection came, an error, or the end of receiving.
+    pub receive: bool,
+    /// There is room to send, the connection stands, an error, or the end of sending.
+    pub send: bool,
+}
+
+/// The address family that a socket was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `AF_INET`.
+    V4,
+    /// `AF_INET6`; takes IPv4 too when bound to the wildcard, as without `IPV6_V6ONLY`.
+    V6,
+}
+
+impl Family {
+    pub(crate) fn unspecified(self) -> IpAddr {
+        match self {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+}
+
+/// What can be done with a socket without waiting; poll(2)'s view.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// A datagram, data or a connection is queued.
+    pub readable: bool,
+    /// Something can be sent.
+    pub writable: bool,
+    /// An error is to be reported.
+    pub error: bool,
+    /// Receiving is shut down, here or by the peer.
+    pub receive_shut: bool,
+    /// Sending is shut down.
+    pub send_shut: bool,
+    /// Neither direction works (any more): `POLLHUP`.
+    pub hung_up: bool,
+}
 
 /// What shutdown(2) ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,443 +97,169 @@ pub enum Shutdown {
     Both,
 }
 
-/// The options of a send.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SendOptions {
-    /// Where to; `None` for the connected peer.
-    pub to: Option<SocketAddr>,
-    /// `UDP_SEGMENT`: split the payload into datagrams of this many bytes.
-    pub segment_bytes: Option<u16>,
-    /// `IP_TTL` or `IPV6_HOPLIMIT` of this send.
-    pub hop_limit: Option<u8>,
-    /// `IP_TOS` or `IPV6_TCLASS` of this send.
-    pub traffic_class: Option<u8>,
+/// Sockets whose readiness may have changed, each at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    queue: VecDeque<SocketId>,
+    /// By slot.
+    pending: Vec<Option<Event>>,
+}
+
+impl Events {
+    /// Says that a socket's readiness may have changed.
+    pub(crate) fn mark(&mut self, id: SocketId, receive: bool, send: bool) {
+        let slot = id.slot as usize;
+        if self.pending.len() <= slot {
+            self.pending.resize(slot + 1, None);
+        }
+        match &mut self.pending[slot] {
+            Some(event) if event.socket == id => {
+                event.receive |= receive;
+                event.send |= send;
+            }
+            // Of a socket that had the slot before, nobody wants to know any more.
+            pending => {
+                *pending = Some(Event {
+                    socket: id,
+                    receive,
+                    send,
+                });
+                self.queue.push_back(id);
+            }
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Event> {
+        loop {
+            let id = self.queue.pop_front()?;
+            let pending = &mut self.pending[id.slot as usize];
+            if pending.is_some_and(|event| event.socket == id) {
+                return pending.take();
+            }
+        }
+    }
+}
+
+/// One key for both families of a socket bound to the IPv6 wildcard: it takes IPv4 too.
+pub(crate) fn for_each_key(local: SocketAddr, family: Family, mut each: impl FnMut(SocketAddr)) {
+    each(local);
+    if family == Family::V6 && local.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        each(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), local.port()));
+    }
+}
+
+/// Whether two bound addresses take each other's traffic.
+pub(crate) fn overlap(a: (IpAddr, Family), b: (IpAddr, Family)) -> bool {
+    let takes_both =
+        |(ip, family): (IpAddr, Family)| family == Family::V6 && ip == Family::V6.unspecified();
+    if takes_both(a) || takes_both(b) {
+        return true;
+    }
+    let same_family = a.0.is_ipv4() == b.0.is_ipv4();
+    a.0 == b.0 || (same_family && (a.0.is_unspecified() || b.0.is_unspecified()))
 }
 
 impl Stack {
-    /// Makes a UDP socket.
-    pub fn udp_open(&mut self, family: Family) -> SocketId {
-        self.sockets.open(family)
+    /// The next socket whose readiness may have changed. The protocols take turns.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.tcp_first = !self.tcp_first;
+        let (tcp, udp) = (&mut self.tcp.events, &mut self.sockets.events);
+        if self.tcp_first {
+            tcp.next().or_else(|| udp.next())
+        } else {
+            udp.next().or_else(|| tcp.next())
+        }
     }
 
-    /// Ends a socket; what it had queued is dropped. What it sent goes out.
-    pub fn udp_close(&mut self, ledger: &mut Ledger, id: SocketId) {
-        for datagram in self.sockets.close(id) {
-            datagram.payload.release(ledger);
+    /// Has a socket served again: more is queued than was taken in one go.
+    pub fn again(&mut self, id: SocketId) {
+        match id.protocol {
+            Protocol::Udp => self.sockets.events.mark(id, true, false),
+            Protocol::Tcp => self.tcp.events.mark(id, true, false),
+        }
+    }
+
+    /// A new socket.
+    pub fn open(&mut self, protocol: Protocol, family: Family) -> SocketId {
+        match protocol {
+            Protocol::Udp => self.udp_open(family),
+            Protocol::Tcp => self.tcp_open(family),
+        }
+    }
+
+    /// Lets a socket go. What it has sent is sent; what it has not received is dropped (a TCP
+    /// connection with such data is reset, RFC 2525, section 2.17).
+    pub fn close(&mut self, now: Instant, ledger: &mut Ledger, id: SocketId) {
+        match id.protocol {
+            Protocol::Udp => self.udp_close(ledger, id),
+            Protocol::Tcp => self.tcp_close(now, ledger, id),
         }
     }
 
     /// bind(2). An IPv4-mapped address is to be given as IPv4.
-    pub fn udp_bind(&mut self, id: SocketId, address: SocketAddr) -> Result<(), SocketError> {
-        let family = self.sockets.get(id).ok_or(SocketError::Invalid)?.family;
-        if family == Family::V4 && address.is_ipv6() {
-            return Err(SocketError::AddressFamily);
-        }
-        let ip = address.ip();
-        let ours = ip.is_unspecified() || self.addresses.is_local(ip) || ip.is_multicast();
-        if !ours {
-            return Err(SocketError::AddressNotAvailable);
-        }
-        let draw = self.random();
-        self.sockets.bind(id, address, draw)
-    }
-
-    /// connect(2); `None` dissolves the connection.
-    pub fn udp_connect(&mut self, id: SocketId, to: Option<SocketAddr>) -> Result<(), SocketError> {
-        let socket = self.sockets.get(id).ok_or(SocketError::Invalid)?;
-        let Some(to) = to else {
-            self.sockets.connect(id, None);
-            return Ok(());
-        };
-        if socket.family == Family::V4 && to.is_ipv6() {
-            return Err(SocketError::AddressFamily);
-        }
-        let bound = socket.local;
-        let source = self.source(bound, to.ip())?;
-        if bound.is_none() {
-            self.autobind(id)?;
-        }
-        self.sockets.connect(id, Some((source, to)));
-        Ok(())
-    }
-
-    /// shutdown(2). As in the kernel, an unconnected socket is shut down too, and refused.
-    pub fn udp_shutdown(&mut self, id: SocketId, how: Shutdown) -> Result<(), SocketError> {
-        let socket = self.sockets.get_mut(id).ok_or(SocketError::Invalid)?;
-        socket.receive_shut |= how != Shutdown::Send;
-        socket.send_shut |= how != Shutdown::Receive;
-        let connected = socket.remote.is_some();
-        self.sockets.mark(id, true, true);
-        if connected {
-            Ok(())
-        } else {
-            Err(SocketError::NotConnected)
+    ///
+    /// # Errors
+    /// As bind(2): `AddressInUse`, `AddressNotAvailable`, `AddressFamily`, `Invalid` (bound already).
+    pub fn bind(&mut self, id: SocketId, address: SocketAddr) -> Result<(), SocketError> {
+        match id.protocol {
+            Protocol::Udp => self.udp_bind(id, address),
+            Protocol::Tcp => self.tcp_bind(id, address),
         }
     }
 
-    /// Sends a datagram of `len` bytes (or several, with `segment_bytes`). `fill` is called with
-    /// consecutive parts of the payload to write into, and only when nothing can fail any more.
-    pub fn udp_send(
+    /// shutdown(2).
+    ///
+    /// # Errors
+    /// `NotConnected`.
+    pub fn shutdown(
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
         id: SocketId,
-        options: &SendOptions,
-        len: usize,
-        fill: &mut dyn FnMut(&mut [u8]),
+        how: Shutdown,
     ) -> Result<(), SocketError> {
-        let socket = self.sockets.get_mut(id).ok_or(SocketError::Invalid)?;
-        if let Some(error) = socket.error.take() {
-            return Err(error);
+        match id.protocol {
+            Protocol::Udp => self.udp_shutdown(id, how),
+            Protocol::Tcp => self.tcp_shutdown(now, ledger, id, how),
         }
-        let to = options
-            .to
-            .or(socket.remote)
-            .ok_or(SocketError::DestinationRequired)?;
-        let (family, bound) = (socket.family, socket.local);
-        let (send_shut, queue) = (socket.send_shut, socket.nic_queue);
-        if family == Family::V4 && to.is_ipv6() {
-            return Err(SocketError::AddressFamily);
-        }
-        if to.port() == 0 {
-            return Err(SocketError::Invalid);
-        }
-        let segment = segment_len(options, len, to.ip())?;
-        // A segment is a packet: it is never fragmented (Linux `udp_send_skb`).
-        if segment < len && UDP_HEADER + segment > self.payload_room(ledger, to.ip()).0 {
-            return Err(SocketError::MessageSize);
-        }
-        let source = self.source(bound, to.ip())?;
-        if send_shut {
-            return Err(SocketError::Pipe);
-        }
-        let reach = self.addresses.reach(to.ip());
-        if reach == Reach::Broadcast {
-            return Err(SocketError::Access);
-        }
-        let segments = len.div_ceil(segment).max(1);
-        if reach != Reach::Local {
-            let chunks = self.chunks_for(ledger, to.ip(), UDP_HEADER + segment) * segments as u32;
-            self.admit(ledger, id, chunks)?;
-        }
-        let port = match bound {
-            Some(local) => local.port(),
-            None => self.autobind(id)?,
-        };
-        let from = SocketAddr::new(source, port);
-        let mut left = len;
-        for _ in 0..segments {
-            let part = left.min(segment);
-            left -= part;
-            if reach == Reach::Local {
-                self.loop_back(ledger, from, to, part, fill);
-            } else {
-                self.send_datagram(
-                    now,
-                    ledger,
-                    Some(id),
-                    (from, to),
-                    options,
-                    queue,
-                    part,
-                    fill,
-                );
-            }
-        }
-        Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn send_datagram(
-        &mut self,
-        now: Instant,
-        ledger: &mut Ledger,
-        owner: Option<SocketId>,
-        (from, to): (SocketAddr, SocketAddr),
-        options: &SendOptions,
-        queue: u16,
-        len: usize,
-        fill: &mut dyn FnMut(&mut [u8]),
-    ) {
-        let meta = IpMeta {
-            source: from.ip(),
-            destination: to.ip(),
-            protocol: IpProtocol::Udp,
-            hop_limit: options.hop_limit.unwrap_or(if to.ip().is_multicast() {
-                1
-            } else {
-                HOP_LIMIT
-            }),
-            traffic_class: options.traffic_class.unwrap_or(0),
-        };
-        let udp_len = UDP_HEADER + len;
-        let mut header_left = true;
-        let mut packets = self.write_ip(ledger, &meta, udp_len, owner, &mut |part| {
-            let mut part = part;
-            if std::mem::take(&mut header_left) {
-                // The first part holds the UDP header: no MTU is that small.
-                let (header, rest) = part.split_at_mut(UDP_HEADER);
-                let mut udp = UdpPacket::new_unchecked(header);
-                udp.set_src_port(from.port());
-                udp.set_dst_port(to.port());
-                udp.set_len(udp_len as u16);
-                udp.set_checksum(0);
-                part = rest;
-            }
-            if !part.is_empty() {
-                fill(part);
-            }
-        });
-        let mut sum = Checksum::pseudo(from.ip(), to.ip(), IpProtocol::Udp.into(), udp_len as u32);
-        sum.add_u16(packets.sum.fold());
-        // RFC 768: a computed zero is sent as all ones.
-        let checksum = match sum.finish() {
-            0 => 0xffff,
-            sum => sum,
-        };
-        let at = packets.payload_at + 6;
-        let first = ledger.bytes_mut(&mut packets.first.first.frame);
-        first[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
-        self.counters.tx_datagrams += 1;
-        self.dispatch(now, ledger, to.ip(), packets, queue);
+    /// Takes the error that the next operation is to report (`SO_ERROR`).
+    pub fn take_error(&mut self, id: SocketId) -> Option<SocketError> {
+        match id.protocol {
+            Protocol::Udp => self.sockets.get_mut(id)?.error.take(),
+            Protocol::Tcp => self.tcp.get_mut(id)?.error.take(),
+        }
     }
 
-    /// A datagram to an address of ours never reaches the wire.
-    fn loop_back(
-        &mut self,
-        ledger: &mut Ledger,
-        from: SocketAddr,
-        to: SocketAddr,
-        len: usize,
-        fill: &mut dyn FnMut(&mut [u8]),
-    ) {
-        let mut bytes = vec![0; len];
-        fill(&mut bytes);
-        self.counters.tx_datagrams += 1;
-        match self.sockets.find(to, from) {
-            Some(id) => self.deliver(ledger, id, from, Payload::Heap(bytes.into()), None),
-            None => {
-                self.counters.rx_no_port += 1;
-                self.receive_udp_error(UdpError {
-                    local: from,
-                    remote: to,
-                    error: Some(SocketError::Refused),
-                });
+    /// What can be done with a socket now.
+    pub fn readiness(&self, ledger: &Ledger, id: SocketId) -> Readiness {
+        match id.protocol {
+            Protocol::Udp => self.udp_readiness(ledger, id),
+            Protocol::Tcp => self.tcp_readiness(ledger, id),
+        }
+    }
+
+    /// A socket's family and local address.
+    pub fn local(&self, id: SocketId) -> Option<(Family, Option<SocketAddr>)> {
+        match id.protocol {
+            Protocol::Udp => {
+                let socket = self.sockets.get(id)?;
+                Some((socket.family, socket.local))
+            }
+            Protocol::Tcp => {
+                let socket = self.tcp.get(id)?;
+                Some((socket.family, socket.local))
             }
         }
     }
 
-    /// Takes a received UDP datagram; `payload` begins with its UDP header.
-    pub(crate) fn receive_udp(
-        &mut self,
-        now: Instant,
-        ledger: &mut Ledger,
-        payload: Payload,
-        queue: Option<u16>,
-        ip: &IpIn,
-    ) {
-        let (source_port, destination_port, udp_len) = match self.check_udp(ledger, &payload, ip) {
-            Ok(header) => header,
-            Err(counted) => {
-                if let Some(reject) = counted {
-                    self.count_reject(reject);
-                }
-                return payload.release(ledger);
-            }
-        };
-        let local = SocketAddr::new(ip.destination, destination_port);
-        let remote = SocketAddr::new(ip.source, source_port);
-        match self.sockets.find(local, remote) {
-            Some(id) => {
-                let payload = payload.without_udp_header(udp_len);
-                self.deliver(ledger, id, remote, payload, queue);
-            }
-            None => self.refuse_udp(now, ledger, payload, ip),
-        }
-    }
-
-    /// Checks length and checksum; returns the ports and the length of header and payload.
-    fn check_udp(
-        &mut self,
-        ledger: &Ledger,
-        payload: &Payload,
-        ip: &IpIn,
-    ) -> Result<(u16, u16, usize), Option<Reject>> {
-        let mut header = [0; UDP_HEADER];
-        let mut at = 0;
-        payload.for_each(ledger, UDP_HEADER, |part| {
-            header[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        });
-        if at < UDP_HEADER {
-            return Err(Some(Reject::Malformed));
-        }
-        let udp = UdpPacket::new_unchecked(&header[..]);
-        let len = usize::from(udp.len());
-        if len < UDP_HEADER || len > payload.len() || udp.dst_port() == 0 {
-            return Err(Some(Reject::Malformed));
-        }
-        self.verify_udp(ledger, payload, ip, len, udp.checksum())?;
-        Ok((udp.src_port(), udp.dst_port(), len))
-    }
-
-    fn verify_udp(
-        &mut self,
-        ledger: &Ledger,
-        payload: &Payload,
-        ip: &IpIn,
-        len: usize,
-        checksum: u16,
-    ) -> Result<(), Option<Reject>> {
-        if self.config.rx_checksum == RxChecksum::Trust {
-            return Ok(());
-        }
-        if checksum == 0 {
-            // Optional for IPv4 (RFC 768), mandatory for IPv6 (RFC 8200, section 8.1).
-            return if ip.source.is_ipv4() {
-                Ok(())
-            } else {
-                Err(Some(Reject::BadChecksum))
-            };
-        }
-        let pseudo = Checksum::pseudo(
-            ip.source,
-            ip.destination,
-            IpProtocol::Udp.into(),
-            len as u32,
-        );
-        let mut sum = pseudo;
-        payload.for_each(ledger, len, |part| sum.add(part));
-        if sum.finish() == 0 {
-            return Ok(());
-        }
-        if checksum != pseudo.fold() {
-            return Err(Some(Reject::BadChecksum));
-        }
-        if self.config.rx_checksum == RxChecksum::AcceptPartial {
-            self.counters.rx_partial_accepted += 1;
-            return Ok(());
-        }
-        self.counters.rx_partial_checksum += 1;
-        Err(None)
-    }
-
-    fn deliver(
-        &mut self,
-        ledger: &mut Ledger,
-        id: SocketId,
-        from: SocketAddr,
-        payload: Payload,
-        queue: Option<u16>,
-    ) {
-        let payload = self.compact(ledger, payload);
-        match self.sockets.deliver(id, Datagram { from, payload }, queue) {
-            Ok(()) => self.counters.rx_datagrams += 1,
-            Err(refused) => {
-                self.counters.rx_queue_full += 1;
-                refused.payload.release(ledger);
-            }
-        }
-    }
-
-    /// Moves a payload out of its frames when RX chunks run short: sockets that nobody reads must
-    /// not starve the fill rings.
-    fn compact(&mut self, ledger: &mut Ledger, payload: Payload) -> Payload {
-        let Payload::Frames { packet, start, len } = payload else {
-            return payload;
-        };
-        if ledger.free_chunks(Pool::Rx) >= ledger.umem().layout().lend_reserve_chunks {
-            return Payload::Frames { packet, start, len };
-        }
-        self.counters.rx_compacted += 1;
-        let bytes = packet.to_vec(ledger, start, len);
-        packet.release(ledger);
-        Payload::Heap(bytes.into())
-    }
-
-    /// Nobody has the port: the answer is "port unreachable" (RFC 1122, section 4.1.3.1; RFC 4443,
-    /// section 3.1), unless the datagram was for everybody.
-    fn refuse_udp(&mut self, now: Instant, ledger: &mut Ledger, payload: Payload, ip: &IpIn) {
-        self.counters.rx_no_port += 1;
-        let answered = self.addresses.is_local(ip.destination) && self.admit_control(now);
-        let quoted = answered.then(|| icmp::rebuild(ip, &payload, ledger));
-        payload.release(ledger);
-        if let Some(quoted) = quoted {
-            let error = icmp::port_unreachable(ip.destination, ip.source, &quoted);
-            self.send_ip(now, ledger, &error);
-        }
-    }
-
-    pub(crate) fn receive_udp_error(&mut self, error: UdpError) {
-        let socket = self.sockets.find_connected(error.local, error.remote);
-        match (socket, error.error) {
-            (Some(id), Some(error)) => {
-                self.counters.rx_icmp_errors += 1;
-                self.sockets.set_error(id, error);
-            }
-            _ => self.counters.rx_icmp_ignored += 1,
-        }
-    }
-
-    /// The datagram that a receive would get next.
-    pub fn udp_front(&self, id: SocketId) -> Option<&Datagram> {
-        self.sockets.front(id)
-    }
-
-    /// Takes that datagram off the socket and gives its frames back.
-    pub fn udp_consume(&mut self, ledger: &mut Ledger, id: SocketId) {
-        if let Some(datagram) = self.sockets.pop(id) {
-            datagram.payload.release(ledger);
-        }
-    }
-
-    /// Takes the error that the next operation is to report.
-    pub fn udp_take_error(&mut self, id: SocketId) -> Option<SocketError> {
-        self.sockets.get_mut(id)?.error.take()
-    }
-
-    /// What can be done with the socket now.
-    pub fn udp_readiness(&self, ledger: &Ledger, id: SocketId) -> Readiness {
-        let Some(socket) = self.sockets.get(id) else {
-            return Readiness::default();
-        };
-        Readiness {
-            readable: self.sockets.readable(id),
-            writable: self.admit(ledger, id, 1).is_ok(),
-            error: socket.error.is_some(),
-            receive_shut: socket.receive_shut,
-            send_shut: socket.send_shut,
-        }
-    }
-
-    /// The socket's family and local address.
-    pub fn udp_local(&self, id: SocketId) -> Option<(Family, Option<SocketAddr>)> {
-        let socket = self.sockets.get(id)?;
-        Some((socket.family, socket.local))
-    }
-
-    /// The next socket whose readiness may have changed.
-    pub fn next_event(&mut self) -> Option<Event> {
-        self.sockets.next_event()
-    }
-
-    /// Has the socket served again: more is queued than was taken in one go.
-    pub fn udp_again(&mut self, id: SocketId) {
-        self.sockets.mark(id, true, false);
-    }
-
-    fn autobind(&mut self, id: SocketId) -> Result<u16, SocketError> {
-        let family = self.sockets.get(id).ok_or(SocketError::Invalid)?.family;
-        let draw = self.random();
-        // Linux gives EAGAIN when no ephemeral port is left.
-        self.sockets
-            .bind(id, SocketAddr::new(family.unspecified(), 0), draw)
-            .map_err(|_| SocketError::WouldBlock)?;
-        let local = self.sockets.get(id).and_then(|socket| socket.local);
-        local.map(|local| local.port()).ok_or(SocketError::Invalid)
-    }
-
-    fn source(&self, bound: Option<SocketAddr>, to: IpAddr) -> Result<IpAddr, SocketError> {
+    /// The address that packets from a socket with this local address have, to there.
+    pub(crate) fn source(
+        &self,
+        bound: Option<SocketAddr>,
+        to: IpAddr,
+    ) -> Result<IpAddr, SocketError> {
         if self.addresses.reach(to) == Reach::None {
             return Err(SocketError::NetworkUnreachable);
         }
@@ -484,23 +274,5 @@ impl Stack {
                 .source_for(to)
                 .ok_or(SocketError::NetworkUnreachable),
         }
-    }
-}
-
-/// Bytes of each datagram that a send becomes.
-fn segment_len(options: &SendOptions, len: usize, to: IpAddr) -> Result<usize, SocketError> {
-    let most = usize::from(u16::MAX) - UDP_HEADER - if to.is_ipv4() { 20 } else { 0 };
-    match options.segment_bytes.filter(|&bytes| bytes > 0) {
-        Some(bytes) if len > usize::from(bytes) => {
-            if len.div_ceil(bytes.into()) > MAX_SEGMENTS {
-                return Err(SocketError::Invalid);
-            }
-            if len > most {
-                return Err(SocketError::MessageSize);
-            }
-            Ok(bytes.into())
-        }
-        _ if len > most => Err(SocketError::MessageSize),
-        _ => Ok(len.max(1)),
     }
 }

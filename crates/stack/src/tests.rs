@@ -9,4 +9,5 @@ mod ip;
 mod link;
 mod pressure;
 mod send;
+mod tcp;
 mod udp;

@@ -223,6 +223,25 @@ impl Ledger {
         Ok(())
     }
 
+    /// TX descriptors in flight that point at a held frame: what the NIC may still read.
+    pub fn in_flight(&self, frame: &Frame) -> u16 {
+        self.chunks[self.held(frame) as usize].in_flight
+    }
+
+    /// The bytes that a descriptor in flight means, as the NIC will read them: for tests and
+    /// simulated NICs.
+    pub fn described(&mut self, addr: u64, len: u32) -> Result<&[u8], AddressError> {
+        let (chunk, start) = self.locate(addr, len)?;
+        if self.chunks[chunk as usize].in_flight == 0 {
+            return Err(AddressError::NotInFlight(addr));
+        }
+        let base = chunk as usize * self.chunk_bytes() as usize + start as usize;
+        // SAFETY: `locate` checked that the bytes lie inside the UMEM, which `self` keeps mapped.
+        // Whoever writes to a chunk borrows the ledger (`bytes_mut`), which is borrowed exclusively
+        // here.
+        Ok(unsafe { std::slice::from_raw_parts(self.umem.as_ptr().add(base), len as usize) })
+    }
+
     /// Takes back a descriptor that the kernel reports in a completion ring.
     pub fn tx_done(&mut self, addr: u64) -> Result<TxDone, AddressError> {
         let (chunk, _) = self.locate(addr, 0)?;

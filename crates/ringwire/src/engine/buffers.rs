@@ -18,6 +18,24 @@ pub(crate) struct Selected {
     whole: Span,
 }
 
+/// Several consecutive buffers, taken for one completion.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    pub(crate) group: u16,
+    bid: u16,
+    /// What may be written or read, in order.
+    pub(crate) spans: Vec<Span>,
+    /// The group has no more buffers (`REQ_F_BL_EMPTY`).
+    pub(crate) exhausted: bool,
+    /// The limit fell inside a buffer (`partial_map`).
+    pub(crate) cut: bool,
+    /// The one buffer of a group that was filled by requests.
+    legacy: Option<Selected>,
+}
+
+/// Most buffers of one bundle (`PEEK_MAX_IMPORT`).
+const MAX_BUNDLE: usize = 256;
+
 #[derive(Debug)]
 struct Legacy {
     addr: u64,
@@ -156,6 +174,75 @@ impl Groups {
         })
     }
 
+    /// Looks at the buffers for a bundle of at most `limit` bytes; without a limit (0) at one. Nothing
+    /// is taken before [`Groups::commit_bundle`] (Linux `io_ring_buffers_peek`).
+    pub(crate) fn peek_bundle(&mut self, group: u16, limit: usize) -> Result<Bundle, Errno> {
+        match self.groups.get(&group) {
+            None => Err(Errno::ENOENT),
+            Some(Group::Legacy(_)) => {
+                let selected = self.select(group, limit)?;
+                Ok(Bundle {
+                    group,
+                    bid: selected.bid,
+                    spans: vec![selected.span],
+                    exhausted: false,
+                    cut: false,
+                    legacy: Some(selected),
+                })
+            }
+            Some(&Group::Ring {
+                ring,
+                head,
+                incremental,
+            }) => peek_ring(group, ring, head, incremental, limit),
+        }
+    }
+
+    /// Uses a bundle up with `used` bytes; returns the flags that name its first buffer.
+    pub(crate) fn commit_bundle(&mut self, bundle: &Bundle, used: usize) -> u32 {
+        if used == 0 {
+            return 0;
+        }
+        if let Some(selected) = bundle.legacy {
+            return self.commit(selected, used);
+        }
+        let mut flags = IORING_CQE_F_BUFFER | u32::from(bundle.bid) << IORING_CQE_BUFFER_SHIFT;
+        let Some(Group::Ring {
+            ring,
+            head,
+            incremental,
+        }) = self.groups.get_mut(&bundle.group)
+        else {
+            return flags;
+        };
+        let mut left = used;
+        for span in &bundle.spans {
+            if left == 0 {
+                break;
+            }
+            let taken = left.min(span.len);
+            left -= taken;
+            if *incremental {
+                let (addr, len, _) = ring.entry(*head);
+                let rest = len.saturating_sub(taken as u32);
+                ring.advance(*head, addr.wrapping_add(taken as u64), rest);
+                if rest > 0 {
+                    flags |= IORING_CQE_F_BUF_MORE;
+                    break;
+                }
+            }
+            *head = head.wrapping_add(1);
+        }
+        flags
+    }
+
+    /// Puts a bundle back that nothing was received into.
+    pub(crate) fn recycle_bundle(&mut self, bundle: Bundle) {
+        if let Some(selected) = bundle.legacy {
+            self.recycle(selected);
+        }
+    }
+
     /// Puts a buffer back that nothing was received into.
     pub(crate) fn recycle(&mut self, selected: Selected) {
         // A ring's buffer was never taken off it: its head has not moved. A legacy buffer goes back
@@ -192,4 +279,59 @@ impl Groups {
         *head = head.wrapping_add(1);
         flags
     }
+}
+
+fn peek_ring(
+    group: u16,
+    ring: BufferRing,
+    first: u16,
+    incremental: bool,
+    limit: usize,
+) -> Result<Bundle, Errno> {
+    let tail = ring.tail();
+    let (_, len, bid) = ring.entry(first);
+    if tail == first || (limit > 0 && len == 0) {
+        return Err(Errno::ENOBUFS);
+    }
+    let available = usize::from(tail.wrapping_sub(first));
+    let mut count = match limit {
+        0 => 1,
+        limit => available.min(limit.div_ceil(len as usize).min(MAX_BUNDLE)),
+    };
+    let mut left = if limit == 0 { usize::MAX } else { limit };
+    let mut bundle = Bundle {
+        group,
+        bid,
+        spans: Vec::with_capacity(count),
+        exhausted: false,
+        cut: false,
+        legacy: None,
+    };
+    let mut head = first;
+    loop {
+        let (addr, len, _) = ring.entry(head);
+        let mut len = len as usize;
+        if len > left {
+            len = left;
+            if !incremental {
+                bundle.cut = true;
+                // Only the first buffer is ever used in part.
+                if !bundle.spans.is_empty() {
+                    break;
+                }
+            }
+        }
+        bundle.spans.push(Span { addr, len });
+        left -= len;
+        if left == 0 {
+            break;
+        }
+        head = head.wrapping_add(1);
+        count -= 1;
+        if count == 0 {
+            break;
+        }
+    }
+    bundle.exhausted = head == tail;
+    Ok(bundle)
 }

@@ -5,7 +5,7 @@ use ringwire_abi::request::{CancelMatch, Op, Target};
 use ringwire_stack::SocketId;
 
 use super::Engine;
-use super::request::{Request, RequestId};
+use super::request::{Kept, Request, RequestId};
 
 impl Engine {
     /// Cancels what waits and matches. The cancellation completes first, then its targets.
@@ -51,7 +51,30 @@ impl Engine {
             self.forget_send(id, socket);
             self.forget_poll(id, socket);
         }
-        self.complete(id, Errno::ECANCELED.res(), 0);
+        // What a request has moved of a stream counts (`io_sendrecv_fail`).
+        let request = self.requests.get_mut(id);
+        let res = match request.done {
+            0 => Errno::ECANCELED.res(),
+            done => done as i32,
+        };
+        let flags = self.let_go_of_buffers(id);
+        self.complete_as(id, res, flags, true);
+    }
+
+    /// The buffers of a request that ends in the middle of them; returns the flags that name them.
+    fn let_go_of_buffers(&mut self, id: RequestId) -> u32 {
+        let request = self.requests.get_mut(id);
+        let (done, flags) = (request.done, request.buffer_flags);
+        match request.kept.take() {
+            Some(_) if flags != 0 => flags,
+            Some(Kept::One(selected)) if done > 0 => self.groups.commit(selected, done),
+            Some(Kept::One(selected)) => {
+                self.groups.recycle(selected);
+                0
+            }
+            Some(Kept::Many(bundle)) => self.groups.commit_bundle(&bundle, done),
+            None => flags,
+        }
     }
 }
 

@@ -18,7 +18,9 @@ pub(super) struct File {
     pub(super) socket: SocketId,
     /// Slots and requests that hold it: the socket ends with the last.
     references: u32,
+    /// Receives and accepts.
     pub(super) receives: VecDeque<RequestId>,
+    /// Sends, and a connect before them.
     pub(super) sends: VecDeque<RequestId>,
     pub(super) polls: Vec<RequestId>,
 }
@@ -154,7 +156,7 @@ impl Engine {
     /// Lets go of a socket, and ends it with its last reference.
     pub(super) fn drop_file(&mut self, socket: SocketId) {
         if self.files.let_go(socket) {
-            self.stack.udp_close(&mut self.ledger, socket);
+            self.stack.close(self.now, &mut self.ledger, socket);
         }
     }
 }

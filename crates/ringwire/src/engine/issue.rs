@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::request::{Op, Slot, Target};
-use ringwire_stack::{Family, Shutdown, SocketId};
+use ringwire_stack::{Family, Protocol, Shutdown, SocketId};
 
 use super::address::{self, Given};
 use super::request::{Prepared, RequestId};
@@ -17,7 +17,7 @@ impl Engine {
         let op = request.op;
         let socket = || request.socket.expect("issue: the socket was looked up");
         match op {
-            Op::Recv(_) | Op::RecvMsg(_) => self.issue_receive(id, socket()),
+            Op::Recv(_) | Op::RecvMsg(_) | Op::Accept(_) => self.issue_receive(id, socket()),
             Op::Send(_) | Op::SendMsg(_) => self.issue_send(id, socket()),
             Op::PollAdd { events, .. } => self.issue_poll(id, socket(), events),
             Op::Timeout { count, flags, .. } => self.issue_timeout(id, count, flags),
@@ -38,6 +38,14 @@ impl Engine {
             Op::Bind { .. } => {
                 let result = self.bind(id, socket());
                 self.complete_with(id, result);
+            }
+            Op::Listen { backlog, .. } => {
+                let result = self.listen(socket(), backlog);
+                self.complete_with(id, result);
+            }
+            Op::Connect { .. } if socket().protocol() == Protocol::Tcp => {
+                let socket = socket();
+                self.issue_connect_stream(id, socket);
             }
             Op::Connect { .. } => {
                 let result = self.connect(id, socket());
@@ -87,16 +95,15 @@ impl Engine {
             libc::AF_INET6 => Family::V6,
             _ => return Err(Errno::EAFNOSUPPORT),
         };
-        match (kind, protocol) {
-            (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => {}
-            (libc::SOCK_DGRAM, _) => return Err(Errno::EPROTONOSUPPORT),
-            // TCP is not there yet; the kernel says this for a kind that a family does not have.
-            (libc::SOCK_STREAM, _) => return Err(Errno::ESOCKTNOSUPPORT),
+        let protocol = match (kind, protocol) {
+            (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Protocol::Udp,
+            (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Protocol::Tcp,
+            (libc::SOCK_DGRAM | libc::SOCK_STREAM, _) => return Err(Errno::EPROTONOSUPPORT),
             (1..=10, _) => return Err(Errno::ESOCKTNOSUPPORT),
             _ => return Err(Errno::EINVAL),
-        }
+        };
         let index = self.files.find_slot(slot)?;
-        let socket = self.stack.udp_open(family);
+        let socket = self.stack.open(protocol, family);
         self.files.add(socket);
         if let Some(replaced) = self.files.install(index, socket) {
             self.drop_file(replaced);
@@ -104,7 +111,7 @@ impl Engine {
         Ok(if slot == Slot::Alloc { index as i32 } else { 0 })
     }
 
-    fn given(&self, id: RequestId, family: Family) -> Result<Given, Errno> {
+    pub(super) fn given(&self, id: RequestId, family: Family) -> Result<Given, Errno> {
         match &self.requests.get(id).prepared {
             Prepared::Address(raw) => address::parse(raw.bytes(), family),
             _ => unreachable!("issue: an address was copied at submission"),
@@ -112,19 +119,15 @@ impl Engine {
     }
 
     fn bind(&mut self, id: RequestId, socket: SocketId) -> Result<i32, Errno> {
-        let (family, _) = self.stack.udp_local(socket).ok_or(Errno::EBADF)?;
+        let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
         match self.given(id, family)? {
-            Given::Address(address) => self
-                .stack
-                .udp_bind(socket, address)
-                .map(|()| 0)
-                .map_err(errno),
+            Given::Address(address) => self.stack.bind(socket, address).map(|()| 0).map_err(errno),
             Given::Unspecified => Err(Errno::EAFNOSUPPORT),
         }
     }
 
     fn connect(&mut self, id: RequestId, socket: SocketId) -> Result<i32, Errno> {
-        let (family, _) = self.stack.udp_local(socket).ok_or(Errno::EBADF)?;
+        let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
         let to = match self.given(id, family)? {
             Given::Unspecified => None,
             Given::Address(to) => Some(SocketAddr::new(to.ip(), to.port())),
@@ -143,7 +146,7 @@ impl Engine {
             _ => return Err(Errno::EINVAL),
         };
         self.stack
-            .udp_shutdown(socket, how)
+            .shutdown(self.now, &mut self.ledger, socket, how)
             .map(|()| 0)
             .map_err(errno)
     }

@@ -4,10 +4,12 @@
 //! packets, timers and completions by one bounded step. Time is an argument, and the far side of the
 //! rings is a [`Port`], so the engine runs in the simulator as it runs on a NIC.
 
+mod accept;
 mod address;
 mod buffers;
 mod cancel;
 mod complete;
+mod datagram;
 mod files;
 mod issue;
 mod message;
@@ -16,6 +18,8 @@ mod poll;
 mod receive;
 mod request;
 mod send;
+mod stream;
+mod stream_send;
 mod submit;
 mod timeout;
 
@@ -309,5 +313,13 @@ fn errno(error: SocketError) -> Errno {
         SocketError::Invalid => Errno::EINVAL,
         SocketError::NotConnected => Errno::ENOTCONN,
         SocketError::Pipe => Errno::EPIPE,
+        SocketError::Reset => Errno::ECONNRESET,
+        SocketError::TimedOut => Errno::ETIMEDOUT,
+        SocketError::HostUnreachable => Errno::EHOSTUNREACH,
+        SocketError::InProgress => Errno::EINPROGRESS,
+        SocketError::Already => Errno::EALREADY,
+        SocketError::Connected => Errno::EISCONN,
+        SocketError::Aborted => Errno::ECONNABORTED,
+        SocketError::NotSupported => Errno::EOPNOTSUPP,
     }
 }

@@ -229,23 +229,17 @@ impl Engine {
         for (index, queue) in self.nic.queues.iter_mut().enumerate() {
             let tx = &mut queue.rings.tx;
             let mut room = tx.free().min(TX_WINDOW.saturating_sub(queue.in_flight));
-            while let Some(packet) = self
-                .stack
-                .next_tx(index as u16, |pieces| pieces as u32 <= room)
-            {
-                let count = packet.packet.piece_count() as u32;
-                for (position, piece) in packet.packet.pieces().enumerate() {
-                    let addr = self.ledger.post_tx(&piece.frame, piece.start, piece.len);
-                    let more = (position as u32) < count - 1;
+            loop {
+                let post = |addr, len, more| {
                     let options = if more { Desc::CONTINUED } else { 0 };
-                    tx.push(Desc {
-                        addr,
-                        len: piece.len,
-                        options,
-                    })
-                    .expect("nic: the TX ring said that it has room");
+                    tx.push(Desc { addr, len, options })
+                        .expect("nic: the TX ring said that it has room");
+                };
+                let (now, ledger) = (self.now, &mut self.ledger);
+                let count = self.stack.transmit(now, ledger, index as u16, room, post);
+                if count == 0 {
+                    break;
                 }
-                packet.packet.release(&mut self.ledger);
                 room -= count;
                 queue.in_flight += count;
             }

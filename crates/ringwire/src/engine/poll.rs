@@ -43,7 +43,7 @@ impl Engine {
     }
 
     fn report_poll(&mut self, id: RequestId, socket: SocketId, events: u32) {
-        let state = mask(&self.stack.udp_readiness(&self.ledger, socket));
+        let state = mask(&self.stack.readiness(&self.ledger, socket));
         // These are reported whether asked for or not (`IO_POLL_UNMASK`).
         let mask = state & (events | ERR | HUP | RDHUP);
         if mask == 0 {
@@ -72,7 +72,7 @@ fn mask(readiness: &Readiness) -> u32 {
         (readiness.error, ERR),
         (readiness.readable, IN),
         (readiness.receive_shut, RDHUP | IN),
-        (readiness.receive_shut && readiness.send_shut, HUP),
+        (readiness.hung_up, HUP),
         (readiness.writable, OUT),
     ];
     bits.iter()

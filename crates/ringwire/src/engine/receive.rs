@@ -1,40 +1,60 @@
-//! RECV and RECVMSG: one-shot and multishot, into the request's memory or provided buffers.
+//! RECV, RECVMSG and ACCEPT: the line of requests that wait on a socket, and what they have in common.
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::request::{MessageTransfer, Op, Transfer};
-use ringwire_stack::SocketId;
+use ringwire_abi::request::Op;
+use ringwire_stack::{Protocol, SocketId};
 
+use super::Engine;
 use super::buffers::Selected;
-use super::message::{MultishotLayout, write_message};
+use super::message::MultishotLayout;
 use super::request::{Prepared, RequestId};
-use super::{Engine, address, errno};
-use crate::usermem::{self, Message, Span};
+use crate::usermem::{self, Span};
 
 /// Receives of one multishot request before others have their turn (`MULTISHOT_MAX_RETRY`).
 const MULTISHOT_BURST: usize = 32;
 
 /// What an attempt to receive came to.
-enum Attempt {
-    /// Nothing to receive yet.
+pub(super) enum Attempt {
+    /// Nothing to receive yet, or nothing more.
     Wait,
     /// The last completion of the request; `failed` decides about what is linked behind it.
     Done { res: i32, flags: u32, failed: bool },
-    /// A completion of a multishot request that goes on.
+    /// A completion of a multishot request that goes on, and may find more at once.
     More,
+    /// The same, but others have their turn first.
+    Requeue,
 }
 
-/// What one datagram became in the receiver's memory.
-struct Received {
-    res: i32,
-    flags: u32,
-    /// MSG_WAITALL was not met (`io_recv`: such a request fails its link).
-    short: bool,
-    /// A multishot receive ends with it: its payload is empty.
-    empty: bool,
+impl Attempt {
+    pub(super) fn failed(error: Errno) -> Attempt {
+        Attempt::Done {
+            res: error.res(),
+            flags: 0,
+            failed: true,
+        }
+    }
+}
+
+/// What a receive asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) group: Option<u16>,
+    /// Most bytes of a buffer, or of a bundle (0: no limit).
+    pub(super) limit: usize,
+    pub(super) poll_first: bool,
+    pub(super) multishot: bool,
+    pub(super) bundle: bool,
+    pub(super) msg_flags: i32,
+}
+
+impl Wanted {
+    pub(super) fn has(&self, flag: i32) -> bool {
+        self.msg_flags & flag != 0
+    }
 }
 
 impl Engine {
-    /// First attempt of a receive.
+    /// First attempt of a receive, or of an accept.
     pub(super) fn issue_receive(&mut self, id: RequestId, socket: SocketId) {
         let file = self
             .files
@@ -50,14 +70,11 @@ impl Engine {
     }
 
     fn may_wait(&self, id: RequestId) -> bool {
-        self.receive_flags(id) & libc::MSG_DONTWAIT == 0
-    }
-
-    fn receive_flags(&self, id: RequestId) -> i32 {
         match self.requests.get(id).op {
-            Op::Recv(transfer) => transfer.msg_flags,
-            Op::RecvMsg(message) => message.msg_flags,
-            _ => 0,
+            Op::Recv(transfer) => transfer.msg_flags & libc::MSG_DONTWAIT == 0,
+            Op::RecvMsg(message) => message.msg_flags & libc::MSG_DONTWAIT == 0,
+            Op::Accept(accept) => !accept.dont_wait,
+            _ => true,
         }
     }
 
@@ -80,6 +97,7 @@ impl Engine {
             match self.attempt_receive(id, socket) {
                 Attempt::More => {}
                 Attempt::Wait => return false,
+                Attempt::Requeue => break,
                 Attempt::Done { res, flags, failed } => {
                     self.forget_receive(id, socket);
                     self.complete_as(id, res, flags, failed);
@@ -87,7 +105,7 @@ impl Engine {
                 }
             }
         }
-        self.stack.udp_again(socket);
+        self.stack.again(socket);
         false
     }
 
@@ -100,66 +118,63 @@ impl Engine {
     fn attempt_receive(&mut self, id: RequestId, socket: SocketId) -> Attempt {
         let request = self.requests.get_mut(id);
         let first = !std::mem::replace(&mut request.attempted, true);
-        let (group, limit, poll_first, multishot, msg_flags) = match &request.op {
-            Op::Recv(recv) => (
-                recv.group,
-                recv.len as usize,
-                recv.poll_first,
-                recv.multishot,
-                recv.msg_flags,
-            ),
+        if let Op::Accept(accept) = request.op {
+            return self.attempt_accept(id, socket, &accept, first);
+        }
+        let wanted = self.wanted(id);
+        match socket.protocol() {
+            Protocol::Udp => self.attempt_datagram(id, socket, &wanted, first),
+            Protocol::Tcp => self.attempt_stream(id, socket, &wanted, first),
+        }
+    }
+
+    fn wanted(&self, id: RequestId) -> Wanted {
+        let request = self.requests.get(id);
+        match &request.op {
+            Op::Recv(recv) => Wanted {
+                group: recv.group,
+                limit: recv.len as usize,
+                poll_first: recv.poll_first,
+                multishot: recv.multishot,
+                bundle: recv.bundle,
+                msg_flags: recv.msg_flags,
+            },
             Op::RecvMsg(recv) => {
                 let limit = match &request.prepared {
-                    Prepared::Message(message) => {
+                    Prepared::Message(message) if !recv.multishot => {
                         message.buffers.first().map_or(0, |span| span.len)
                     }
                     _ => 0,
                 };
-                let limit = if recv.multishot { 0 } else { limit };
-                (
-                    recv.group,
+                Wanted {
+                    group: recv.group,
                     limit,
-                    recv.poll_first,
-                    recv.multishot,
-                    recv.msg_flags,
-                )
+                    poll_first: recv.poll_first,
+                    multishot: recv.multishot,
+                    bundle: false,
+                    msg_flags: recv.msg_flags,
+                }
             }
             _ => unreachable!("receive: a request that receives nothing"),
-        };
-        let readiness = self.stack.udp_readiness(&self.ledger, socket);
-        let ready = readiness.readable || readiness.error || readiness.receive_shut;
-        if first && poll_first && !ready {
-            return Attempt::Wait;
         }
-        // The buffer is chosen before the attempt: an empty group fails also where nothing is there.
-        let selected = match group
-            .map(|group| self.groups.select(group, limit))
-            .transpose()
-        {
-            Ok(selected) => selected,
-            Err(error) => return done_with(error),
+    }
+
+    /// Takes the buffer of one attempt. It is chosen before the attempt: an empty group fails also
+    /// where nothing is there.
+    pub(super) fn select_one(
+        &mut self,
+        id: RequestId,
+        wanted: &Wanted,
+    ) -> Result<Option<Selected>, Errno> {
+        let Some(group) = wanted.group else {
+            return Ok(None);
         };
-        if let Some(selected) = selected
-            && let Err(error) = self.check_room(id, &selected)
-        {
+        let selected = self.groups.select(group, wanted.limit)?;
+        if let Err(error) = self.check_room(id, &selected) {
             self.groups.recycle(selected);
-            return done_with(error);
+            return Err(error);
         }
-        let attempt = self.receive_into(id, socket, selected, msg_flags, ready);
-        match attempt {
-            Ok(Some(received)) if multishot && !received.empty && received.res > 0 => {
-                self.post_received(id, received)
-            }
-            Ok(Some(Received {
-                res, flags, short, ..
-            })) => Attempt::Done {
-                res,
-                flags,
-                failed: res < 0 || short,
-            },
-            Ok(None) => Attempt::Wait,
-            Err(error) => done_with(error),
-        }
+        Ok(Some(selected))
     }
 
     /// Whether a multishot message's buffer holds its headers, which is asked before there is a message.
@@ -173,275 +188,76 @@ impl Engine {
         }
     }
 
-    /// Posts a multishot completion; when the queue is full, it is the last one and carries the data.
-    fn post_received(&mut self, id: RequestId, received: Received) -> Attempt {
+    /// Posts a multishot completion. Its limit reached, or the queue full, it is the last one, and
+    /// carries the data.
+    pub(super) fn post_received(&mut self, id: RequestId, res: i32, flags: u32) -> Attempt {
         let limit_reached = match &mut self.requests.get_mut(id).op {
             Op::Recv(recv) if recv.limit > 0 => {
-                recv.limit = recv.limit.saturating_sub(received.res as u32);
+                recv.limit = recv.limit.saturating_sub(res as u32);
                 recv.limit == 0
             }
             _ => false,
         };
-        if limit_reached || !self.post_more(id, received.res, received.flags) {
+        if limit_reached || !self.post_more(id, res, flags) {
             return Attempt::Done {
-                res: received.res,
-                flags: received.flags,
+                res,
+                flags,
                 failed: false,
             };
         }
         Attempt::More
     }
-
-    /// One receive: an error that waits, a datagram, the end, or nothing (`None`). The buffer is put
-    /// back unless data went into it.
-    fn receive_into(
-        &mut self,
-        id: RequestId,
-        socket: SocketId,
-        selected: Option<Selected>,
-        msg_flags: i32,
-        ready: bool,
-    ) -> Result<Option<Received>, Errno> {
-        let recycle = |engine: &mut Engine| {
-            if let Some(selected) = selected {
-                engine.groups.recycle(selected);
-            }
-        };
-        let error_queue = msg_flags & libc::MSG_ERRQUEUE != 0;
-        if !ready || error_queue {
-            recycle(self);
-            let wait = msg_flags & libc::MSG_DONTWAIT == 0;
-            return if wait { Ok(None) } else { Err(Errno::EAGAIN) };
-        }
-        if let Some(error) = self.stack.udp_take_error(socket) {
-            recycle(self);
-            return Err(errno(error));
-        }
-        if self.stack.udp_front(socket).is_none() {
-            recycle(self);
-            return Ok(Some(Received {
-                res: 0,
-                flags: 0,
-                short: false,
-                empty: true,
-            }));
-        }
-        let stored = match self.requests.get(id).op {
-            Op::Recv(recv) => self.store_datagram(socket, &recv, selected),
-            Op::RecvMsg(recv) => self.store_message(id, socket, &recv, selected),
-            _ => unreachable!("receive: a request that receives nothing"),
-        };
-        match stored {
-            Ok(stored) => {
-                if msg_flags & libc::MSG_PEEK == 0 {
-                    self.stack.udp_consume(&mut self.ledger, socket);
-                }
-                Ok(Some(self.commit(stored, selected)))
-            }
-            Err(error) => {
-                recycle(self);
-                // UDP drops a datagram that it could not copy (`udp_recvmsg`).
-                if msg_flags & libc::MSG_PEEK == 0 {
-                    self.stack.udp_consume(&mut self.ledger, socket);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Uses the buffer up, unless nothing went into it.
-    fn commit(&mut self, stored: Received, selected: Option<Selected>) -> Received {
-        let flags = match selected {
-            Some(selected) if stored.res > 0 => self.groups.commit(selected, stored.res as usize),
-            Some(selected) => {
-                self.groups.recycle(selected);
-                0
-            }
-            None => 0,
-        };
-        Received {
-            flags: stored.flags | flags,
-            ..stored
-        }
-    }
-
-    fn store_datagram(
-        &mut self,
-        socket: SocketId,
-        recv: &Transfer,
-        selected: Option<Selected>,
-    ) -> Result<Received, Errno> {
-        let datagram = self
-            .stack
-            .udp_front(socket)
-            .expect("receive: a datagram is queued");
-        let full = datagram.len();
-        let span = selected.map_or(
-            Span {
-                addr: recv.addr,
-                len: recv.len as usize,
-            },
-            |selected| selected.span,
-        );
-        let stored = full.min(span.len);
-        self.copy_payload(socket, &[span])?;
-        let wants_all = recv.msg_flags & libc::MSG_WAITALL != 0;
-        // With a buffer group MSG_TRUNC's length could exceed the buffer that the completion names.
-        let truncated_len = recv.msg_flags & libc::MSG_TRUNC != 0;
-        let res = if truncated_len { full } else { stored };
-        let short = wants_all && (res < span.len || full > stored);
-        Ok(Received {
-            res: res as i32,
-            flags: 0,
-            short,
-            empty: full == 0,
-        })
-    }
-
-    fn store_message(
-        &mut self,
-        id: RequestId,
-        socket: SocketId,
-        recv: &MessageTransfer,
-        selected: Option<Selected>,
-    ) -> Result<Received, Errno> {
-        let message = match &self.requests.get(id).prepared {
-            Prepared::Message(message) => (**message).clone(),
-            _ => unreachable!("receive: a message was copied at submission"),
-        };
-        match (recv.multishot, selected) {
-            (true, Some(selected)) => {
-                self.store_multishot_message(socket, recv, &message, selected)
-            }
-            _ => self.store_single_message(socket, recv, &message, selected),
-        }
-    }
-
-    fn store_single_message(
-        &mut self,
-        socket: SocketId,
-        recv: &MessageTransfer,
-        message: &Message,
-        selected: Option<Selected>,
-    ) -> Result<Received, Errno> {
-        let (name, name_len) = self.sender_of(socket);
-        let spans =
-            selected.map_or_else(|| message.buffers.clone(), |selected| vec![selected.span]);
-        let room: usize = spans.iter().map(|span| span.len).sum();
-        let full = self
-            .stack
-            .udp_front(socket)
-            .expect("receive: a datagram is queued")
-            .len();
-        self.copy_payload(socket, &spans)?;
-        usermem::write(message.name, &name[..name_len])?;
-        let truncated = full > room;
-        let out_flags = if truncated { libc::MSG_TRUNC } else { 0 };
-        // The kernel reports the name's length only where a name was asked for.
-        let reported = if message.name.addr == 0 {
-            0
-        } else {
-            name_len as u32
-        };
-        message.write_back(reported, 0, out_flags)?;
-        let wants_all = recv.msg_flags & libc::MSG_WAITALL != 0;
-        let stored = full.min(room);
-        let res = if recv.msg_flags & libc::MSG_TRUNC != 0 {
-            full
-        } else {
-            stored
-        };
-        let short = wants_all && (res < room || truncated);
-        Ok(Received {
-            res: res as i32,
-            flags: 0,
-            short,
-            empty: full == 0,
-        })
-    }
-
-    fn store_multishot_message(
-        &mut self,
-        socket: SocketId,
-        recv: &MessageTransfer,
-        message: &Message,
-        selected: Selected,
-    ) -> Result<Received, Errno> {
-        let layout = MultishotLayout::new(message, selected.span)?;
-        let (name, name_len) = self.sender_of(socket);
-        let full = self
-            .stack
-            .udp_front(socket)
-            .expect("receive: a datagram is queued")
-            .len();
-        self.copy_payload(socket, &[layout.payload])?;
-        let stored = full.min(layout.payload.len);
-        let flags = if full > stored { libc::MSG_TRUNC } else { 0 };
-        // The length is recvmsg(2)'s: the datagram's only where MSG_TRUNC asks for it.
-        let reported = if recv.msg_flags & libc::MSG_TRUNC != 0 {
-            full
-        } else {
-            stored
-        };
-        write_message(&layout, &name[..name_len], reported, flags)?;
-        Ok(Received {
-            res: (layout.header_len() + stored) as i32,
-            flags: 0,
-            short: false,
-            empty: full == 0,
-        })
-    }
-
-    fn sender_of(&self, socket: SocketId) -> ([u8; 28], usize) {
-        let from = self
-            .stack
-            .udp_front(socket)
-            .expect("receive: a datagram is queued")
-            .from;
-        let (family, _) = self
-            .stack
-            .udp_local(socket)
-            .expect("receive: the socket is open");
-        address::emit(from, family)
-    }
-
-    /// Copies the queued datagram into the application's memory, as far as it goes.
-    fn copy_payload(&mut self, socket: SocketId, spans: &[Span]) -> Result<(), Errno> {
-        let datagram = self
-            .stack
-            .udp_front(socket)
-            .expect("receive: a datagram is queued");
-        let room: usize = spans.iter().map(|span| span.len).sum();
-        let mut spans = spans.iter().copied().filter(|span| span.len > 0);
-        let mut span = spans.next();
-        let mut result = Ok(());
-        datagram.for_each(&self.ledger, room, |mut part| {
-            while let (Some(into), false, true) = (span, part.is_empty(), result.is_ok()) {
-                match usermem::write(into, part) {
-                    Ok(written) => {
-                        part = &part[written..];
-                        let left = Span {
-                            addr: into.addr + written as u64,
-                            len: into.len - written,
-                        };
-                        span = if left.len > 0 {
-                            Some(left)
-                        } else {
-                            spans.next()
-                        };
-                    }
-                    Err(error) => result = Err(error),
-                }
-            }
-        });
-        result
-    }
 }
 
-fn done_with(error: Errno) -> Attempt {
-    Attempt::Done {
-        res: error.res(),
-        flags: 0,
-        failed: true,
+/// Writes what comes in parts to spans of the application's memory, one after the other.
+pub(super) struct Scatter<'a> {
+    spans: &'a [Span],
+    /// Bytes of the first span that are written.
+    at: usize,
+    /// Bytes written in all.
+    pub(super) written: usize,
+    /// What stopped it.
+    pub(super) error: Option<Errno>,
+}
+
+impl<'a> Scatter<'a> {
+    /// Begins after the first `skip` bytes of the spans.
+    pub(super) fn new(spans: &'a [Span], skip: usize) -> Scatter<'a> {
+        let mut scatter = Scatter {
+            spans,
+            at: skip,
+            written: 0,
+            error: None,
+        };
+        scatter.next_span();
+        scatter
+    }
+
+    /// Leaves the spans behind that are full.
+    fn next_span(&mut self) {
+        while let Some(span) = self.spans.first()
+            && self.at >= span.len
+        {
+            self.at -= span.len;
+            self.spans = &self.spans[1..];
+        }
+    }
+
+    pub(super) fn write(&mut self, mut part: &[u8]) {
+        while let (Some(span), false, None) = (self.spans.first(), part.is_empty(), self.error) {
+            let into = Span {
+                addr: span.addr.wrapping_add(self.at as u64),
+                len: span.len - self.at,
+            };
+            match usermem::write(into, part) {
+                Ok(count) => {
+                    part = &part[count..];
+                    self.at += count;
+                    self.written += count;
+                    self.next_span();
+                }
+                Err(error) => self.error = Some(error),
+            }
+        }
     }
 }

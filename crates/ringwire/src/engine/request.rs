@@ -8,6 +8,7 @@ use ringwire_abi::flags::{
 use ringwire_abi::request::Op;
 use ringwire_stack::{Instant, SocketId};
 
+use super::buffers::{Bundle, Selected};
 use crate::usermem::{Message, RawAddress};
 
 /// Names a request until it completes.
@@ -21,6 +22,13 @@ pub(super) enum Prepared {
     Address(RawAddress),
     Message(Box<Message>),
     Time(Duration),
+}
+
+/// Buffers that a request holds on to while it waits.
+#[derive(Debug)]
+pub(super) enum Kept {
+    One(Selected),
+    Many(Bundle),
 }
 
 /// A request from its submission to its last completion.
@@ -43,6 +51,14 @@ pub(super) struct Request {
     pub(super) skip_links: bool,
     /// Its first attempt is over: POLL_FIRST has had its effect.
     pub(super) attempted: bool,
+    /// Bytes of a stream that it has moved so far (`done_io`).
+    pub(super) done: usize,
+    /// What was left to read when it last received (`msg_inq`).
+    pub(super) inq: Option<usize>,
+    /// The buffers that it is in the middle of.
+    pub(super) kept: Option<Kept>,
+    /// What names the buffers of a send in its completion: they are used up when it takes them.
+    pub(super) buffer_flags: u32,
     /// Its key among the timers, if it is a timeout that is armed.
     pub(super) timer: Option<(Instant, u64)>,
     /// Its key among the timeouts that count completions.
@@ -64,6 +80,10 @@ impl Request {
             failed: None,
             skip_links: false,
             attempted: false,
+            done: 0,
+            inq: None,
+            kept: None,
+            buffer_flags: 0,
             timer: None,
             counted: None,
             repeats: 0,

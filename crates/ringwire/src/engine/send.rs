@@ -2,7 +2,7 @@
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::request::Op;
-use ringwire_stack::{SendOptions, SocketId};
+use ringwire_stack::{Protocol, SendOptions, SocketId};
 
 use super::buffers::Selected;
 use super::request::{Prepared, RequestId};
@@ -18,7 +18,7 @@ impl Engine {
             .expect("send: a request holds its socket");
         // Sends that wait keep their order.
         let others_wait = !file.sends.is_empty();
-        if others_wait || !self.attempt_send(id, socket) {
+        if others_wait || self.waits_for_poll(id, socket) || !self.attempt_send(id, socket) {
             self.await_room(id, socket);
         }
     }
@@ -30,7 +30,11 @@ impl Engine {
             _ => unreachable!("send: a request that sends nothing"),
         };
         if flags & libc::MSG_DONTWAIT != 0 {
-            return self.complete(id, Errno::EAGAIN.res(), 0);
+            let res = match self.requests.get(id).done {
+                0 => Errno::EAGAIN.res(),
+                done => done as i32,
+            };
+            return self.complete_as(id, res, 0, true);
         }
         self.files
             .get(socket)
@@ -39,7 +43,18 @@ impl Engine {
             .push_back(id);
     }
 
-    /// Serves the sends that wait for room, in order.
+    /// Whether the first attempt waits until the socket can send (`IORING_RECVSEND_POLL_FIRST`).
+    fn waits_for_poll(&self, id: RequestId, socket: SocketId) -> bool {
+        let poll_first = match self.requests.get(id).op {
+            Op::Send(send) => send.poll_first,
+            Op::SendMsg(send) => send.poll_first,
+            _ => false,
+        };
+        let readiness = || self.stack.readiness(&self.ledger, socket);
+        poll_first && !readiness().writable && !readiness().hung_up && !readiness().error
+    }
+
+    /// Serves the sends that wait for room, and a connect that they wait for, in order.
     pub(super) fn serve_sends(&mut self, socket: SocketId) {
         while let Some(&id) = self.files.get(socket).and_then(|file| file.sends.front()) {
             // Off the list first: completing it may end the socket.
@@ -61,6 +76,12 @@ impl Engine {
 
     /// Tries to send; `false` if there is no room yet.
     fn attempt_send(&mut self, id: RequestId, socket: SocketId) -> bool {
+        if let Op::Connect { .. } = self.requests.get(id).op {
+            return self.attempt_connect(id, socket);
+        }
+        if socket.protocol() == Protocol::Tcp {
+            return self.attempt_stream_send(id, socket);
+        }
         let group = match self.requests.get(id).op {
             Op::Send(send) => send.group.map(|group| (group, send.len as usize)),
             _ => None,
@@ -104,7 +125,7 @@ impl Engine {
         socket: SocketId,
         selected: Option<Selected>,
     ) -> Result<usize, Errno> {
-        let (family, _) = self.stack.udp_local(socket).ok_or(Errno::EBADF)?;
+        let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
         let mut options = SendOptions::default();
         let request = self.requests.get(id);
         let single;
@@ -142,7 +163,7 @@ impl Engine {
             span.check()?;
             len = len.checked_add(span.len).ok_or(Errno::EMSGSIZE)?;
         }
-        let mut source = Gather { spans, at: 0 };
+        let mut source = Gather::new(spans, 0);
         let sent = self.stack.udp_send(
             self.now,
             &mut self.ledger,
@@ -156,14 +177,26 @@ impl Engine {
 }
 
 /// Reads a message's payload out of the application's memory, part by part.
-struct Gather<'a> {
+pub(super) struct Gather<'a> {
     spans: &'a [Span],
     /// Bytes of the first span that have been read.
     at: usize,
 }
 
-impl Gather<'_> {
-    fn fill(&mut self, mut part: &mut [u8]) {
+impl<'a> Gather<'a> {
+    /// Begins after the first `skip` bytes of the spans, which were checked.
+    pub(super) fn new(spans: &'a [Span], skip: usize) -> Gather<'a> {
+        let (mut spans, mut at) = (spans, skip);
+        while let Some(span) = spans.first()
+            && at >= span.len
+        {
+            at -= span.len;
+            spans = &spans[1..];
+        }
+        Gather { spans, at }
+    }
+
+    pub(super) fn fill(&mut self, mut part: &mut [u8]) {
         while let (Some(span), false) = (self.spans.first(), part.is_empty()) {
             let left = Span {
                 addr: span.addr + self.at as u64,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Mac, random::Random};
-use crate::time::Instant;
+use ringwire_tcp::Instant;
 
 /// How the addresses of one family are probed and announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! One datagram, as far as it has arrived.
 
 use super::{Datagram, DropReason, Fragment, Key, max_payload};
-use crate::time::Instant;
+use ringwire_tcp::Instant;
 
 #[derive(Debug)]
 struct Part {

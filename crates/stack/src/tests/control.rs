@@ -113,7 +113,7 @@ fn icmp_of_the_other_family_is_not_taken_for_its_own() {
     message[2..4].copy_from_slice(&sum.finish().to_be_bytes());
     let packet = build::ip_packet(ip(PEER_V4), ip(OUR_V4), IpProtocol::Icmpv6, 64, &message);
     host.receive(&build::frame(&packet));
-    assert_eq!(host.stack.udp_take_error(socket), None);
+    assert_eq!(host.stack.take_error(socket), None);
     // And from nobody: only neighbour discovery of IPv6 comes from an unspecified address.
     let packet = build::ip_packet(ip("0.0.0.0"), ip(OUR_V4), IpProtocol::Icmpv6, 64, &message);
     host.receive(&build::frame(&packet));
@@ -187,7 +187,7 @@ fn port_unreachable_refuses_the_connected_socket_alone() {
         let events = host.events();
         assert_eq!(events.len(), 1);
         assert!(events[0].socket == connected && events[0].receive && events[0].send);
-        assert!(host.stack.udp_readiness(&host.ledger, connected).error);
+        assert!(host.stack.readiness(&host.ledger, connected).error);
         let sent = host.send(connected, remote, b"y");
         assert_eq!(sent, Err(SocketError::Refused));
         host.send(connected, remote, b"z")
@@ -197,7 +197,7 @@ fn port_unreachable_refuses_the_connected_socket_alone() {
         host.receive(&build::frame(&build::port_unreachable(
             &peer, &ours, &quoted,
         )));
-        assert_eq!(host.stack.udp_take_error(unconnected), None);
+        assert_eq!(host.stack.take_error(unconnected), None);
         let counters = host.stack.counters();
         assert_eq!((counters.rx_icmp_errors, counters.rx_icmp_ignored), (1, 1));
     }
@@ -227,7 +227,7 @@ fn an_error_that_quotes_no_packet_of_ours_is_ignored() {
     {
         let message = build::port_unreachable(PEER_V4, OUR_V4, quoted);
         host.receive(&build::frame(&message));
-        assert_eq!(host.stack.udp_take_error(socket), None);
+        assert_eq!(host.stack.take_error(socket), None);
     }
     assert_eq!(host.stack.counters().rx_icmp_errors, 0);
     // 8 bytes of UDP are all that an old router quotes, and 4 are enough to know it.
@@ -236,10 +236,7 @@ fn an_error_that_quotes_no_packet_of_ours_is_ignored() {
         OUR_V4,
         &ours[..28],
     )));
-    assert_eq!(
-        host.stack.udp_take_error(socket),
-        Some(SocketError::Refused)
-    );
+    assert_eq!(host.stack.take_error(socket), Some(SocketError::Refused));
 }
 
 #[test]
@@ -250,7 +247,7 @@ fn a_protocol_unreachable_is_told_apart_and_a_soft_error_is_not_reported() {
     let mut report = |kind, code| {
         let message = build::icmp(PEER_V4, OUR_V4, kind, code, [0; 4], &quoted);
         host.receive(&build::frame(&message));
-        host.stack.udp_take_error(socket)
+        host.stack.take_error(socket)
     };
     assert_eq!(report(3, 2), Some(SocketError::ProtocolUnreachable));
     assert_eq!(report(3, 1), None, "host unreachable passes");
@@ -266,7 +263,7 @@ fn two_hosts_refuse_each_others_datagrams() {
         pair.a.send(socket, remote, &pattern(4000)).unwrap();
         pair.exchange();
         assert_eq!(
-            pair.a.stack.udp_take_error(socket),
+            pair.a.stack.take_error(socket),
             Some(SocketError::Refused),
             "{local}"
         );

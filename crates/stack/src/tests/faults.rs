@@ -179,7 +179,7 @@ fn specimens_with_flipped_bits_are_survived() {
         host.sent();
         for socket in sockets {
             while host.recv(socket).is_some() {}
-            host.stack.udp_take_error(socket);
+            host.stack.take_error(socket);
         }
     }
     host.check_census();

@@ -8,8 +8,8 @@ use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
 use super::build;
 use crate::neighbour::dad::Probing;
 use crate::{
-    Config, DadConfig, Event, Family, Instant, Packet, RxChecksum, SendOptions, SocketError,
-    SocketId, Stack,
+    Config, DadConfig, Event, Family, Instant, Packet, Protocol, RxChecksum, SendOptions,
+    SocketError, SocketId, Stack,
 };
 
 pub(super) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -138,7 +138,7 @@ impl Host {
         let mut ledger = Ledger::new(Umem::new(setup.layout).unwrap());
         let now = Instant::from_nanos(1_000_000_000);
         let config = setup.config;
-        let mut stack = Stack::new(now, config.clone(), &ledger, 7);
+        let mut stack = Stack::new(now, config.clone(), &ledger, [7, 8, 9]);
         stack.poll(now, &mut ledger);
         let mut host = Host {
             ledger,
@@ -221,25 +221,30 @@ impl Host {
             frames: Vec::new(),
             descriptors: Vec::new(),
         };
-        while let Some(tx) = self.stack.next_tx(0, |_| true) {
-            let pieces = tx.packet.piece_count();
+        loop {
+            let mut pieces = Vec::new();
+            let post = |addr, len, _| pieces.push((addr, len));
+            let (stack, ledger) = (&mut self.stack, &mut self.ledger);
+            if stack.transmit(self.now, ledger, 0, u32::MAX, post) == 0 {
+                break;
+            }
             assert!(
-                pieces == 1 || self.config.scatter,
-                "{pieces} pieces without scatter"
+                pieces.len() == 1 || self.config.scatter,
+                "{} pieces without scatter",
+                pieces.len()
             );
-            let frame = tx.packet.to_vec(&self.ledger, 0, usize::MAX);
+            let mut frame = Vec::new();
+            for (addr, len) in pieces {
+                assert!(len > 0, "an empty descriptor");
+                frame.extend_from_slice(ledger.described(addr, len).unwrap());
+                posted.descriptors.push(addr);
+            }
             assert!(
                 frame.len() <= usize::from(self.config.mtu) + 14,
                 "a frame of {} bytes is over the MTU",
                 frame.len()
             );
             posted.frames.push(frame);
-            for piece in tx.packet.pieces() {
-                assert!(piece.len > 0, "an empty descriptor");
-                let addr = self.ledger.post_tx(&piece.frame, piece.start, piece.len);
-                posted.descriptors.push(addr);
-            }
-            tx.packet.release(&mut self.ledger);
         }
         posted
     }
@@ -260,6 +265,80 @@ impl Host {
         self.complete(posted)
     }
 
+    /// A listener on an address; the family is the address's.
+    pub(super) fn listener(&mut self, local: &str, backlog: u32) -> SocketId {
+        let local = at(local);
+        let family = if local.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        };
+        let id = self.stack.open(Protocol::Tcp, family);
+        self.sockets.push(id);
+        self.stack.bind(id, local).unwrap();
+        self.stack.tcp_listen(id, backlog).unwrap();
+        id
+    }
+
+    /// A socket that begins to connect.
+    pub(super) fn connecting(&mut self, remote: &str) -> SocketId {
+        let remote = at(remote);
+        let family = if remote.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        };
+        let id = self.stack.open(Protocol::Tcp, family);
+        self.sockets.push(id);
+        let begun = self
+            .stack
+            .tcp_connect(self.now, &mut self.ledger, id, Some(remote));
+        assert_eq!(begun, Err(SocketError::InProgress));
+        id
+    }
+
+    /// Takes a connection off a listener's queue.
+    pub(super) fn accept(&mut self, listener: SocketId) -> Result<SocketId, SocketError> {
+        let accepted = self.stack.tcp_accept(listener)?;
+        self.sockets.push(accepted.socket);
+        Ok(accepted.socket)
+    }
+
+    /// Queues bytes on a stream; how many fitted.
+    pub(super) fn write(&mut self, id: SocketId, bytes: &[u8]) -> Result<usize, SocketError> {
+        self.write_more(id, bytes, false)
+    }
+
+    pub(super) fn write_more(
+        &mut self,
+        id: SocketId,
+        bytes: &[u8],
+        more: bool,
+    ) -> Result<usize, SocketError> {
+        let mut taken = 0;
+        let mut fill = |part: &mut [u8]| {
+            part.copy_from_slice(&bytes[taken..taken + part.len()]);
+            taken += part.len();
+        };
+        let (stack, ledger) = (&mut self.stack, &mut self.ledger);
+        let result = stack.tcp_send(ledger, id, bytes.len(), more, &mut fill);
+        assert_eq!(taken, result.unwrap_or(0));
+        result
+    }
+
+    /// Reads what is there of a stream, up to a limit.
+    pub(super) fn read(&mut self, id: SocketId, limit: usize) -> Result<Vec<u8>, SocketError> {
+        let there = self.stack.tcp_available(id)?.min(limit);
+        let mut bytes = Vec::new();
+        self.stack
+            .tcp_for_each(&self.ledger, id, there, &mut |part| {
+                bytes.extend_from_slice(part);
+            });
+        assert_eq!(bytes.len(), there);
+        self.stack.tcp_consume(&mut self.ledger, id, there);
+        Ok(bytes)
+    }
+
     /// Hands a frame in and returns what goes out because of it.
     pub(super) fn answer(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
         self.receive(frame);
@@ -267,7 +346,7 @@ impl Host {
     }
 
     pub(super) fn open(&mut self, family: Family) -> SocketId {
-        let id = self.stack.udp_open(family);
+        let id = self.stack.open(Protocol::Udp, family);
         self.sockets.push(id);
         id
     }
@@ -281,7 +360,7 @@ impl Host {
             Family::V6
         };
         let id = self.open(family);
-        self.stack.udp_bind(id, local).unwrap();
+        self.stack.bind(id, local).unwrap();
         id
     }
 
@@ -294,11 +373,11 @@ impl Host {
 
     pub(super) fn close(&mut self, id: SocketId) {
         self.sockets.retain(|&other| other != id);
-        self.stack.udp_close(&mut self.ledger, id);
+        self.stack.close(self.now, &mut self.ledger, id);
     }
 
     pub(super) fn local(&self, id: SocketId) -> SocketAddr {
-        self.stack.udp_local(id).unwrap().1.unwrap()
+        self.stack.local(id).unwrap().1.unwrap()
     }
 
     pub(super) fn send(
@@ -366,11 +445,13 @@ impl Host {
         assert_eq!(self.ledger.census().total(), self.chunks, "chunks in all");
     }
 
-    /// Closes everything, waits for every neighbour, and checks that every chunk is in its pool.
+    /// Closes everything (connections by a reset), waits for every neighbour, and checks that every chunk is in its pool.
     fn check_nothing_leaked(&mut self) {
         self.check_census();
         for id in std::mem::take(&mut self.sockets) {
-            self.stack.udp_close(&mut self.ledger, id);
+            // The peer is gone: nobody would answer a FIN.
+            self.stack.tcp_set_abort_on_close(id, true);
+            self.stack.close(self.now, &mut self.ledger, id);
         }
         self.pass(GIVE_UP);
         self.sent();
@@ -413,9 +494,45 @@ impl Pair {
         Pair { a, b }
     }
 
+    /// A connection from `a` to `b`, both ends in this order.
+    pub(super) fn connect(&mut self, to: &str) -> (SocketId, SocketId) {
+        let listener = self.b.listener(to, 8);
+        let client = self.a.connecting(to);
+        self.exchange();
+        assert_eq!(self.a.stack.tcp_connected(client), Some(Ok(())));
+        let server = self.b.accept(listener).unwrap();
+        self.b.close(listener);
+        (client, server)
+    }
+
+    /// Lets time pass for both, carrying frames at each deadline.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let end = self.a.now + time;
+        let mut stuck = 0;
+        loop {
+            self.exchange();
+            let now = self.a.now;
+            let due = [&mut self.a, &mut self.b].map(|host| host.stack.next_deadline(now));
+            match due.into_iter().flatten().min().filter(|&due| due <= end) {
+                Some(due) => {
+                    stuck = if due > now { 0 } else { stuck + 1 };
+                    assert!(stuck < 10, "a deadline that was served stands still");
+                    for host in [&mut self.a, &mut self.b] {
+                        host.now = due.max(now);
+                        host.stack.poll(host.now, &mut host.ledger);
+                    }
+                }
+                None => break,
+            }
+        }
+        for host in [&mut self.a, &mut self.b] {
+            host.now = end;
+        }
+    }
+
     /// Carries frames both ways until nobody has anything to say.
     pub(super) fn exchange(&mut self) {
-        for _ in 0..100 {
+        for _ in 0..10_000 {
             let (to_b, to_a) = (self.a.sent(), self.b.sent());
             if to_b.is_empty() && to_a.is_empty() {
                 return;

@@ -244,7 +244,7 @@ fn without_an_answer_the_datagram_is_dropped_and_its_frames_are_free() {
         );
         assert_eq!(host.free(Pool::Send), all);
         assert_eq!(host.stack.counters().tx_unresolved, 3);
-        assert!(host.stack.udp_readiness(&host.ledger, socket).writable);
+        assert!(host.stack.readiness(&host.ledger, socket).writable);
     }
 }
 
@@ -270,7 +270,7 @@ fn addresses_are_not_used_before_they_were_probed() {
             Some(AddressState::Tentative)
         );
         let socket = host.open(crate::Family::V6);
-        let bound = host.stack.udp_bind(socket, local.parse().unwrap());
+        let bound = host.stack.bind(socket, local.parse().unwrap());
         assert_eq!(bound, Err(SocketError::AddressNotAvailable));
     }
     let socket = host.bound("[::]:7");
@@ -358,7 +358,7 @@ fn a_duplicate_address_is_detected_and_never_used() {
         let socket = host.open(crate::Family::V6);
         let bound = host
             .stack
-            .udp_bind(socket, std::net::SocketAddr::new(ip(address), 7));
+            .bind(socket, std::net::SocketAddr::new(ip(address), 7));
         assert_eq!(bound, Err(SocketError::AddressNotAvailable));
         let asked = if ip(address).is_ipv4() {
             host.answer(&build::arp_request(PEER_MAC, PEER_V4, OUR_V4))

@@ -101,7 +101,7 @@ fn one_socket_takes_no_more_than_its_send_buffer() {
         host.send(busy, "10.0.0.9:99", b"x"),
         Err(SocketError::WouldBlock)
     );
-    assert!(!host.stack.udp_readiness(&host.ledger, busy).writable);
+    assert!(!host.stack.readiness(&host.ledger, busy).writable);
     host.send(other, "10.0.0.9:99", b"x").unwrap();
     host.events();
     let posted = host.post();
@@ -114,7 +114,7 @@ fn one_socket_takes_no_more_than_its_send_buffer() {
             .any(|event| event.socket == socket && event.send)
     };
     assert!(woken(busy) && woken(other));
-    assert!(host.stack.udp_readiness(&host.ledger, busy).writable);
+    assert!(host.stack.readiness(&host.ledger, busy).writable);
     host.send(busy, "10.0.0.9:99", b"x").unwrap();
 }
 

@@ -272,7 +272,7 @@ fn a_datagram_to_ourselves_never_reaches_the_wire() {
         let nobody = SocketAddr::new(at(local).ip(), 9);
         host.stack.udp_connect(from, Some(nobody)).unwrap();
         host.send(from, &nobody.to_string(), b"x").unwrap();
-        assert_eq!(host.stack.udp_take_error(from), Some(SocketError::Refused));
+        assert_eq!(host.stack.take_error(from), Some(SocketError::Refused));
     }
     assert!(host.sent().is_empty());
 }
@@ -287,7 +287,7 @@ fn an_unbound_socket_gets_an_ephemeral_port_with_its_first_send() {
             Family::V6
         };
         let (first, second) = (host.open(family), host.open(family));
-        assert_eq!(host.stack.udp_local(first), Some((family, None)));
+        assert_eq!(host.stack.local(first), Some((family, None)));
         for socket in [first, second] {
             host.send(socket, peer, b"x").unwrap();
             let port = host.local(socket).port();
@@ -346,7 +346,7 @@ fn sends_fail_as_in_the_kernel() {
         Err(SocketError::NetworkUnreachable)
     );
     assert_eq!(
-        host.stack.udp_local(v6),
+        host.stack.local(v6),
         Some((Family::V6, None)),
         "a failed send binds nothing"
     );
@@ -362,7 +362,7 @@ fn sends_fail_as_in_the_kernel() {
 fn binds_and_connects_fail_as_in_the_kernel() {
     let mut host = Host::ready();
     let socket = host.open(Family::V4);
-    let mut bind = |local: &str| host.stack.udp_bind(socket, at(local));
+    let mut bind = |local: &str| host.stack.bind(socket, at(local));
     assert_eq!(bind("[fd00::2]:7"), Err(SocketError::AddressFamily));
     assert_eq!(bind("10.0.0.3:7"), Err(SocketError::AddressNotAvailable));
     assert_eq!(bind("10.0.0.2:7"), Ok(()));
@@ -372,7 +372,7 @@ fn binds_and_connects_fail_as_in_the_kernel() {
         "bound already"
     );
     let other = host.open(Family::V4);
-    let taken = host.stack.udp_bind(other, at("0.0.0.0:7"));
+    let taken = host.stack.bind(other, at("0.0.0.0:7"));
     assert_eq!(taken, Err(SocketError::AddressInUse));
     let mut connect = |to: &str| host.stack.udp_connect(other, Some(at(to)));
     assert_eq!(connect("[fd00::9]:99"), Err(SocketError::AddressFamily));
@@ -389,7 +389,11 @@ fn sending_stops_at_shutdown() {
     let socket = host.connected("10.0.0.2:7", "10.0.0.9:99");
     host.send_with(socket, &SendOptions::default(), b"before")
         .unwrap();
-    assert_eq!(host.stack.udp_shutdown(socket, Shutdown::Send), Ok(()));
+    assert_eq!(
+        host.stack
+            .shutdown(host.now, &mut host.ledger, socket, Shutdown::Send),
+        Ok(())
+    );
     let after = host.send_with(socket, &SendOptions::default(), b"after");
     assert_eq!(after, Err(SocketError::Pipe));
     assert_eq!(host.sent().len(), 1);

@@ -29,10 +29,10 @@ fn a_datagram_is_delivered_with_its_source() {
         for len in [0, 1, 2, 64, 1001, 1452] {
             let payload = pattern(len);
             host.receive(&build::udp(from, to, &payload));
-            assert!(host.stack.udp_readiness(&host.ledger, socket).readable);
+            assert!(host.stack.readiness(&host.ledger, socket).readable);
             assert_eq!(host.events().len(), 1, "one event");
             assert_eq!(host.recv_from(socket, from), Some(payload), "{len} bytes");
-            assert!(!host.stack.udp_readiness(&host.ledger, socket).readable);
+            assert!(!host.stack.readiness(&host.ledger, socket).readable);
         }
         assert_eq!(host.recv(socket), None);
         assert_eq!(host.stack.counters().rx_datagrams, 6);
@@ -101,7 +101,7 @@ fn an_ipv6_wildcard_takes_ipv4_and_an_ipv4_socket_no_ipv6() {
     host.receive(&build::udp("[fd00::9]:99", "[fd00::2]:8", b"six"));
     assert_eq!(host.recv(v4), None);
     let taken = host.open(Family::V4);
-    let result = host.stack.udp_bind(taken, at("0.0.0.0:7"));
+    let result = host.stack.bind(taken, at("0.0.0.0:7"));
     assert_eq!(result, Err(SocketError::AddressInUse));
 }
 
@@ -278,20 +278,26 @@ fn a_closed_socket_gets_nothing_more() {
 fn shutting_down_receive_is_seen_in_the_readiness() {
     let mut host = Host::ready();
     let socket = host.bound("10.0.0.2:7");
-    let result = host.stack.udp_shutdown(socket, Shutdown::Receive);
+    let result = host
+        .stack
+        .shutdown(host.now, &mut host.ledger, socket, Shutdown::Receive);
     assert_eq!(
         result,
         Err(SocketError::NotConnected),
         "as Linux: shut down all the same"
     );
-    let readiness = host.stack.udp_readiness(&host.ledger, socket);
+    let readiness = host.stack.readiness(&host.ledger, socket);
     assert!(readiness.receive_shut && !readiness.send_shut);
     host.send(socket, "10.0.0.9:99", b"x").unwrap();
     host.stack
         .udp_connect(socket, Some(at("10.0.0.9:99")))
         .unwrap();
-    assert_eq!(host.stack.udp_shutdown(socket, Shutdown::Both), Ok(()));
-    let readiness = host.stack.udp_readiness(&host.ledger, socket);
+    assert_eq!(
+        host.stack
+            .shutdown(host.now, &mut host.ledger, socket, Shutdown::Both),
+        Ok(())
+    );
+    let readiness = host.stack.readiness(&host.ledger, socket);
     assert!(readiness.receive_shut && readiness.send_shut);
 }
 

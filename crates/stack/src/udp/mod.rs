@@ -3,6 +3,8 @@
 //! A socket is found by hash, at one and at 100,000 sockets alike: first by the four addresses of a
 //! connected one, then by local address and port, then by port alone.
 
+pub(crate) mod ops;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,6 +12,7 @@ use foldhash::fast::FixedState;
 
 use crate::error::SocketError;
 use crate::packet::Payload;
+use crate::socket::{Events, Family, Protocol, SocketId, for_each_key, overlap};
 
 /// What Linux charges a receive buffer for each datagram beside its bytes (about one `sk_buff`).
 const DATAGRAM_OVERHEAD_BYTES: usize = 768;
@@ -17,64 +20,6 @@ const DATAGRAM_OVERHEAD_BYTES: usize = 768;
 const RECEIVE_BUFFER_BYTES: usize = 212_992;
 /// First ephemeral port (Linux's `ip_local_port_range`), and how many there are.
 const EPHEMERAL: (u16, u16) = (32768, 28232);
-
-/// Names a socket of the stack. An id of a closed socket names nothing, also after its slot is used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SocketId {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
-}
-
-impl SocketId {
-    /// A small number: two sockets that are open at a time have different ones.
-    pub fn index(self) -> usize {
-        self.slot as usize
-    }
-}
-
-/// A socket whose readiness may have changed, and on which side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// The socket.
-    pub socket: SocketId,
-    /// A datagram came, an error, or the end of receiving.
-    pub receive: bool,
-    /// Send chunks came back, an error, or the end of sending.
-    pub send: bool,
-}
-
-/// The address family that a socket was made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// `AF_INET`.
-    V4,
-    /// `AF_INET6`; takes IPv4 too when bound to the wildcard, as without `IPV6_V6ONLY`.
-    V6,
-}
-
-impl Family {
-    pub(crate) fn unspecified(self) -> IpAddr {
-        match self {
-            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        }
-    }
-}
-
-/// What can be done with a socket without waiting; poll(2)'s view.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// A datagram is queued.
-    pub readable: bool,
-    /// A datagram can be sent.
-    pub writable: bool,
-    /// An error is to be reported.
-    pub error: bool,
-    /// Receiving is shut down.
-    pub receive_shut: bool,
-    /// Sending is shut down.
-    pub send_shut: bool,
-}
 
 /// A received datagram.
 #[derive(Debug)]
@@ -122,7 +67,6 @@ pub(crate) struct Socket {
     pub(crate) chunks_in_use: u32,
     /// The NIC queue that its last datagram came from: answers leave by the same one.
     pub(crate) nic_queue: u16,
-    event: Option<Event>,
 }
 
 #[derive(Debug, Default)]
@@ -140,7 +84,7 @@ pub(crate) struct Sockets {
     bound: HashMap<SocketAddr, SocketId, FixedState>,
     connected: HashMap<Connection, SocketId, FixedState>,
     by_port: HashMap<u16, Vec<SocketId>, FixedState>,
-    events: VecDeque<SocketId>,
+    pub(crate) events: Events,
 }
 
 impl Sockets {
@@ -152,7 +96,7 @@ impl Sockets {
             bound: HashMap::with_hasher(hasher()),
             connected: HashMap::with_hasher(hasher()),
             by_port: HashMap::with_hasher(hasher()),
-            events: VecDeque::new(),
+            events: Events::default(),
         }
     }
 
@@ -174,9 +118,9 @@ impl Sockets {
             send_shut: false,
             chunks_in_use: 0,
             nic_queue: 0,
-            event: None,
         }));
         SocketId {
+            protocol: Protocol::Udp,
             slot,
             generation: entry.generation,
         }
@@ -186,14 +130,14 @@ impl Sockets {
         let slot = self.slots.get(id.slot as usize)?;
         slot.socket
             .as_deref()
-            .filter(|_| slot.generation == id.generation)
+            .filter(|_| slot.generation == id.generation && id.protocol == Protocol::Udp)
     }
 
     pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
         let slot = self.slots.get_mut(id.slot as usize)?;
         slot.socket
             .as_deref_mut()
-            .filter(|_| slot.generation == id.generation)
+            .filter(|_| slot.generation == id.generation && id.protocol == Protocol::Udp)
     }
 
     /// Ends a socket; returns what it had queued.
@@ -302,7 +246,7 @@ impl Sockets {
         if let Some(queue) = nic_queue {
             socket.nic_queue = queue;
         }
-        self.mark(id, true, false);
+        self.events.mark(id, true, false);
         Ok(())
     }
 
@@ -320,38 +264,7 @@ impl Sockets {
     pub(crate) fn set_error(&mut self, id: SocketId, error: SocketError) {
         if let Some(socket) = self.get_mut(id) {
             socket.error = Some(error);
-            self.mark(id, true, true);
-        }
-    }
-
-    /// Says that the socket's readiness may have changed.
-    pub(crate) fn mark(&mut self, id: SocketId, receive: bool, send: bool) {
-        let Some(socket) = self.get_mut(id) else {
-            return;
-        };
-        match &mut socket.event {
-            Some(event) => {
-                event.receive |= receive;
-                event.send |= send;
-            }
-            none => {
-                *none = Some(Event {
-                    socket: id,
-                    receive,
-                    send,
-                });
-                self.events.push_back(id);
-            }
-        }
-    }
-
-    /// The next socket whose readiness may have changed.
-    pub(crate) fn next_event(&mut self) -> Option<Event> {
-        loop {
-            let id = self.events.pop_front()?;
-            if let Some(event) = self.get_mut(id).and_then(|socket| socket.event.take()) {
-                return Some(event);
-            }
+            self.events.mark(id, true, true);
         }
     }
 
@@ -418,24 +331,5 @@ impl Sockets {
     }
 }
 
-/// An IPv6 wildcard takes both families, so it stands under both keys.
-fn for_each_key(local: SocketAddr, family: Family, mut each: impl FnMut(SocketAddr)) {
-    each(local);
-    if family == Family::V6 && local.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        each(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), local.port()));
-    }
-}
-
-fn overlap(a: (IpAddr, Family), b: (IpAddr, Family)) -> bool {
-    let takes_both =
-        |(ip, family): (IpAddr, Family)| family == Family::V6 && ip == Family::V6.unspecified();
-    if takes_both(a) || takes_both(b) {
-        return true;
-    }
-    let same_family = a.0.is_ipv4() == b.0.is_ipv4();
-    a.0 == b.0 || (same_family && (a.0.is_unspecified() || b.0.is_unspecified()))
-}
-
 #[cfg(test)]
-#[path = "udp_tests.rs"]
 mod tests;

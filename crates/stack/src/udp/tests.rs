@@ -1,4 +1,5 @@
 use super::*;
+use crate::socket::Event;
 
 fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -7,7 +8,7 @@ fn at(text: &str) -> SocketAddr {
 fn datagram(len: usize) -> Datagram {
     Datagram {
         from: at("10.0.0.9:9"),
-        payload: Payload::Heap(vec![0; len].into()),
+        payload: Payload::heap(vec![0; len]),
     }
 }
 
@@ -134,17 +135,17 @@ fn a_socket_is_marked_once_until_its_event_is_taken() {
     sockets.deliver(id, datagram(1), None).unwrap();
     sockets.deliver(id, datagram(1), None).unwrap();
     assert_eq!(
-        sockets.next_event(),
+        sockets.events.next(),
         Some(Event {
             socket: id,
             receive: true,
             send: false
         })
     );
-    assert_eq!(sockets.next_event(), None);
+    assert_eq!(sockets.events.next(), None);
     sockets.deliver(id, datagram(1), None).unwrap();
     assert_eq!(
-        sockets.next_event(),
+        sockets.events.next(),
         Some(Event {
             socket: id,
             receive: true,

@@ -1,0 +1,122 @@
+//! LISTEN, ACCEPT and CONNECT on streams.
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::flags::IORING_CQE_F_SOCK_NONEMPTY;
+use ringwire_abi::request::{Accept, Slot};
+use ringwire_stack::{Accepted, SocketError, SocketId};
+
+use super::address::{self, Given};
+use super::receive::Attempt;
+use super::request::RequestId;
+use super::{Engine, errno};
+use crate::usermem;
+
+impl Engine {
+    pub(super) fn listen(&mut self, socket: SocketId, backlog: i32) -> Result<i32, Errno> {
+        // An int in the kernel's eyes, compared unsigned: a negative backlog is the longest.
+        self.stack
+            .tcp_listen(socket, backlog as u32)
+            .map(|()| 0)
+            .map_err(errno)
+    }
+
+    pub(super) fn attempt_accept(
+        &mut self,
+        id: RequestId,
+        socket: SocketId,
+        accept: &Accept,
+        first: bool,
+    ) -> Attempt {
+        // A library without file descriptors of its own makes no plain socket.
+        if accept.slot == Slot::None {
+            return Attempt::failed(Errno::EOPNOTSUPP);
+        }
+        let readiness = self.stack.readiness(&self.ledger, socket);
+        if first && accept.poll_first && !readiness.readable && !readiness.hung_up {
+            return Attempt::Wait;
+        }
+        let accepted = match self.stack.tcp_accept(socket) {
+            Ok(accepted) => accepted,
+            Err(SocketError::WouldBlock) if accept.dont_wait => {
+                return Attempt::failed(Errno::EAGAIN);
+            }
+            Err(SocketError::WouldBlock) => return Attempt::Wait,
+            Err(error) => return Attempt::failed(errno(error)),
+        };
+        let flags = match accepted.more {
+            true => IORING_CQE_F_SOCK_NONEMPTY,
+            false => 0,
+        };
+        match self.install_accepted(accept, &accepted) {
+            Ok(res) if accept.multishot && self.post_more(id, res, flags) => Attempt::More,
+            Ok(res) => Attempt::Done {
+                res,
+                flags,
+                failed: false,
+            },
+            Err(error) => {
+                // The connection is lost, as with the kernel: nobody could be given it.
+                let (now, ledger) = (self.now, &mut self.ledger);
+                self.stack.close(now, ledger, accepted.socket);
+                Attempt::Done {
+                    res: error.res(),
+                    flags,
+                    failed: true,
+                }
+            }
+        }
+    }
+
+    /// Writes the peer's address, and puts the socket into its slot.
+    fn install_accepted(&mut self, accept: &Accept, accepted: &Accepted) -> Result<i32, Errno> {
+        if accept.addr != 0 {
+            let (family, _) = self.stack.local(accepted.socket).ok_or(Errno::EBADF)?;
+            let (bytes, len) = address::emit(accepted.peer, family);
+            usermem::write_address(accept.addr, accept.addr_len, &bytes[..len])?;
+        }
+        let index = self.files.find_slot(accept.slot)?;
+        self.files.add(accepted.socket);
+        if let Some(replaced) = self.files.install(index, accepted.socket) {
+            self.drop_file(replaced);
+        }
+        Ok(match accept.slot {
+            Slot::Alloc => index as i32,
+            _ => 0,
+        })
+    }
+
+    /// Begins to connect a stream, and waits for what comes of it.
+    pub(super) fn issue_connect_stream(&mut self, id: RequestId, socket: SocketId) {
+        let to = match self.stack.local(socket) {
+            Some((family, _)) => self.given(id, family),
+            None => Err(Errno::EBADF),
+        };
+        let to = match to {
+            Ok(Given::Unspecified) => None,
+            Ok(Given::Address(to)) => Some(to),
+            Err(error) => return self.complete(id, error.res(), 0),
+        };
+        let (now, ledger) = (self.now, &mut self.ledger);
+        match self.stack.tcp_connect(now, ledger, socket, to) {
+            Err(SocketError::InProgress) => self
+                .files
+                .get(socket)
+                .expect("connect: a request holds its socket")
+                .sends
+                .push_back(id),
+            Ok(()) => self.complete(id, 0, 0),
+            Err(error) => self.complete(id, errno(error).res(), 0),
+        }
+    }
+
+    /// Completes a CONNECT whose outcome is known; `false` while it is not.
+    pub(super) fn attempt_connect(&mut self, id: RequestId, socket: SocketId) -> bool {
+        let res = match self.stack.tcp_connected(socket) {
+            None => return false,
+            Some(Ok(())) => 0,
+            Some(Err(error)) => errno(error).res(),
+        };
+        self.complete(id, res, 0);
+        true
+    }
+}

@@ -1,0 +1,281 @@
+//! RECV and RECVMSG of datagrams.
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::request::{MessageTransfer, Op, Transfer};
+use ringwire_stack::SocketId;
+
+use super::buffers::Selected;
+use super::message::{MultishotLayout, write_message};
+use super::receive::{Attempt, Scatter, Wanted};
+use super::request::{Prepared, RequestId};
+use super::{Engine, address, errno};
+use crate::usermem::{self, Message, Span};
+
+/// What one datagram became in the receiver's memory.
+struct Received {
+    res: i32,
+    flags: u32,
+    /// MSG_WAITALL was not met (`io_recv`: such a request fails its link).
+    short: bool,
+    /// A multishot receive ends with it: its payload is empty.
+    empty: bool,
+}
+
+impl Engine {
+    pub(super) fn attempt_datagram(
+        &mut self,
+        id: RequestId,
+        socket: SocketId,
+        wanted: &Wanted,
+        first: bool,
+    ) -> Attempt {
+        let readiness = self.stack.readiness(&self.ledger, socket);
+        let ready = readiness.readable || readiness.error || readiness.receive_shut;
+        if first && wanted.poll_first && !ready {
+            return Attempt::Wait;
+        }
+        let selected = match self.select_one(id, wanted) {
+            Ok(selected) => selected,
+            Err(error) => return Attempt::failed(error),
+        };
+        match self.receive_into(id, socket, selected, wanted.msg_flags, ready) {
+            Ok(Some(received)) if wanted.multishot && !received.empty && received.res > 0 => {
+                self.post_received(id, received.res, received.flags)
+            }
+            Ok(Some(Received {
+                res, flags, short, ..
+            })) => Attempt::Done {
+                res,
+                flags,
+                failed: res < 0 || short,
+            },
+            Ok(None) => Attempt::Wait,
+            Err(error) => Attempt::failed(error),
+        }
+    }
+
+    /// One receive: an error that waits, a datagram, the end, or nothing (`None`). The buffer is put
+    /// back unless data went into it.
+    fn receive_into(
+        &mut self,
+        id: RequestId,
+        socket: SocketId,
+        selected: Option<Selected>,
+        msg_flags: i32,
+        ready: bool,
+    ) -> Result<Option<Received>, Errno> {
+        let recycle = |engine: &mut Engine| {
+            if let Some(selected) = selected {
+                engine.groups.recycle(selected);
+            }
+        };
+        let error_queue = msg_flags & libc::MSG_ERRQUEUE != 0;
+        if !ready || error_queue {
+            recycle(self);
+            let wait = msg_flags & libc::MSG_DONTWAIT == 0;
+            return if wait { Ok(None) } else { Err(Errno::EAGAIN) };
+        }
+        if let Some(error) = self.stack.take_error(socket) {
+            recycle(self);
+            return Err(errno(error));
+        }
+        if self.stack.udp_front(socket).is_none() {
+            recycle(self);
+            return Ok(Some(Received {
+                res: 0,
+                flags: 0,
+                short: false,
+                empty: true,
+            }));
+        }
+        let stored = match self.requests.get(id).op {
+            Op::Recv(recv) => self.store_datagram(socket, &recv, selected),
+            Op::RecvMsg(recv) => self.store_message(id, socket, &recv, selected),
+            _ => unreachable!("receive: a request that receives nothing"),
+        };
+        match stored {
+            Ok(stored) => {
+                if msg_flags & libc::MSG_PEEK == 0 {
+                    self.stack.udp_consume(&mut self.ledger, socket);
+                }
+                Ok(Some(self.commit(stored, selected)))
+            }
+            Err(error) => {
+                recycle(self);
+                // UDP drops a datagram that it could not copy (`udp_recvmsg`).
+                if msg_flags & libc::MSG_PEEK == 0 {
+                    self.stack.udp_consume(&mut self.ledger, socket);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Uses the buffer up, unless nothing went into it.
+    fn commit(&mut self, stored: Received, selected: Option<Selected>) -> Received {
+        let flags = match selected {
+            Some(selected) if stored.res > 0 => self.groups.commit(selected, stored.res as usize),
+            Some(selected) => {
+                self.groups.recycle(selected);
+                0
+            }
+            None => 0,
+        };
+        Received {
+            flags: stored.flags | flags,
+            ..stored
+        }
+    }
+
+    fn store_datagram(
+        &mut self,
+        socket: SocketId,
+        recv: &Transfer,
+        selected: Option<Selected>,
+    ) -> Result<Received, Errno> {
+        let datagram = self
+            .stack
+            .udp_front(socket)
+            .expect("receive: a datagram is queued");
+        let full = datagram.len();
+        let span = selected.map_or(
+            Span {
+                addr: recv.addr,
+                len: recv.len as usize,
+            },
+            |selected| selected.span,
+        );
+        let stored = full.min(span.len);
+        self.copy_payload(socket, &[span])?;
+        let wants_all = recv.msg_flags & libc::MSG_WAITALL != 0;
+        // With a buffer group MSG_TRUNC's length could exceed the buffer that the completion names.
+        let truncated_len = recv.msg_flags & libc::MSG_TRUNC != 0;
+        let res = if truncated_len { full } else { stored };
+        let short = wants_all && (res < span.len || full > stored);
+        Ok(Received {
+            res: res as i32,
+            flags: 0,
+            short,
+            empty: full == 0,
+        })
+    }
+
+    fn store_message(
+        &mut self,
+        id: RequestId,
+        socket: SocketId,
+        recv: &MessageTransfer,
+        selected: Option<Selected>,
+    ) -> Result<Received, Errno> {
+        let message = match &self.requests.get(id).prepared {
+            Prepared::Message(message) => (**message).clone(),
+            _ => unreachable!("receive: a message was copied at submission"),
+        };
+        match (recv.multishot, selected) {
+            (true, Some(selected)) => {
+                self.store_multishot_message(socket, recv, &message, selected)
+            }
+            _ => self.store_single_message(socket, recv, &message, selected),
+        }
+    }
+
+    fn store_single_message(
+        &mut self,
+        socket: SocketId,
+        recv: &MessageTransfer,
+        message: &Message,
+        selected: Option<Selected>,
+    ) -> Result<Received, Errno> {
+        let (name, name_len) = self.sender_of(socket);
+        let spans =
+            selected.map_or_else(|| message.buffers.clone(), |selected| vec![selected.span]);
+        let room: usize = spans.iter().map(|span| span.len).sum();
+        let full = self
+            .stack
+            .udp_front(socket)
+            .expect("receive: a datagram is queued")
+            .len();
+        self.copy_payload(socket, &spans)?;
+        usermem::write(message.name, &name[..name_len])?;
+        let truncated = full > room;
+        let out_flags = if truncated { libc::MSG_TRUNC } else { 0 };
+        // The kernel reports the name's length only where a name was asked for.
+        let reported = if message.name.addr == 0 {
+            0
+        } else {
+            name_len as u32
+        };
+        message.write_back(reported, 0, out_flags)?;
+        let wants_all = recv.msg_flags & libc::MSG_WAITALL != 0;
+        let stored = full.min(room);
+        let res = if recv.msg_flags & libc::MSG_TRUNC != 0 {
+            full
+        } else {
+            stored
+        };
+        let short = wants_all && (res < room || truncated);
+        Ok(Received {
+            res: res as i32,
+            flags: 0,
+            short,
+            empty: full == 0,
+        })
+    }
+
+    fn store_multishot_message(
+        &mut self,
+        socket: SocketId,
+        recv: &MessageTransfer,
+        message: &Message,
+        selected: Selected,
+    ) -> Result<Received, Errno> {
+        let layout = MultishotLayout::new(message, selected.span)?;
+        let (name, name_len) = self.sender_of(socket);
+        let full = self
+            .stack
+            .udp_front(socket)
+            .expect("receive: a datagram is queued")
+            .len();
+        self.copy_payload(socket, &[layout.payload])?;
+        let stored = full.min(layout.payload.len);
+        let flags = if full > stored { libc::MSG_TRUNC } else { 0 };
+        // The length is recvmsg(2)'s: the datagram's only where MSG_TRUNC asks for it.
+        let reported = if recv.msg_flags & libc::MSG_TRUNC != 0 {
+            full
+        } else {
+            stored
+        };
+        write_message(&layout, &name[..name_len], reported, flags)?;
+        Ok(Received {
+            res: (layout.header_len() + stored) as i32,
+            flags: 0,
+            short: false,
+            empty: full == 0,
+        })
+    }
+
+    fn sender_of(&self, socket: SocketId) -> ([u8; 28], usize) {
+        let from = self
+            .stack
+            .udp_front(socket)
+            .expect("receive: a datagram is queued")
+            .from;
+        let (family, _) = self
+            .stack
+            .local(socket)
+            .expect("receive: the socket is open");
+        address::emit(from, family)
+    }
+
+    /// Copies the queued datagram into the application's memory, as far as it goes.
+    fn copy_payload(&mut self, socket: SocketId, spans: &[Span]) -> Result<(), Errno> {
+        let datagram = self
+            .stack
+            .udp_front(socket)
+            .expect("receive: a datagram is queued");
+        let room: usize = spans.iter().map(|span| span.len).sum();
+        let mut scatter = Scatter::new(spans, 0);
+        datagram.for_each(&self.ledger, room, |part| scatter.write(part));
+        scatter.error.map_or(Ok(()), Err)
+    }
+}

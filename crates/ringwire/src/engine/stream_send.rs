@@ -1,0 +1,151 @@
+//! SEND and SENDMSG on streams: short sends, MSG_WAITALL, provided buffers and bundles (Linux
+//! `io_send`).
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::request::Op;
+use ringwire_stack::SocketId;
+
+use super::request::{Kept, Prepared, RequestId};
+use super::send::Gather;
+use super::{Engine, errno};
+use crate::usermem::Span;
+
+/// What a limit of zero means.
+const NO_LIMIT: usize = i32::MAX as usize;
+
+/// What one attempt came to.
+enum Outcome {
+    /// No room yet.
+    Wait,
+    Done {
+        res: i32,
+        failed: bool,
+    },
+}
+
+impl Engine {
+    /// Tries to send; `false` if there is no room yet.
+    pub(super) fn attempt_stream_send(&mut self, id: RequestId, socket: SocketId) -> bool {
+        let request = self.requests.get_mut(id);
+        let first = !std::mem::replace(&mut request.attempted, true);
+        loop {
+            if let Err(error) = self.take_buffers(id) {
+                self.complete(id, error.res(), 0);
+                return true;
+            }
+            let (res, failed) = match self.send_bytes(id, socket) {
+                Outcome::Wait => return false,
+                Outcome::Done { res, failed } => (res, failed),
+            };
+            let request = self.requests.get_mut(id);
+            request.done = 0;
+            let flags = std::mem::take(&mut request.buffer_flags);
+            let exhausted = match request.kept.take() {
+                Some(Kept::Many(bundle)) => bundle.exhausted,
+                _ => true,
+            };
+            // A bundle goes on with the next buffers, unless it had to wait.
+            let goes_on = first && res > 0 && !failed && !exhausted;
+            if !goes_on || !self.post_more(id, res, flags) {
+                self.complete_as(id, res, flags, failed);
+                return true;
+            }
+        }
+    }
+
+    /// Takes provided buffers, if the request sends such and has none yet. They are used up at once
+    /// (`io_buffers_select`).
+    fn take_buffers(&mut self, id: RequestId) -> Result<(), Errno> {
+        let request = self.requests.get(id);
+        let Op::Send(send) = request.op else {
+            return Ok(());
+        };
+        let Some(group) = send.group.filter(|_| request.kept.is_none()) else {
+            return Ok(());
+        };
+        if !self.groups.exists(group) {
+            return Err(Errno::ENOENT);
+        }
+        let limit = send.len as usize;
+        let (kept, flags) = if send.bundle {
+            let limit = if limit == 0 { NO_LIMIT } else { limit };
+            let bundle = self.groups.peek_bundle(group, limit)?;
+            let len = bundle.spans.iter().map(|span| span.len).sum();
+            let flags = self.groups.commit_bundle(&bundle, len);
+            (Kept::Many(bundle), flags)
+        } else {
+            let selected = self.groups.select(group, limit)?;
+            let flags = self.groups.commit(selected, selected.span.len);
+            (Kept::One(selected), flags)
+        };
+        let request = self.requests.get_mut(id);
+        request.kept = Some(kept);
+        request.buffer_flags = flags;
+        Ok(())
+    }
+
+    fn send_bytes(&mut self, id: RequestId, socket: SocketId) -> Outcome {
+        let request = self.requests.get(id);
+        let single;
+        let (spans, msg_flags, bundle): (&[Span], i32, bool) = match (&request.op, &request.kept) {
+            (Op::Send(send), Some(Kept::Many(bundle))) => (&bundle.spans, send.msg_flags, true),
+            (Op::Send(send), Some(Kept::One(selected))) => {
+                single = [selected.span];
+                (&single, send.msg_flags, false)
+            }
+            (Op::Send(send), None) => {
+                single = [Span {
+                    addr: send.addr,
+                    len: send.len as usize,
+                }];
+                (&single, send.msg_flags, false)
+            }
+            (Op::SendMsg(send), _) => match &request.prepared {
+                Prepared::Message(message) => (&message.buffers, send.msg_flags, false),
+                _ => unreachable!("send: a message was copied at submission"),
+            },
+            _ => unreachable!("send: a request that sends nothing"),
+        };
+        let wait_all = bundle || msg_flags & libc::MSG_WAITALL != 0;
+        let more = msg_flags & libc::MSG_MORE != 0;
+        let asked: usize = spans.iter().map(|span| span.len).sum();
+        // What lies before a pointer that cannot be one is sent.
+        let valid = spans.iter().position(|span| span.check().is_err());
+        let spans = &spans[..valid.unwrap_or(spans.len())];
+        let len: usize = spans.iter().map(|span| span.len).sum();
+        let mut done = request.done;
+        let outcome = loop {
+            if valid.is_some() && done == len {
+                break Outcome::end(done, Errno::EFAULT);
+            }
+            let mut source = Gather::new(spans, done);
+            let fill = &mut |part: &mut [u8]| source.fill(part);
+            match self
+                .stack
+                .tcp_send(&mut self.ledger, socket, len - done, more, fill)
+            {
+                Ok(count) => done += count,
+                Err(error) if errno(error) == Errno::EAGAIN => break Outcome::Wait,
+                Err(error) => break Outcome::end(done, errno(error)),
+            }
+            if done == asked || !wait_all {
+                break Outcome::Done {
+                    res: done as i32,
+                    failed: wait_all && done < asked,
+                };
+            }
+        };
+        self.requests.get_mut(id).done = done;
+        outcome
+    }
+}
+
+impl Outcome {
+    /// An error ends it; what was sent before counts.
+    fn end(done: usize, error: Errno) -> Outcome {
+        Outcome::Done {
+            res: if done > 0 { done as i32 } else { error.res() },
+            failed: true,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Ethernet and IP headers of packets that are sent.
+
+use std::net::IpAddr;
+
+use smoltcp::wire::{
+    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6FragmentHeader, Ipv6FragmentRepr,
+    Ipv6Packet,
+};
+
+pub(crate) const ETHERNET_HEADER: usize = 14;
+pub(crate) const IPV4_HEADER: usize = 20;
+pub(crate) const IPV6_HEADER: usize = 40;
+pub(crate) const IPV6_FRAGMENT_HEADER: usize = 8;
+
+/// The fields of an IP header that a sender chooses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IpMeta {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: IpProtocol,
+    pub(crate) hop_limit: u8,
+    pub(crate) traffic_class: u8,
+}
+
+/// Where one packet's part of an IP payload lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fragment {
+    pub(crate) offset: usize,
+    pub(crate) len: usize,
+    /// `None` for a packet that is not fragmented.
+    pub(crate) id: Option<u32>,
+    pub(crate) more: bool,
+}
+
+impl Fragment {
+    /// A payload that is not fragmented.
+    pub(crate) fn whole(len: usize) -> Fragment {
+        Fragment {
+            offset: 0,
+            len,
+            id: None,
+            more: false,
+        }
+    }
+}
+
+/// Bytes of the Ethernet and IP headers of a packet that is not fragmented.
+pub(crate) fn headers_len(to: IpAddr) -> usize {
+    ETHERNET_HEADER
+        + match to {
+            IpAddr::V4(_) => IPV4_HEADER,
+            IpAddr::V6(_) => IPV6_HEADER,
+        }
+}
+
+/// Writes Ethernet and IP headers, but for the Ethernet destination; returns where the payload begins.
+pub(crate) fn write_headers(
+    mac: [u8; 6],
+    bytes: &mut [u8],
+    meta: &IpMeta,
+    part: Fragment,
+) -> usize {
+    let mut ethernet = EthernetFrame::new_unchecked(&mut *bytes);
+    ethernet.set_src_addr(smoltcp::wire::EthernetAddress(mac));
+    let at = ETHERNET_HEADER;
+    match (meta.source, meta.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            ethernet.set_ethertype(EthernetProtocol::Ipv4);
+            let mut ip = Ipv4Packet::new_unchecked(&mut bytes[at..at + IPV4_HEADER]);
+            ip.set_version(4);
+            ip.set_header_len(IPV4_HEADER as u8);
+            ip.set_dscp(meta.traffic_class >> 2);
+            ip.set_ecn(meta.traffic_class & 3);
+            ip.set_total_len((IPV4_HEADER + part.len) as u16);
+            ip.set_ident(part.id.unwrap_or(0) as u16);
+            ip.clear_flags();
+            // RFC 6864: a datagram that may not be fragmented needs no identification.
+            ip.set_dont_frag(part.id.is_none());
+            ip.set_more_frags(part.more);
+            ip.set_frag_offset(part.offset as u16);
+            ip.set_hop_limit(meta.hop_limit);
+            ip.set_next_header(meta.protocol);
+            ip.set_src_addr(source);
+            ip.set_dst_addr(destination);
+            ip.fill_checksum();
+            at + IPV4_HEADER
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            ethernet.set_ethertype(EthernetProtocol::Ipv6);
+            let fragment_header = if part.id.is_some() {
+                IPV6_FRAGMENT_HEADER
+            } else {
+                0
+            };
+            let mut ip = Ipv6Packet::new_unchecked(&mut bytes[at..]);
+            ip.set_version(6);
+            ip.set_traffic_class(meta.traffic_class);
+            ip.set_flow_label(0);
+            ip.set_payload_len((fragment_header + part.len) as u16);
+            ip.set_next_header(if part.id.is_some() {
+                IpProtocol::Ipv6Frag
+            } else {
+                meta.protocol
+            });
+            ip.set_hop_limit(meta.hop_limit);
+            ip.set_src_addr(source);
+            ip.set_dst_addr(destination);
+            let at = at + IPV6_HEADER;
+            if let Some(ident) = part.id {
+                // The wire type covers all but the next-header octet and the reserved one.
+                bytes[at] = meta.protocol.into();
+                bytes[at + 1] = 0;
+                let repr = Ipv6FragmentRepr {
+                    frag_offset: (part.offset / 8) as u16,
+                    more_frags: part.more,
+                    ident,
+                };
+                repr.emit(&mut Ipv6FragmentHeader::new_unchecked(
+                    &mut bytes[at + 2..at + IPV6_FRAGMENT_HEADER],
+                ));
+            }
+            at + fragment_header
+        }
+        _ => unreachable!("egress: source and destination of different families"),
+    }
+}

@@ -1,0 +1,196 @@
+//! connect(2) on TCP sockets: the port, the source address, the SYN.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ringwire_tcp::{Connection, Failure, Instant, State};
+use ringwire_umem::Ledger;
+
+use super::ports::ephemeral;
+use crate::Stack;
+use crate::address::Reach;
+use crate::error::SocketError;
+use crate::headers::ETHERNET_HEADER;
+use crate::packet::Packet;
+use crate::socket::{Family, SocketId};
+
+impl Stack {
+    /// Begins to connect; `None` (`AF_UNSPEC`) dissolves a connection, with a reset.
+    ///
+    /// # Errors
+    /// `InProgress`: it has begun, and the outcome is [`Stack::tcp_connected`]'s. Others as
+    /// connect(2): `Already`, `Connected`, `NetworkUnreachable`, `AddressFamily`,
+    /// `AddressNotAvailable` (no port is left).
+    pub fn tcp_connect(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        id: SocketId,
+        to: Option<SocketAddr>,
+    ) -> Result<(), SocketError> {
+        let socket = self.tcp.get(id).ok_or(SocketError::Invalid)?;
+        let Some(to) = to else {
+            self.dissolve(now, ledger, id);
+            return Ok(());
+        };
+        match socket.state() {
+            State::Closed => {}
+            State::SynSent | State::SynReceived => return Err(SocketError::Already),
+            _ => return Err(SocketError::Connected),
+        }
+        let (family, bound) = (socket.family, socket.bound);
+        if family == Family::V4 && to.is_ipv6() {
+            return Err(SocketError::AddressFamily);
+        }
+        // Linux takes the unspecified address for this host.
+        let to = match to.ip().is_unspecified() {
+            true => SocketAddr::new(self.any_address(to.ip()), to.port()),
+            false => to,
+        };
+        if matches!(
+            self.addresses.reach(to.ip()),
+            Reach::Broadcast | Reach::Multicast
+        ) {
+            return Err(SocketError::NetworkUnreachable);
+        }
+        let source = self.source(bound, to.ip())?;
+        let local = match bound {
+            Some(bound) => SocketAddr::new(source, bound.port()),
+            None => SocketAddr::new(source, self.connecting_port(source, to)?),
+        };
+        if self.tcp.connections.contains_key(&(local, to)) {
+            return Err(SocketError::AddressNotAvailable);
+        }
+        if bound.is_none() {
+            self.tcp.ports.share(id, local.port(), source, family);
+        }
+        self.begin(now, ledger, id, local, to);
+        Err(SocketError::InProgress)
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        id: SocketId,
+        local: SocketAddr,
+        to: SocketAddr,
+    ) {
+        let config = self.tcp_config(ledger, to.ip());
+        let ends = (local, to);
+        let iss = self.tcp.isn.sequence(now, local, to);
+        let offset = self.tcp.isn.timestamp_offset(local, to);
+        self.tcp.time_waits.remove(&ends);
+        self.tcp.with_receive(id, |receive| receive.clear(ledger));
+        let socket = self.tcp.at(id);
+        socket.local = Some(local);
+        socket.remote = Some(to);
+        socket.connection = Some(Box::new(Connection::active(config, iss, offset)));
+        socket.error = None;
+        socket.done = false;
+        socket.receive_shut = false;
+        socket.send_shut = false;
+        self.tcp.connections.insert(ends, id);
+        self.tcp.mark_ready(id);
+    }
+
+    /// What became of a connection that was begun: `None` while it is being made. An error is taken.
+    pub fn tcp_connected(&mut self, id: SocketId) -> Option<Result<(), SocketError>> {
+        let Some(socket) = self.tcp.get_mut(id) else {
+            return Some(Err(SocketError::Invalid));
+        };
+        if let Some(error) = socket.error.take() {
+            return Some(Err(error));
+        }
+        match socket.state() {
+            State::SynSent | State::SynReceived => None,
+            State::Closed if !socket.done => Some(Err(SocketError::Aborted)),
+            _ => Some(Ok(())),
+        }
+    }
+
+    fn dissolve(&mut self, now: Instant, ledger: &mut Ledger, id: SocketId) {
+        if self.tcp.at(id).listener.is_some() {
+            self.stop_listening(now, ledger, id);
+        }
+        if self.tcp.at(id).connection.is_some() {
+            if self.tcp.at(id).is_connecting() {
+                // As Linux: whoever waits for the connection learns of it.
+                self.tcp.at(id).error = Some(SocketError::Reset);
+            }
+            self.abort(now, ledger, id);
+        }
+        self.tcp.with_receive(id, |receive| receive.clear(ledger));
+        let socket = self.tcp.at(id);
+        socket.done = false;
+        socket.receive_shut = false;
+        socket.send_shut = false;
+        self.tcp.events.mark(id, true, true);
+    }
+
+    /// One of our addresses, of this address's family.
+    fn any_address(&self, like: IpAddr) -> IpAddr {
+        let ours = self.config.addresses.iter().map(|cidr| cidr.address);
+        ours.into_iter()
+            .find(|ours| ours.is_ipv4() == like.is_ipv4())
+            .unwrap_or(like)
+    }
+
+    /// A port from which no connection to this peer exists (RFC 6056, section 3.3.3: the search begins
+    /// at a place that only we can know).
+    fn connecting_port(&mut self, source: IpAddr, to: SocketAddr) -> Result<u16, SocketError> {
+        let start = self
+            .tcp
+            .isn
+            .port_offset(source, to)
+            .wrapping_add(self.random() % 64);
+        let table = &self.tcp;
+        let is_free = |&port: &u16| {
+            let ends = (SocketAddr::new(source, port), to);
+            table.ports.is_shareable(port)
+                && !table.connections.contains_key(&ends)
+                && !table.time_waits.contains(&ends)
+        };
+        ephemeral(start)
+            .find(is_free)
+            .ok_or(SocketError::AddressNotAvailable)
+    }
+
+    /// Nobody answers for the host that a packet was for: a connection that was being made to it
+    /// fails (as Linux's `tcp_v4_err` has it for an unreachable host).
+    pub(crate) fn note_unreachable(&mut self, ledger: &mut Ledger, packet: &Packet) {
+        let bytes = &ledger.piece(&packet.first)[ETHERNET_HEADER..];
+        let Some(ends) = ends_of(bytes) else {
+            return;
+        };
+        let Some(&id) = self.tcp.connections.get(&ends) else {
+            return;
+        };
+        if self.tcp.at(id).state() == State::SynSent {
+            self.fail(id, Failure::TimedOut);
+            self.tcp.at(id).error = Some(SocketError::HostUnreachable);
+            self.end_connection(ledger, id);
+        }
+    }
+}
+
+/// The ends of a TCP segment that we have written: no options, no extension headers.
+fn ends_of(ip: &[u8]) -> Option<super::Ends> {
+    const TCP: u8 = 6;
+    let ports = |at: usize| {
+        let bytes = ip.get(at..at + 4)?;
+        let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        Some((port(0), port(2)))
+    };
+    let (local, remote, (from, to)): (IpAddr, IpAddr, _) = match ip.first()? >> 4 {
+        4 if *ip.get(9)? == TCP => {
+            let address = |at: usize| <[u8; 4]>::try_from(&ip[at..at + 4]).ok();
+            (address(12)?.into(), address(16)?.into(), ports(20)?)
+        }
+        6 if *ip.get(6)? == TCP && ip.len() >= 44 => {
+            let address = |at: usize| <[u8; 16]>::try_from(&ip[at..at + 16]).ok();
+            (address(8)?.into(), address(24)?.into(), ports(40)?)
+        }
+        _ => return None,
+    };
+    Some((SocketAddr::new(local, from), SocketAddr::new(remote, to)))
+}

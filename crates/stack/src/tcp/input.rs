@@ -1,0 +1,382 @@
+//! Segments from the network: which connection they are for, and what becomes of their payload.
+
+use std::net::SocketAddr;
+
+use ringwire_tcp::{Answer, Disposition, Failure, Instant, Segment, State, closed, listen};
+use ringwire_umem::{Ledger, Pool};
+use smoltcp::wire::IpProtocol;
+
+use super::receive_queue::SMALL_BYTES;
+use super::wire::{self, Header, MAX_HEADER};
+use super::{Ends, nothing};
+use crate::Stack;
+use crate::error::SocketError;
+use crate::ingress::{IpIn, Reject};
+use crate::packet::Payload;
+use crate::socket::SocketId;
+
+impl Stack {
+    /// Takes a received TCP segment; `payload` begins with its header.
+    pub(crate) fn receive_tcp(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        payload: Payload,
+        queue: u16,
+        ip: &IpIn,
+    ) {
+        let header = match self.check_tcp(ledger, &payload, ip) {
+            Ok(header) => header,
+            Err(counted) => {
+                if let Some(reject) = counted {
+                    self.count_reject(reject);
+                }
+                return payload.release(ledger);
+            }
+        };
+        let local = SocketAddr::new(ip.destination, header.destination_port);
+        let remote = SocketAddr::new(ip.source, header.source_port);
+        let len = header.segment.len as usize;
+        let payload = payload.part(header.len, len);
+        self.counters.tcp_rx_segments += 1;
+        self.take_segment(now, ledger, (local, remote), header.segment, payload, queue);
+    }
+
+    fn check_tcp(
+        &mut self,
+        ledger: &Ledger,
+        payload: &Payload,
+        ip: &IpIn,
+    ) -> Result<Header, Option<Reject>> {
+        // RFC 1122, section 4.2.3.10: never for everybody.
+        if !self.addresses.is_local(ip.destination) {
+            return Err(Some(Reject::NotOurs));
+        }
+        let mut bytes = [0; MAX_HEADER];
+        let mut at = 0;
+        payload.for_each(ledger, MAX_HEADER, |part| {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        });
+        let header = wire::parse(&bytes[..at], payload.len()).ok_or(Some(Reject::Malformed))?;
+        self.verify(
+            ledger,
+            payload,
+            ip,
+            IpProtocol::Tcp,
+            payload.len(),
+            header.checksum,
+        )?;
+        Ok(header)
+    }
+
+    /// Hands a segment to its connection, or whoever answers for none.
+    pub(super) fn take_segment(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        ends: Ends,
+        segment: Segment,
+        payload: Payload,
+        queue: u16,
+    ) {
+        if let Some(&id) = self.tcp.connections.get(&ends) {
+            return self.continue_connection(now, ledger, id, segment, payload, queue);
+        }
+        payload.release(ledger);
+        let config = self.tcp_config(ledger, ends.1.ip());
+        let mut floor = None;
+        if let Some(waiting) = self.tcp.time_waits.get_mut(&ends) {
+            match waiting.on_segment(now, &segment, &config) {
+                Answer::Ignore => return,
+                Answer::Ack(ack) => {
+                    self.send_segment(now, ledger, ends, &ack, queue);
+                    return;
+                }
+                Answer::Reopen(least) => floor = Some(least),
+            }
+        }
+        let Some(listening) = self.tcp.find_listener(ends.0) else {
+            if floor.is_none() {
+                self.refuse_tcp(now, ledger, ends, &segment, queue);
+            }
+            return;
+        };
+        match listen::on_segment(&segment) {
+            listen::Arrival::Ignore => {}
+            listen::Arrival::Reset(_) => self.refuse_tcp(now, ledger, ends, &segment, queue),
+            listen::Arrival::Syn => {
+                self.tcp.time_waits.remove(&ends);
+                self.accept_syn(now, ledger, listening, ends, &segment, queue, floor);
+            }
+        }
+    }
+
+    /// Nobody has a connection there: a RST, within the limit of control traffic.
+    fn refuse_tcp(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        ends: Ends,
+        segment: &Segment,
+        queue: u16,
+    ) {
+        self.counters.tcp_no_connection += 1;
+        if let Some(rst) = closed::on_segment(segment)
+            && self.admit_control(now)
+        {
+            self.send_segment(now, ledger, ends, &rst, queue);
+        }
+    }
+
+    fn continue_connection(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        id: SocketId,
+        segment: Segment,
+        payload: Payload,
+        queue: u16,
+    ) {
+        let socket = self.tcp.at(id);
+        socket.nic_queue = queue;
+        // As Linux: the peer takes the connection for made, and will send again.
+        let completes = socket.state() == State::SynReceived && segment.ack.is_some();
+        if completes && !segment.rst && self.accept_queue_is_full(id) {
+            self.counters.tcp_listen_overflows += 1;
+            return payload.release(ledger);
+        }
+        let (segment, payload) = self.admit_payload(ledger, id, segment, payload);
+        let socket = self.tcp.at(id);
+        let connection = socket
+            .connection
+            .as_mut()
+            .expect("tcp: what is in the table of connections has one");
+        let next = connection.receive_next();
+        let disposition = connection.on_segment(now, &segment);
+        let advanced = connection.receive_next();
+        match disposition.keep {
+            None => payload.release(ledger),
+            Some(keep) => {
+                let payload = payload.part(keep.skip as usize, keep.len as usize);
+                let short = self.rx_runs_short(ledger);
+                let compacted = self.tcp.with_receive(id, |receive| {
+                    if keep.seq != next {
+                        receive.insert(ledger, keep.seq, payload);
+                        return false;
+                    }
+                    // A whole frame is too much for a few bytes.
+                    let copied = if short || payload.len() <= SMALL_BYTES {
+                        receive.append(ledger, payload)
+                    } else {
+                        Err(payload)
+                    };
+                    let compacted = copied.is_ok();
+                    if let Err(payload) = copied {
+                        receive.push(payload);
+                    }
+                    receive.advance(ledger, advanced, keep.seq + keep.len);
+                    compacted
+                });
+                self.counters.tcp_compacted += u64::from(compacted == Some(true));
+            }
+        }
+        self.carry_out(now, ledger, id, disposition);
+        self.tcp.mark_ready(id);
+        self.tcp.schedule(id);
+    }
+
+    /// Whether RX chunks run short: what is queued must not starve the fill rings.
+    pub(crate) fn rx_runs_short(&self, ledger: &Ledger) -> bool {
+        ledger.free_chunks(Pool::Rx) < ledger.umem().layout().lend_reserve_chunks
+    }
+
+    /// What becomes of a payload when RX chunks run short: it is moved out of its frames, up to as
+    /// many bytes in all as the RX chunks have; what came early is dropped; and so is what is left.
+    /// What is not acknowledged comes again.
+    fn admit_payload(
+        &mut self,
+        ledger: &mut Ledger,
+        id: SocketId,
+        segment: Segment,
+        payload: Payload,
+    ) -> (Segment, Payload) {
+        if payload.len() == 0 || !self.rx_runs_short(ledger) {
+            return (segment, payload);
+        }
+        let layout = ledger.umem().layout();
+        let most = layout.rx_chunks as usize * layout.chunk_bytes as usize;
+        let socket = self.tcp.at(id);
+        let connection = socket
+            .connection
+            .as_mut()
+            .expect("tcp: what is in the table of connections has one");
+        let early = segment.text().after(connection.receive_next());
+        if connection.has_out_of_order() {
+            connection.prune();
+            let pruned = self.tcp.with_receive(id, |receive| receive.prune(ledger));
+            self.counters.tcp_pruned += pruned.unwrap_or(0) as u64;
+        }
+        if !early && self.tcp.heap_bytes + payload.len() <= most {
+            self.counters.tcp_compacted += 1;
+            return (segment, payload.compact(ledger));
+        }
+        self.counters.tcp_no_memory += 1;
+        payload.release(ledger);
+        let bare = Segment {
+            len: 0,
+            fin: false,
+            ..segment
+        };
+        (bare, nothing())
+    }
+
+    /// Does what the engine decided.
+    pub(super) fn carry_out(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        id: SocketId,
+        disposition: Disposition,
+    ) {
+        if disposition.refusal.is_some() {
+            self.counters.tcp_refused += 1;
+        }
+        let socket = self.tcp.at(id);
+        if disposition.acked > 0
+            && let Some(connection) = &socket.connection
+        {
+            socket.send.acknowledged(connection.send_una(), ledger);
+            if socket.send_blocked && socket.send.chunks() <= super::ops::WAKE_CHUNKS {
+                socket.send_blocked = false;
+                self.tcp.events.mark(id, false, true);
+            }
+        }
+        let socket = self.tcp.at(id);
+        if disposition.delivered > 0 {
+            let room = socket.receive_room();
+            if let Some(connection) = &mut socket.connection {
+                connection.set_receive_room(room);
+            }
+            self.tcp.events.mark(id, true, false);
+        }
+        if disposition.established {
+            self.counters.tcp_established += 1;
+            let socket = self.tcp.at(id);
+            if socket.parent.is_some() {
+                self.offer_accepted(id);
+            } else {
+                self.tcp.events.mark(id, false, true);
+            }
+        }
+        if disposition.finished {
+            let socket = self.tcp.at(id);
+            socket.done = true;
+            socket.receive_shut = true;
+            self.tcp.events.mark(id, true, false);
+        }
+        if let Some(reply) = disposition.reply {
+            let socket = self.tcp.at(id);
+            let queue = socket.nic_queue;
+            if let Some(ends) = socket.ends() {
+                self.send_segment(now, ledger, ends, &reply, queue);
+            }
+        }
+        if let Some(failure) = disposition.failure {
+            self.fail(id, failure);
+        }
+        if disposition.time_wait {
+            self.enter_time_wait(now, ledger, id);
+        }
+        if disposition.closed || disposition.time_wait {
+            self.end_connection(ledger, id);
+        }
+    }
+
+    /// Notes why a connection has failed, for whoever has its socket.
+    pub(super) fn fail(&mut self, id: SocketId, failure: Failure) {
+        let socket = self.tcp.at(id);
+        socket.error = match failure {
+            Failure::Refused => Some(SocketError::Refused),
+            Failure::Reset => Some(SocketError::Reset),
+            Failure::Pipe => Some(SocketError::Pipe),
+            Failure::TimedOut => Some(SocketError::TimedOut),
+            Failure::Orphaned => None,
+        };
+        self.counters.tcp_failed += 1;
+    }
+
+    /// The connection goes into the table of those in TIME-WAIT, once its last acknowledgement is out.
+    fn enter_time_wait(&mut self, now: Instant, ledger: &mut Ledger, id: SocketId) {
+        let socket = self.tcp.at(id);
+        let queue = socket.nic_queue;
+        let (Some(ends), Some(connection)) = (socket.ends(), &mut socket.connection) else {
+            return;
+        };
+        let ack = connection.poll_transmit(now, &mut |_| 0);
+        let entry = connection.time_wait(now);
+        if let Some(ack) = ack {
+            self.send_segment(now, ledger, ends, &ack, queue);
+        }
+        if let Some(entry) = entry {
+            self.counters.tcp_time_wait_evicted += self.tcp.time_waits.insert(ends, entry);
+        }
+    }
+
+    /// The connection is over. Its socket stays while somebody has it, with what is still to be read.
+    pub(super) fn end_connection(&mut self, ledger: &mut Ledger, id: SocketId) {
+        let socket = self.tcp.at(id);
+        let ends = socket.ends();
+        socket.connection = None;
+        socket.receive_shut = true;
+        socket.send_shut = true;
+        socket.send.clear(ledger);
+        let held = socket.held;
+        if let Some(ends) = ends
+            && self.tcp.connections.get(&ends) == Some(&id)
+        {
+            self.tcp.connections.remove(&ends);
+        }
+        let waiting = self.tcp.at(id).parent.is_some();
+        self.leave_listener(id);
+        if !held || waiting {
+            self.tcp.with_receive(id, |receive| receive.clear(ledger));
+            return self.tcp.remove(id);
+        }
+        self.tcp.with_receive(id, |receive| {
+            receive.prune(ledger);
+        });
+        self.release_port(id);
+        self.tcp.events.mark(id, true, true);
+    }
+
+    /// Gives the port back, unless it was bound.
+    fn release_port(&mut self, id: SocketId) {
+        let socket = self.tcp.at(id);
+        socket.remote = None;
+        let accepted = std::mem::take(&mut socket.accepted);
+        let bound = socket.bound;
+        if let Some(local) = std::mem::replace(&mut socket.local, bound)
+            && bound.is_none()
+        {
+            self.tcp.leave_port(id, local.port(), accepted);
+        }
+    }
+
+    /// Ends a connection with a RST, if the peer knows of it, and forgets the socket.
+    pub(super) fn abort(&mut self, now: Instant, ledger: &mut Ledger, id: SocketId) {
+        let socket = self.tcp.at(id);
+        let queue = socket.nic_queue;
+        let rst = socket.connection.as_mut().and_then(|connection| {
+            // Of a half-open connection the peer learns when it sends (as with Linux).
+            if connection.state() == State::SynReceived && connection.is_passive() {
+                return None;
+            }
+            connection.abort()
+        });
+        if let (Some(rst), Some(ends)) = (rst, socket.ends()) {
+            self.send_segment(now, ledger, ends, &rst, queue);
+        }
+        self.end_connection(ledger, id);
+    }
+}

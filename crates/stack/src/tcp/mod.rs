@@ -1,0 +1,299 @@
+//! TCP sockets: the table, what each has beside its connection's state machine, and how they are
+//! found. Nothing here walks all sockets.
+
+mod connect;
+mod input;
+mod listener;
+mod ops;
+mod output;
+mod ports;
+mod receive_queue;
+mod send_queue;
+mod time_wait;
+mod timers;
+mod wire;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use foldhash::fast::FixedState;
+use ringwire_tcp::{Connection, Instant, Isn, Segment, State};
+
+use crate::error::SocketError;
+use crate::packet::Payload;
+use crate::socket::{Events, Family, Protocol, SocketId};
+
+pub use ops::Accepted;
+
+use listener::Listener;
+use ports::Ports;
+use receive_queue::ReceiveQueue;
+use send_queue::SendQueue;
+use time_wait::TimeWaits;
+use timers::Timers;
+
+/// Bytes that a connection buffers for its reader: the window that it offers.
+pub(crate) const RECEIVE_BUFFER_BYTES: u32 = 256 << 10;
+
+/// The two ends of a connection: (local, remote).
+pub(crate) type Ends = (SocketAddr, SocketAddr);
+
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) family: Family,
+    /// IPv4-mapped addresses appear as IPv4 here and in every key.
+    pub(crate) local: Option<SocketAddr>,
+    /// What it was bound to, by bind(2) or by listening.
+    bound: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    /// `None` while there is no connection, or no longer one.
+    connection: Option<Box<Connection>>,
+    listener: Option<Box<Listener>>,
+    /// The listener in whose queue it waits.
+    parent: Option<SocketId>,
+    /// It was made by a listener, and counts towards its port so.
+    accepted: bool,
+    /// An application has it.
+    held: bool,
+    send: SendQueue,
+    /// A send found no room, and is to hear of it.
+    send_blocked: bool,
+    receive: ReceiveQueue,
+    /// The peer's FIN was reached: receives return 0 (`SOCK_DONE`).
+    done: bool,
+    pub(crate) error: Option<SocketError>,
+    receive_shut: bool,
+    send_shut: bool,
+    /// `SO_LINGER` with a time of zero: closing resets.
+    abort_on_close: bool,
+    /// The NIC queue that the last segment came from: answers leave by the same one.
+    nic_queue: u16,
+    /// It is in the list of those that may have something to send.
+    ready: bool,
+    /// When its entry among the timers is due.
+    scheduled: Option<Instant>,
+}
+
+impl Socket {
+    fn new(family: Family) -> Socket {
+        Socket {
+            family,
+            local: None,
+            bound: None,
+            remote: None,
+            connection: None,
+            listener: None,
+            parent: None,
+            accepted: false,
+            held: true,
+            send: SendQueue::default(),
+            send_blocked: false,
+            receive: ReceiveQueue::default(),
+            done: false,
+            error: None,
+            receive_shut: false,
+            send_shut: false,
+            abort_on_close: false,
+            nic_queue: 0,
+            ready: false,
+            scheduled: None,
+        }
+    }
+
+    fn ends(&self) -> Option<Ends> {
+        Some((self.local?, self.remote?))
+    }
+
+    fn state(&self) -> State {
+        match (&self.connection, &self.listener) {
+            (Some(connection), _) => connection.state(),
+            (None, Some(_)) => State::Listen,
+            (None, None) => State::Closed,
+        }
+    }
+
+    fn is_connecting(&self) -> bool {
+        matches!(self.state(), State::SynSent | State::SynReceived)
+    }
+
+    /// Bytes that its reader could still take.
+    fn receive_room(&self) -> u32 {
+        RECEIVE_BUFFER_BYTES.saturating_sub(self.receive.len() as u32)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    socket: Option<Box<Socket>>,
+}
+
+/// A segment to one of our own addresses: it never reaches the wire.
+#[derive(Debug)]
+struct Looped {
+    /// As its receiver sees them.
+    ends: Ends,
+    segment: Segment,
+    payload: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    connections: HashMap<Ends, SocketId, FixedState>,
+    listeners: HashMap<SocketAddr, SocketId, FixedState>,
+    ports: Ports,
+    time_waits: TimeWaits,
+    timers: Timers,
+    /// Those that may have something to send, by NIC queue.
+    ready: Vec<VecDeque<SocketId>>,
+    /// Segments that the first of them has sent in a row.
+    burst: u32,
+    looped: VecDeque<Looped>,
+    /// Bytes of received payload that were moved out of frames.
+    heap_bytes: usize,
+    isn: Isn,
+    hash_seed: u64,
+    pub(crate) events: Events,
+}
+
+impl Table {
+    pub(crate) fn new(seed: u64, secret: [u64; 2], queues: u16) -> Table {
+        let hasher = || FixedState::with_seed(seed);
+        Table {
+            slots: Vec::new(),
+            free: Vec::new(),
+            connections: HashMap::with_hasher(hasher()),
+            listeners: HashMap::with_hasher(hasher()),
+            ports: Ports::new(seed),
+            time_waits: TimeWaits::new(seed),
+            timers: Timers::default(),
+            ready: (0..queues).map(|_| VecDeque::new()).collect(),
+            burst: 0,
+            looped: VecDeque::new(),
+            heap_bytes: 0,
+            isn: Isn::new(secret),
+            hash_seed: seed,
+            events: Events::default(),
+        }
+    }
+
+    fn insert(&mut self, socket: Socket) -> SocketId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let entry = &mut self.slots[slot as usize];
+        entry.socket = Some(Box::new(socket));
+        SocketId {
+            protocol: Protocol::Tcp,
+            slot,
+            generation: entry.generation,
+        }
+    }
+
+    pub(crate) fn get(&self, id: SocketId) -> Option<&Socket> {
+        let slot = self.slots.get(id.slot as usize)?;
+        slot.socket
+            .as_deref()
+            .filter(|_| slot.generation == id.generation && id.protocol == Protocol::Tcp)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        slot.socket
+            .as_deref_mut()
+            .filter(|_| slot.generation == id.generation && id.protocol == Protocol::Tcp)
+    }
+
+    /// A socket that is known to be there.
+    fn at(&mut self, id: SocketId) -> &mut Socket {
+        self.get_mut(id)
+            .expect("tcp: a socket that is in use is in the table")
+    }
+
+    /// Takes a socket out of the table. Its queues must be empty.
+    fn remove(&mut self, id: SocketId) {
+        let slot = &mut self.slots[id.slot as usize];
+        assert_eq!(slot.generation, id.generation, "tcp: a socket ends once");
+        let socket = slot.socket.take().expect("tcp: a socket ends once");
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.slot);
+        if let Some(local) = socket.local {
+            self.leave_port(id, local.port(), socket.accepted);
+        }
+    }
+
+    fn leave_port(&mut self, id: SocketId, port: u16, accepted: bool) {
+        if accepted {
+            self.ports.leave_accepted(port);
+        } else {
+            self.ports.leave(id, port);
+        }
+    }
+
+    /// The listener that a segment for this address is for.
+    fn find_listener(&self, local: SocketAddr) -> Option<SocketId> {
+        self.listeners.get(&local).copied().or_else(|| {
+            let any: IpAddr = match local.ip() {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let wildcard = SocketAddr::new(any, local.port());
+            self.listeners.get(&wildcard).copied()
+        })
+    }
+
+    /// Says that a connection may have something to send.
+    fn mark_ready(&mut self, id: SocketId) {
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        if !std::mem::replace(&mut socket.ready, true) {
+            let queue = usize::from(socket.nic_queue);
+            self.ready[queue].push_back(id);
+        }
+    }
+
+    /// Whether connections may have something to send on a NIC queue.
+    pub(crate) fn has_ready(&self, queue: u16) -> bool {
+        !self.ready[usize::from(queue)].is_empty()
+    }
+
+    /// Has the timers follow what the connection waits for now.
+    fn schedule(&mut self, id: SocketId) {
+        let Some(socket) = self.get_mut(id) else {
+            return;
+        };
+        let next = socket
+            .connection
+            .as_deref()
+            .and_then(Connection::next_deadline);
+        let Some(next) = next else { return };
+        // An entry that is due earlier will look again: most deadlines only move on.
+        if socket.scheduled.is_none_or(|at| next < at) {
+            socket.scheduled = Some(next);
+            self.timers.push(next, id);
+        }
+    }
+
+    /// Runs a change of a socket's receive queue, and keeps count of what it holds on the heap.
+    fn with_receive<R>(
+        &mut self,
+        id: SocketId,
+        change: impl FnOnce(&mut ReceiveQueue) -> R,
+    ) -> Option<R> {
+        let queue = &mut self.get_mut(id)?.receive;
+        let before = queue.heap_bytes();
+        let result = change(queue);
+        let after = queue.heap_bytes();
+        self.heap_bytes = self.heap_bytes + after - before;
+        Some(result)
+    }
+}
+
+/// A payload of nothing.
+fn nothing() -> Payload {
+    Payload::heap(Vec::new())
+}

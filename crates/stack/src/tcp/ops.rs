@@ -1,0 +1,401 @@
+//! Operations on TCP sockets: listening, accepting, streams of bytes, and the ends of them.
+
+use std::net::SocketAddr;
+
+use ringwire_tcp::{Instant, State};
+use ringwire_umem::{Ledger, Pool};
+
+use super::listener::Listener;
+use super::send_queue::HEADROOM;
+use super::{Socket, wire};
+use crate::Stack;
+use crate::egress::{CONTROL_RESERVE_CHUNKS, SOCKET_CHUNKS};
+use crate::error::SocketError;
+use crate::socket::{Family, Protocol, Readiness, Shutdown, SocketId, for_each_key};
+
+/// A sender that found no room hears of it when no more chunks than this are in use.
+pub(super) const WAKE_CHUNKS: u32 = SOCKET_CHUNKS / 3 * 2;
+
+/// A connection that accept(2) returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its socket.
+    pub socket: SocketId,
+    /// The peer.
+    pub peer: SocketAddr,
+    /// Whether more connections wait.
+    pub more: bool,
+}
+
+impl Stack {
+    pub(crate) fn tcp_open(&mut self, family: Family) -> SocketId {
+        self.tcp.insert(Socket::new(family))
+    }
+
+    pub(crate) fn tcp_bind(
+        &mut self,
+        id: SocketId,
+        address: SocketAddr,
+    ) -> Result<(), SocketError> {
+        let socket = self.tcp.get(id).ok_or(SocketError::Invalid)?;
+        let family = socket.family;
+        if family == Family::V4 && address.is_ipv6() {
+            return Err(SocketError::AddressFamily);
+        }
+        let ip = address.ip();
+        if !ip.is_unspecified() && !self.addresses.is_local(ip) {
+            return Err(SocketError::AddressNotAvailable);
+        }
+        if socket.local.is_some() || socket.state() != State::Closed {
+            return Err(SocketError::Invalid);
+        }
+        let draw = self.random();
+        let ports = &mut self.tcp.ports;
+        let port = match address.port() {
+            0 => ports
+                .free(ip, family, draw)
+                .ok_or(SocketError::AddressInUse)?,
+            port if ports.is_taken(ip, port, family) => return Err(SocketError::AddressInUse),
+            port => port,
+        };
+        ports.take(id, port, ip, family);
+        let local = Some(SocketAddr::new(ip, port));
+        let socket = self.tcp.at(id);
+        socket.local = local;
+        socket.bound = local;
+        Ok(())
+    }
+
+    /// listen(2); binds an unbound socket to a free port. Called again, it changes the backlog.
+    ///
+    /// # Errors
+    /// `Invalid`: the socket is connected; `AddressInUse`: no port is left; `NotSupported`: it is no
+    /// TCP socket.
+    pub fn tcp_listen(&mut self, id: SocketId, backlog: u32) -> Result<(), SocketError> {
+        if id.protocol != Protocol::Tcp {
+            return Err(SocketError::NotSupported);
+        }
+        let hash_seed = self.tcp.hash_seed;
+        let socket = self.tcp.get_mut(id).ok_or(SocketError::Invalid)?;
+        if let Some(listener) = &mut socket.listener {
+            listener.set_backlog(backlog);
+            return Ok(());
+        }
+        if socket.state() != State::Closed {
+            return Err(SocketError::Invalid);
+        }
+        let family = socket.family;
+        if socket.bound.is_none() {
+            self.tcp_bind(id, SocketAddr::new(family.unspecified(), 0))?;
+        }
+        let socket = self.tcp.at(id);
+        socket.listener = Some(Box::new(Listener::new(backlog, hash_seed)));
+        socket.receive_shut = false;
+        socket.send_shut = false;
+        let local = socket.local.expect("tcp: a listener is bound");
+        for_each_key(local, family, |key| {
+            self.tcp.listeners.insert(key, id);
+        });
+        Ok(())
+    }
+
+    /// Takes a connection off a listener's queue. It may be over already.
+    ///
+    /// # Errors
+    /// `WouldBlock`: none is there; `Invalid`: it does not listen (any more); `NotSupported`: it is no
+    /// TCP socket.
+    pub fn tcp_accept(&mut self, id: SocketId) -> Result<Accepted, SocketError> {
+        if id.protocol != Protocol::Tcp {
+            return Err(SocketError::NotSupported);
+        }
+        let socket = self.tcp.get_mut(id).ok_or(SocketError::Invalid)?;
+        let listener = socket.listener.as_mut().ok_or(SocketError::Invalid)?;
+        let child = listener.accept.pop_front().ok_or(SocketError::WouldBlock)?;
+        let more = !listener.accept.is_empty();
+        let accepted = self.tcp.at(child);
+        accepted.parent = None;
+        accepted.held = true;
+        let peer = accepted.remote.expect("tcp: a connection has a peer");
+        Ok(Accepted {
+            socket: child,
+            peer,
+            more,
+        })
+    }
+
+    /// Queues up to `len` bytes; returns how many fitted (0 only if `len` is). `fill` is called with
+    /// consecutive parts to write into. `more`: a segment that is not full may wait for what follows
+    /// (`MSG_MORE`).
+    ///
+    /// # Errors
+    /// `WouldBlock`: no room, or not connected yet; an error of the connection, taken; `Pipe`: sending
+    /// is shut down, or there is no connection.
+    pub fn tcp_send(
+        &mut self,
+        ledger: &mut Ledger,
+        id: SocketId,
+        len: usize,
+        more: bool,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<usize, SocketError> {
+        let socket = self.tcp.get_mut(id).ok_or(SocketError::Invalid)?;
+        if (socket.error.is_some() || socket.send_shut)
+            && let Some(error) = socket.error.take()
+        {
+            return Err(error);
+        }
+        if socket.is_connecting() && !socket.send_shut {
+            socket.send_blocked = true;
+            return Err(SocketError::WouldBlock);
+        }
+        if socket.send_shut || !socket.state().may_send() {
+            return Err(SocketError::Pipe);
+        }
+        let queued = queue_bytes(socket, ledger, len, fill);
+        if queued > 0
+            && let Some(connection) = &mut socket.connection
+        {
+            connection.push(queued as u32, more && queued == len);
+        }
+        if queued < len {
+            socket.send_blocked = true;
+            if socket.send.chunks() < SOCKET_CHUNKS {
+                self.starved.push_back(id);
+            }
+        }
+        if queued > 0 {
+            self.tcp.mark_ready(id);
+        }
+        if queued == 0 && len > 0 {
+            return Err(SocketError::WouldBlock);
+        }
+        Ok(queued)
+    }
+
+    /// What a receive finds: the number of bytes that are there in order, or 0 at the end (the
+    /// peer's FIN, or receiving shut down).
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing yet; an error of the connection, taken; `NotConnected`.
+    pub fn tcp_available(&mut self, id: SocketId) -> Result<usize, SocketError> {
+        let socket = self.tcp.get_mut(id).ok_or(SocketError::Invalid)?;
+        if socket.receive.len() > 0 {
+            return Ok(socket.receive.len());
+        }
+        if socket.done {
+            return Ok(0);
+        }
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        if socket.receive_shut {
+            return Ok(0);
+        }
+        match socket.connection {
+            Some(_) => Err(SocketError::WouldBlock),
+            None => Err(SocketError::NotConnected),
+        }
+    }
+
+    /// What is left to read, as the kernel hints it (`msg_inq`): bytes, or 1 at the end of the stream.
+    pub fn tcp_inq(&self, id: SocketId) -> usize {
+        let Some(socket) = self.tcp.get(id) else {
+            return 0;
+        };
+        socket.receive.len().max(usize::from(socket.done))
+    }
+
+    /// Calls `each` with the first `limit` bytes that can be read, part by part, in order.
+    pub fn tcp_for_each(
+        &self,
+        ledger: &Ledger,
+        id: SocketId,
+        limit: usize,
+        each: &mut dyn FnMut(&[u8]),
+    ) {
+        if let Some(socket) = self.tcp.get(id) {
+            socket.receive.for_each(ledger, limit, each);
+        }
+    }
+
+    /// Takes bytes that were read off the queue; the window may open.
+    pub fn tcp_consume(&mut self, ledger: &mut Ledger, id: SocketId, len: usize) {
+        self.tcp
+            .with_receive(id, |receive| receive.consume(ledger, len));
+        let Some(socket) = self.tcp.get_mut(id) else {
+            return;
+        };
+        let room = socket.receive_room();
+        if let Some(connection) = &mut socket.connection {
+            connection.read(room);
+            self.tcp.mark_ready(id);
+        }
+    }
+
+    /// The peer of a connection.
+    pub fn tcp_peer(&self, id: SocketId) -> Option<SocketAddr> {
+        self.tcp.get(id)?.remote
+    }
+
+    /// The state of a socket's connection.
+    pub fn tcp_state(&self, id: SocketId) -> Option<State> {
+        self.tcp.get(id).map(Socket::state)
+    }
+
+    /// Connections in TIME-WAIT.
+    pub fn tcp_time_waits(&self) -> usize {
+        self.tcp.time_waits.len()
+    }
+
+    /// `TCP_NODELAY`.
+    pub fn tcp_set_no_delay(&mut self, id: SocketId, on: bool) {
+        if let Some(connection) = self.connection_of(id) {
+            connection.set_no_delay(on);
+            self.tcp.mark_ready(id);
+        }
+    }
+
+    /// `TCP_CORK`.
+    pub fn tcp_set_cork(&mut self, id: SocketId, on: bool) {
+        if let Some(connection) = self.connection_of(id) {
+            connection.set_cork(on);
+            self.tcp.mark_ready(id);
+        }
+    }
+
+    /// `SO_LINGER` with a time of zero: closing resets the connection.
+    pub fn tcp_set_abort_on_close(&mut self, id: SocketId, on: bool) {
+        // The id of a UDP socket names nothing here.
+        if let Some(socket) = self.tcp.get_mut(id) {
+            socket.abort_on_close = on;
+        }
+    }
+
+    fn connection_of(&mut self, id: SocketId) -> Option<&mut ringwire_tcp::Connection> {
+        self.tcp.get_mut(id)?.connection.as_deref_mut()
+    }
+
+    pub(crate) fn tcp_shutdown(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        id: SocketId,
+        how: Shutdown,
+    ) -> Result<(), SocketError> {
+        let socket = self.tcp.get_mut(id).ok_or(SocketError::Invalid)?;
+        let state = socket.state();
+        match state {
+            State::Listen if how == Shutdown::Send => {}
+            State::Listen => self.stop_listening(now, ledger, id),
+            State::SynSent => {
+                socket.error = Some(SocketError::Reset);
+                self.abort(now, ledger, id);
+            }
+            _ => {
+                socket.receive_shut |= how != Shutdown::Send;
+                socket.send_shut |= how != Shutdown::Receive;
+                if how != Shutdown::Receive
+                    && let Some(connection) = &mut socket.connection
+                {
+                    connection.close(now);
+                    self.tcp.mark_ready(id);
+                    self.tcp.schedule(id);
+                }
+            }
+        }
+        self.tcp.events.mark(id, true, true);
+        if state == State::Closed {
+            return Err(SocketError::NotConnected);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tcp_close(&mut self, now: Instant, ledger: &mut Ledger, id: SocketId) {
+        self.stop_listening(now, ledger, id);
+        let Some(socket) = self.tcp.get_mut(id) else {
+            return;
+        };
+        socket.held = false;
+        let unread = socket.receive.len() > 0;
+        let abort = unread || socket.abort_on_close;
+        let Some(connection) = &mut socket.connection else {
+            self.tcp.with_receive(id, |receive| receive.clear(ledger));
+            return self.tcp.remove(id);
+        };
+        if abort {
+            return self.abort(now, ledger, id);
+        }
+        connection.close(now);
+        connection.orphan(now);
+        socket.send_shut = true;
+        if connection.state() == State::Closed {
+            return self.end_connection(ledger, id);
+        }
+        self.tcp.mark_ready(id);
+        self.tcp.schedule(id);
+    }
+
+    pub(crate) fn tcp_readiness(&self, ledger: &Ledger, id: SocketId) -> Readiness {
+        let Some(socket) = self.tcp.get(id) else {
+            return Readiness::default();
+        };
+        if let Some(listener) = &socket.listener {
+            return Readiness {
+                readable: !listener.accept.is_empty(),
+                ..Readiness::default()
+            };
+        }
+        let room = socket.send.chunks() < SOCKET_CHUNKS
+            && ledger.free_chunks(Pool::Send) > CONTROL_RESERVE_CHUNKS;
+        let closed = socket.connection.is_none();
+        Readiness {
+            readable: socket.receive.len() > 0,
+            writable: !socket.is_connecting() && (socket.send_shut || room),
+            error: socket.error.is_some(),
+            receive_shut: socket.receive_shut,
+            send_shut: socket.send_shut,
+            hung_up: closed || socket.receive_shut && socket.send_shut,
+        }
+    }
+}
+
+/// Copies bytes into cells: the last one first, as long as it has not been sent, then new ones, while
+/// there are chunks for them. Returns how many were taken.
+fn queue_bytes(
+    socket: &mut Socket,
+    ledger: &mut Ledger,
+    len: usize,
+    fill: &mut dyn FnMut(&mut [u8]),
+) -> usize {
+    let Some(connection) = &socket.connection else {
+        return 0;
+    };
+    let mss = connection.send_mss() as usize;
+    let chunk_bytes = ledger.chunk_bytes();
+    let slots = (chunk_bytes as usize / (HEADROOM + mss).next_multiple_of(64)).max(1) as u32;
+    let cell_bytes = mss.min(chunk_bytes as usize / slots as usize - HEADROOM);
+    let mut end = connection.send_una() + connection.unacknowledged();
+    let mut queued = 0;
+    while queued < len {
+        let mut room = socket.send.tail_room(cell_bytes);
+        if room == 0 {
+            if !socket.send.has_spare_cell(slots) {
+                let allowed = socket.send.chunks() < SOCKET_CHUNKS
+                    && ledger.free_chunks(Pool::Send) > CONTROL_RESERVE_CHUNKS;
+                let frame = allowed.then(|| ledger.alloc(Pool::Send)).flatten();
+                let Some(frame) = frame else { break };
+                socket.send.add_chunk(frame);
+            }
+            socket.send.add_cell(end, slots, chunk_bytes);
+            room = cell_bytes;
+        }
+        let take = room.min(len - queued);
+        socket.send.write(ledger, take, fill);
+        queued += take;
+        end += take as u32;
+    }
+    queued
+}
+
+/// The longest headers fit into a cell's headroom.
+const _: () = assert!(HEADROOM >= crate::headers::ETHERNET_HEADER + 40 + wire::MAX_HEADER);

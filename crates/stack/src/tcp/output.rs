@@ -1,0 +1,328 @@
+//! Segments to the network. A segment that is a whole cell goes out where it lies, its headers in the
+//! headroom; everything else is written into a chunk of its own.
+
+use std::net::IpAddr;
+
+use ringwire_tcp::{Config, Instant, Segment};
+use ringwire_umem::{Frame, Ledger, Piece, Pool};
+use smoltcp::wire::IpProtocol;
+
+use super::send_queue::{HEADROOM, Place};
+use super::{Ends, Looped, RECEIVE_BUFFER_BYTES, wire};
+use crate::Stack;
+use crate::address::Reach;
+use crate::checksum::Checksum;
+use crate::egress::Packets;
+use crate::headers::{Fragment, IpMeta, headers_len, write_headers};
+use crate::packet::{Packet, Payload};
+use crate::socket::SocketId;
+
+/// Linux's default TTL and hop limit.
+const HOP_LIMIT: u8 = 64;
+/// Segments that one connection sends before the next has its turn.
+const BURST: u32 = 16;
+
+/// What a connection had to send.
+enum Sent {
+    /// Nothing.
+    Nothing,
+    /// A segment, which waits with the other packets.
+    Queued,
+    /// A segment where it lies: a descriptor's address and length.
+    InPlace(u64, u32),
+    /// There is no chunk to write a segment to.
+    Stuck,
+}
+
+impl Stack {
+    /// Hands the next packet of a NIC queue to `post`, piece by piece (address, length, whether more
+    /// follow), if it fits into `room` descriptors; returns how many it took. The descriptors are
+    /// counted in the ledger.
+    pub fn transmit(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        queue: u16,
+        room: u32,
+        mut post: impl FnMut(u64, u32, bool),
+    ) -> u32 {
+        loop {
+            if let Some(count) = self.transmit_queued(ledger, queue, room, &mut post) {
+                return count;
+            }
+            let Some(&id) = self.tcp.ready[usize::from(queue)].front() else {
+                return 0;
+            };
+            if room == 0 {
+                return 0;
+            }
+            match self.transmit_connection(now, ledger, id, queue) {
+                Sent::Nothing => self.finish_turn(id, queue),
+                Sent::Queued => self.count_burst(id, queue),
+                Sent::InPlace(addr, len) => {
+                    self.count_burst(id, queue);
+                    post(addr, len, false);
+                    return 1;
+                }
+                Sent::Stuck => return 0,
+            }
+        }
+    }
+
+    /// The same for the packets that are written already: `None` if there are none.
+    fn transmit_queued(
+        &mut self,
+        ledger: &mut Ledger,
+        queue: u16,
+        room: u32,
+        post: &mut impl FnMut(u64, u32, bool),
+    ) -> Option<u32> {
+        let waiting = &mut self.egress[usize::from(queue)];
+        let count = waiting.front()?.packet.piece_count() as u32;
+        if count > room {
+            return Some(0);
+        }
+        let packet = waiting.pop_front()?.packet;
+        for (index, piece) in packet.pieces().enumerate() {
+            let addr = ledger.post_tx(&piece.frame, piece.start, piece.len);
+            post(addr, piece.len, (index as u32) < count - 1);
+        }
+        packet.release(ledger);
+        Some(count)
+    }
+
+    /// The first in line has nothing to send.
+    fn finish_turn(&mut self, id: SocketId, queue: u16) {
+        self.tcp.ready[usize::from(queue)].pop_front();
+        self.tcp.burst = 0;
+        if let Some(socket) = self.tcp.get_mut(id) {
+            socket.ready = false;
+            self.tcp.schedule(id);
+        }
+    }
+
+    /// The first in line has sent a segment; after a few the next has its turn.
+    fn count_burst(&mut self, id: SocketId, queue: u16) {
+        self.tcp.burst += 1;
+        if self.tcp.burst >= BURST {
+            self.tcp.burst = 0;
+            let ready = &mut self.tcp.ready[usize::from(queue)];
+            if ready.front() == Some(&id) {
+                ready.rotate_left(1);
+            }
+        }
+    }
+
+    fn transmit_connection(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        id: SocketId,
+        queue: u16,
+    ) -> Sent {
+        // What the engine gives out counts as sent: there must be a chunk for it.
+        if ledger.free_chunks(Pool::Header) == 0 && ledger.free_chunks(Pool::Send) == 0 {
+            self.counters.control_no_frames += 1;
+            return Sent::Stuck;
+        }
+        let Some(socket) = self.tcp.get_mut(id) else {
+            return Sent::Nothing;
+        };
+        let (Some(ends), Some(connection)) = (socket.ends(), &mut socket.connection) else {
+            return Sent::Nothing;
+        };
+        let send = &mut socket.send;
+        let Some(segment) = connection.poll_transmit(now, &mut |seq| send.contiguous(seq)) else {
+            return Sent::Nothing;
+        };
+        if segment.len == 0 {
+            self.send_segment(now, ledger, ends, &segment, queue);
+            return Sent::Queued;
+        }
+        let place = send.take(segment.seq, segment.len);
+        let free = place.first && (place.fresh || ledger.in_flight(send.frame(&place)) == 0);
+        let mac = match self.addresses.reach(ends.1.ip()) {
+            Reach::Via(neighbour) => self.neighbours.lookup(now, neighbour),
+            _ => None,
+        };
+        match mac {
+            Some(mac) if free => self.send_in_place(ledger, id, ends, &segment, &place, mac),
+            _ => {
+                self.send_copy(now, ledger, id, ends, &segment, &place, queue);
+                Sent::Queued
+            }
+        }
+    }
+
+    /// Writes the headers in front of a cell, and describes both.
+    fn send_in_place(
+        &mut self,
+        ledger: &mut Ledger,
+        id: SocketId,
+        ends: Ends,
+        segment: &Segment,
+        place: &Place,
+        to: [u8; 6],
+    ) -> Sent {
+        let mac = self.config.mac;
+        let send = &mut self.tcp.at(id).send;
+        let frame = send.frame(place);
+        let tcp_len = wire::header_len(&segment.options) + segment.len as usize;
+        let headers = headers_len(ends.1.ip()) + wire::header_len(&segment.options);
+        let start = place.start as usize - headers;
+        let end = (place.start + segment.len) as usize;
+        let bytes = &mut ledger.bytes_mut(frame)[start..end];
+        let at = write_headers(mac, bytes, &meta(ends), Fragment::whole(tcp_len));
+        bytes[..6].copy_from_slice(&to);
+        write_tcp(&mut bytes[at..], ends, segment, place.sum);
+        let len = (end - start) as u32;
+        let addr = ledger.post_tx(frame, start as u32, len);
+        self.count_sent(segment);
+        self.counters.tx_packets += 1;
+        self.counters.tx_bytes += u64::from(len);
+        Sent::InPlace(addr, len)
+    }
+
+    /// Sends a segment whose bytes cannot go where they lie: part of a cell, or one that the NIC may
+    /// still read, or one that waits for its neighbour.
+    #[allow(clippy::too_many_arguments)]
+    fn send_copy(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        id: SocketId,
+        ends: Ends,
+        segment: &Segment,
+        place: &Place,
+        queue: u16,
+    ) {
+        self.counters.tcp_tx_copied += 1;
+        let from = place.start as usize;
+        let send = &mut self.tcp.at(id).send;
+        let bytes = ledger.bytes(send.frame(place))[from..from + segment.len as usize].to_vec();
+        self.write_segment(now, ledger, ends, segment, &bytes, queue);
+    }
+
+    /// Sends a segment without payload. Without a chunk it is lost, as on the wire.
+    pub(super) fn send_segment(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        ends: Ends,
+        segment: &Segment,
+        queue: u16,
+    ) {
+        self.write_segment(now, ledger, ends, segment, &[], queue);
+    }
+
+    fn write_segment(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        ends: Ends,
+        segment: &Segment,
+        payload: &[u8],
+        queue: u16,
+    ) {
+        self.count_sent(segment);
+        if self.addresses.reach(ends.1.ip()) == Reach::Local {
+            self.tcp.looped.push_back(Looped {
+                ends: (ends.1, ends.0),
+                segment: *segment,
+                payload: payload.to_vec(),
+            });
+            return;
+        }
+        let Some(mut frame) = self.take_segment_chunk(ledger) else {
+            self.counters.control_no_frames += 1;
+            return;
+        };
+        let tcp_len = wire::header_len(&segment.options) + payload.len();
+        let bytes = ledger.bytes_mut(&mut frame);
+        let at = write_headers(
+            self.config.mac,
+            bytes,
+            &meta(ends),
+            Fragment::whole(tcp_len),
+        );
+        let end = at + tcp_len;
+        bytes[end - payload.len()..end].copy_from_slice(payload);
+        write_tcp(&mut bytes[at..end], ends, segment, None);
+        let packet = Packet::new(Piece {
+            frame,
+            start: 0,
+            len: end as u32,
+        });
+        self.dispatch(now, ledger, ends.1.ip(), Packets::single(packet, at), queue);
+    }
+
+    /// A chunk for a segment of its own: of the pool that no send can empty, or any.
+    fn take_segment_chunk(&mut self, ledger: &mut Ledger) -> Option<Frame> {
+        let frame = ledger
+            .alloc(Pool::Header)
+            .or_else(|| ledger.alloc(Pool::Send))?;
+        self.chunk_owner[frame.chunk() as usize] = None;
+        Some(frame)
+    }
+
+    fn count_sent(&mut self, segment: &Segment) {
+        self.counters.tcp_tx_segments += 1;
+        self.counters.tcp_tx_resets += u64::from(segment.rst);
+    }
+
+    /// Delivers what was sent to our own addresses. What that brings about waits for the next call.
+    pub(crate) fn deliver_looped(&mut self, now: Instant, ledger: &mut Ledger) {
+        for _ in 0..self.tcp.looped.len() {
+            let Some(looped) = self.tcp.looped.pop_front() else {
+                return;
+            };
+            let payload = Payload::heap(looped.payload);
+            self.take_segment(now, ledger, looped.ends, looped.segment, payload, 0);
+        }
+    }
+
+    /// Whether something was sent to our own addresses and has not been delivered.
+    pub(crate) fn has_looped(&self) -> bool {
+        !self.tcp.looped.is_empty()
+    }
+
+    /// What connections with this peer are made with.
+    pub(super) fn tcp_config(&self, ledger: &Ledger, to: IpAddr) -> Config {
+        let headers = headers_len(to) - crate::headers::ETHERNET_HEADER + wire::HEADER;
+        let mtu = usize::from(self.config.mtu);
+        let cell = ledger.chunk_bytes() as usize - HEADROOM;
+        Config {
+            mss: (mtu - headers) as u16,
+            send_mss: cell.min(self.tx_mtu(ledger) - headers) as u16,
+            default_mss: if to.is_ipv4() { 536 } else { 1220 },
+            receive_buffer: RECEIVE_BUFFER_BYTES,
+            ..Config::default()
+        }
+    }
+}
+
+fn meta(ends: Ends) -> IpMeta {
+    IpMeta {
+        source: ends.0.ip(),
+        destination: ends.1.ip(),
+        protocol: IpProtocol::Tcp,
+        hop_limit: HOP_LIMIT,
+        traffic_class: 0,
+    }
+}
+
+/// Writes the header of a segment in front of its payload. `sum`: over the payload, if it is known.
+fn write_tcp(bytes: &mut [u8], ends: Ends, segment: &Segment, sum: Option<Checksum>) {
+    const CHECKSUM_AT: usize = 16;
+    wire::emit(bytes, ends.0.port(), ends.1.port(), segment);
+    let len = bytes.len() as u32;
+    let mut checksum = Checksum::pseudo(ends.0.ip(), ends.1.ip(), IpProtocol::Tcp.into(), len);
+    match sum {
+        Some(payload) => {
+            checksum.add(&bytes[..wire::header_len(&segment.options)]);
+            checksum.add_u16(payload.fold());
+        }
+        None => checksum.add(bytes),
+    }
+    bytes[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&checksum.finish().to_be_bytes());
+}

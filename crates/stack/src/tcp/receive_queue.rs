@@ -1,0 +1,157 @@
+//! What has arrived and was not read: payloads in the frames that the NIC wrote, in order, and out of
+//! order.
+
+use std::collections::VecDeque;
+
+use ringwire_tcp::SeqNumber;
+use ringwire_umem::Ledger;
+
+use crate::packet::Payload;
+
+/// Payloads of at most this many bytes are copied behind the one before, where it has room: a whole
+/// frame is too much for them.
+pub(crate) const SMALL_BYTES: usize = 256;
+
+#[derive(Debug)]
+struct Piece {
+    seq: SeqNumber,
+    payload: Payload,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ReceiveQueue {
+    ready: VecDeque<Payload>,
+    /// Bytes that can be read.
+    bytes: usize,
+    /// Bytes of the first payload that have been read.
+    read: usize,
+    /// By sequence number, none overlapping another.
+    early: VecDeque<Piece>,
+    /// Bytes that are in memory of our own, not in frames.
+    heap_bytes: usize,
+}
+
+impl ReceiveQueue {
+    /// Bytes that can be read.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes that were moved out of frames.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.heap_bytes
+    }
+
+    /// Copies a small payload behind the last that can be read; gives it back if there is no room.
+    pub(crate) fn append(&mut self, ledger: &mut Ledger, payload: Payload) -> Result<(), Payload> {
+        let Some(last) = self.ready.back_mut() else {
+            return Err(payload);
+        };
+        let before = last.heap_bytes();
+        if !last.append(ledger, &payload) {
+            return Err(payload);
+        }
+        self.heap_bytes += last.heap_bytes() - before;
+        self.bytes += payload.len();
+        payload.release(ledger);
+        Ok(())
+    }
+
+    /// Adds a payload that follows what can be read.
+    pub(crate) fn push(&mut self, payload: Payload) {
+        self.bytes += payload.len();
+        self.heap_bytes += payload.heap_bytes();
+        self.ready.push_back(payload);
+    }
+
+    /// Adds a payload that came early; it replaces what lies inside it.
+    pub(crate) fn insert(&mut self, ledger: &mut Ledger, seq: SeqNumber, payload: Payload) {
+        let end = seq + payload.len() as u32;
+        let first = self.early.partition_point(|piece| piece.seq.before(seq));
+        let last = first
+            + self
+                .early
+                .range(first..)
+                .take_while(|piece| piece.seq.before(end))
+                .count();
+        for piece in self.early.drain(first..last) {
+            self.heap_bytes -= piece.payload.heap_bytes();
+            piece.payload.release(ledger);
+        }
+        self.heap_bytes += payload.heap_bytes();
+        self.early.insert(first, Piece { seq, payload });
+    }
+
+    /// Moves what came early and lies before `next` to what can be read.
+    pub(crate) fn advance(&mut self, ledger: &mut Ledger, next: SeqNumber, mut at: SeqNumber) {
+        while let Some(piece) = self.early.front()
+            && piece.seq.before(next)
+        {
+            let piece = self.early.pop_front().expect("it is there");
+            self.heap_bytes -= piece.payload.heap_bytes();
+            let len = piece.payload.len() as u32;
+            if (piece.seq + len).after(at) {
+                // A segment that filled the hole may have brought the first bytes of this one.
+                let skip = at.since_or_zero(piece.seq);
+                at = piece.seq + len;
+                self.push(piece.payload.part(skip as usize, (len - skip) as usize));
+            } else {
+                piece.payload.release(ledger);
+            }
+        }
+    }
+
+    /// Drops what came early.
+    pub(crate) fn prune(&mut self, ledger: &mut Ledger) -> usize {
+        let count = self.early.len();
+        for piece in self.early.drain(..) {
+            self.heap_bytes -= piece.payload.heap_bytes();
+            piece.payload.release(ledger);
+        }
+        count
+    }
+
+    /// Calls `each` with the first `limit` bytes that can be read.
+    pub(crate) fn for_each(&self, ledger: &Ledger, limit: usize, each: &mut dyn FnMut(&[u8])) {
+        let mut skip = self.read;
+        let mut left = limit.min(self.bytes);
+        for payload in &self.ready {
+            if left == 0 {
+                return;
+            }
+            let take = left.min(payload.len() - skip);
+            payload.for_each_from(ledger, skip, take, &mut *each);
+            left -= take;
+            skip = 0;
+        }
+    }
+
+    /// Lets go of bytes that were read.
+    pub(crate) fn consume(&mut self, ledger: &mut Ledger, len: usize) {
+        let mut left = len.min(self.bytes);
+        self.bytes -= left;
+        while let Some(first) = self.ready.front() {
+            let rest = first.len() - self.read;
+            if left < rest {
+                self.read += left;
+                return;
+            }
+            left -= rest;
+            self.read = 0;
+            self.heap_bytes -= first.heap_bytes();
+            if let Some(payload) = self.ready.pop_front() {
+                payload.release(ledger);
+            }
+        }
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn clear(&mut self, ledger: &mut Ledger) {
+        self.prune(ledger);
+        self.consume(ledger, usize::MAX);
+    }
+}
+
+#[cfg(test)]
+#[path = "receive_queue_tests.rs"]
+mod tests;

@@ -1,0 +1,196 @@
+//! What an application has sent and the peer has not acknowledged: bytes in cells, each as long as one
+//! segment, with room for its headers in front. A segment that is a whole cell goes out where it lies.
+
+use std::collections::VecDeque;
+
+use ringwire_tcp::SeqNumber;
+use ringwire_umem::{Frame, Ledger};
+
+use crate::checksum::Checksum;
+
+/// Room in front of a cell's payload: Ethernet, IPv6 and the longest TCP header, and aligned.
+pub(crate) const HEADROOM: usize = 128;
+
+/// A chunk that holds one or more cells.
+#[derive(Debug)]
+struct Block {
+    frame: Frame,
+    /// Cells of it that are in the queue.
+    cells: u32,
+    /// Cells that were ever made in it.
+    used: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    seq: SeqNumber,
+    /// Serial number of its block.
+    block: u64,
+    /// Where its payload begins in the chunk.
+    start: u32,
+    len: u32,
+    sum: Checksum,
+    /// It was part of a segment: its bytes stay as they are.
+    sent: bool,
+}
+
+/// Where queued bytes lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    block: u64,
+    /// Where the bytes begin in their chunk.
+    pub(crate) start: u32,
+    /// Over the bytes, where they are a whole cell.
+    pub(crate) sum: Option<Checksum>,
+    /// They begin their cell: what lies in front of them is headroom.
+    pub(crate) first: bool,
+    /// No part of the cell was sent before.
+    pub(crate) fresh: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct SendQueue {
+    cells: VecDeque<Cell>,
+    blocks: VecDeque<Block>,
+    /// Serial number of the first block.
+    base: u64,
+}
+
+impl SendQueue {
+    /// Chunks in use.
+    pub(crate) fn chunks(&self) -> u32 {
+        self.blocks.len() as u32
+    }
+
+    /// Bytes that fit into the last cell: it has not been sent, and is not full.
+    pub(crate) fn tail_room(&self, mss: usize) -> usize {
+        match self.cells.back() {
+            Some(cell) if !cell.sent => mss.saturating_sub(cell.len as usize),
+            _ => 0,
+        }
+    }
+
+    /// Whether another cell fits into the last chunk.
+    pub(crate) fn has_spare_cell(&self, slots: u32) -> bool {
+        self.blocks.back().is_some_and(|block| block.used < slots)
+    }
+
+    /// Adds a chunk for cells.
+    pub(crate) fn add_chunk(&mut self, frame: Frame) {
+        self.blocks.push_back(Block {
+            frame,
+            cells: 0,
+            used: 0,
+        });
+    }
+
+    /// Makes a cell in the last chunk, for bytes from `seq` on. `slots` cells fit into a chunk.
+    pub(crate) fn add_cell(&mut self, seq: SeqNumber, slots: u32, chunk_bytes: u32) {
+        let block = self
+            .blocks
+            .back_mut()
+            .expect("send queue: a chunk was added");
+        let start = block.used * (chunk_bytes / slots) + HEADROOM as u32;
+        block.used += 1;
+        block.cells += 1;
+        self.cells.push_back(Cell {
+            seq,
+            block: self.base + self.blocks.len() as u64 - 1,
+            start,
+            len: 0,
+            sum: Checksum::new(),
+            sent: false,
+        });
+    }
+
+    /// Writes `len` bytes behind those of the last cell.
+    pub(crate) fn write(&mut self, ledger: &Ledger, len: usize, fill: &mut dyn FnMut(&mut [u8])) {
+        let cell = self.cells.back_mut().expect("send queue: a cell was added");
+        let block = self
+            .blocks
+            .back_mut()
+            .expect("send queue: a chunk was added");
+        let start = (cell.start + cell.len) as usize;
+        let bytes = &mut ledger.bytes_mut(&mut block.frame)[start..start + len];
+        fill(bytes);
+        cell.sum.add(bytes);
+        cell.len += len as u32;
+    }
+
+    /// How many bytes from `seq` on lie in one cell.
+    pub(crate) fn contiguous(&self, seq: SeqNumber) -> u32 {
+        self.find(seq).map_or(0, |index| {
+            self.cells[index].len - seq.since(self.cells[index].seq)
+        })
+    }
+
+    /// Where `len` bytes from `seq` on lie, which are in one cell; they count as sent.
+    pub(crate) fn take(&mut self, seq: SeqNumber, len: u32) -> Place {
+        let index = self
+            .find(seq)
+            .expect("send queue: bytes that are not queued");
+        let cell = &mut self.cells[index];
+        let fresh = !std::mem::replace(&mut cell.sent, true);
+        let offset = seq.since(cell.seq);
+        assert!(
+            offset + len <= cell.len,
+            "send queue: bytes across two cells"
+        );
+        Place {
+            block: cell.block,
+            start: cell.start + offset,
+            sum: (offset == 0 && len == cell.len).then_some(cell.sum),
+            first: offset == 0,
+            fresh,
+        }
+    }
+
+    /// The frame that holds a place.
+    pub(crate) fn frame(&mut self, place: &Place) -> &mut Frame {
+        &mut self.blocks[(place.block - self.base) as usize].frame
+    }
+
+    /// Lets go of everything before `una`.
+    pub(crate) fn acknowledged(&mut self, una: SeqNumber, ledger: &mut Ledger) {
+        while let Some(cell) = self.cells.front()
+            && !(cell.seq + cell.len).after(una)
+        {
+            self.blocks[(cell.block - self.base) as usize].cells -= 1;
+            self.cells.pop_front();
+        }
+        // The last chunk stays while another cell may come into it and something is queued.
+        while let Some(block) = self.blocks.front()
+            && block.cells == 0
+            && (self.blocks.len() > 1 || self.cells.is_empty())
+        {
+            let block = self.blocks.pop_front().expect("it is there");
+            self.base += 1;
+            ledger.release(block.frame);
+        }
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn clear(&mut self, ledger: &mut Ledger) {
+        self.cells.clear();
+        for block in self.blocks.drain(..) {
+            self.base += 1;
+            ledger.release(block.frame);
+        }
+    }
+
+    fn find(&self, seq: SeqNumber) -> Option<usize> {
+        let first = self.cells.front()?.seq;
+        let offset = seq.since_or_zero(first);
+        // Cells are in order: by how far they lie behind the first.
+        let after = self
+            .cells
+            .partition_point(|cell| cell.seq.since(first) <= offset);
+        let index = after.checked_sub(1)?;
+        seq.before(self.cells[index].seq + self.cells[index].len)
+            .then_some(index)
+    }
+}
+
+#[cfg(test)]
+#[path = "send_queue_tests.rs"]
+mod tests;

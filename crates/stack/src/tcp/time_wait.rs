@@ -1,0 +1,77 @@
+//! Connections in TIME-WAIT: a few numbers each, in a table of their own, bounded.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::FixedState;
+use ringwire_tcp::{Instant, TimeWait};
+
+use super::Ends;
+
+/// Most that are kept: the oldest goes for one more (Linux's `tcp_max_tw_buckets` is of this order).
+const MAX_ENTRIES: usize = 65_536;
+
+#[derive(Debug)]
+pub(crate) struct TimeWaits {
+    entries: HashMap<Ends, TimeWait, FixedState>,
+    /// In the order in which they end, but for those whose wait began again.
+    order: VecDeque<(Instant, Ends)>,
+}
+
+impl TimeWaits {
+    pub(crate) fn new(seed: u64) -> TimeWaits {
+        TimeWaits {
+            entries: HashMap::with_hasher(FixedState::with_seed(seed)),
+            order: VecDeque::new(),
+        }
+    }
+
+    /// Adds an entry; returns how many had to go for it.
+    pub(crate) fn insert(&mut self, ends: Ends, entry: TimeWait) -> u64 {
+        let mut evicted = 0;
+        while self.entries.len() >= MAX_ENTRIES
+            && let Some((_, oldest)) = self.order.pop_front()
+        {
+            evicted += u64::from(self.entries.remove(&oldest).is_some());
+        }
+        self.order.push_back((entry.until(), ends));
+        self.entries.insert(ends, entry);
+        evicted
+    }
+
+    pub(crate) fn get_mut(&mut self, ends: &Ends) -> Option<&mut TimeWait> {
+        self.entries.get_mut(ends)
+    }
+
+    pub(crate) fn contains(&self, ends: &Ends) -> bool {
+        self.entries.contains_key(ends)
+    }
+
+    pub(crate) fn remove(&mut self, ends: &Ends) {
+        self.entries.remove(ends);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.order.front().map(|(until, _)| *until)
+    }
+
+    /// Lets go of those whose time has come.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        while let Some(&(until, ends)) = self.order.front()
+            && until <= now
+        {
+            self.order.pop_front();
+            // Its wait may have begun again, or the ends be used by a later one.
+            match self.entries.get(&ends).map(TimeWait::until) {
+                Some(later) if later > now => self.order.push_back((later, ends)),
+                Some(_) => {
+                    self.entries.remove(&ends);
+                }
+                None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! TCP between two stacks: connections, streams, and their ends.
+
+use std::time::Duration;
+
+use ringwire_tcp::State;
+
+use super::harness::{Host, Pair, Setup, pattern};
+use crate::{Shutdown, SocketError, SocketId};
+
+const SERVER_V4: &str = "10.0.0.3:80";
+const SERVER_V6: &str = "[fd00::3]:80";
+
+fn state(host: &Host, id: SocketId) -> State {
+    host.stack.tcp_state(id).unwrap()
+}
+
+/// Sends bytes from `a` to `b`, carrying frames as needed; returns what arrived.
+fn stream(pair: &mut Pair, from: SocketId, to: SocketId, bytes: &[u8]) -> Vec<u8> {
+    let mut sent = 0;
+    let mut received = Vec::new();
+    for _ in 0..100_000 {
+        if sent < bytes.len() {
+            match pair.a.write(from, &bytes[sent..]) {
+                Ok(count) => sent += count,
+                Err(SocketError::WouldBlock) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        pair.exchange();
+        match pair.b.read(to, usize::MAX) {
+            Ok(part) => received.extend(part),
+            Err(SocketError::WouldBlock) => pair.pass(Duration::from_millis(1)),
+            Err(error) => panic!("{error:?}"),
+        }
+        if received.len() >= bytes.len() {
+            return received;
+        }
+    }
+    panic!("{} of {} bytes arrived", received.len(), bytes.len());
+}
+
+#[test]
+fn a_connection_stands_over_both_families() {
+    for to in [SERVER_V4, SERVER_V6] {
+        let mut pair = Pair::new();
+        let (client, server) = pair.connect(to);
+        assert_eq!(state(&pair.a, client), State::Established);
+        assert_eq!(state(&pair.b, server), State::Established);
+    }
+}
+
+#[test]
+fn bytes_arrive_as_they_were_sent() {
+    for to in [SERVER_V4, SERVER_V6] {
+        let mut pair = Pair::new();
+        let (client, server) = pair.connect(to);
+        let bytes = pattern(300_000);
+        assert!(stream(&mut pair, client, server, &bytes) == bytes);
+        assert_eq!(pair.b.stack.counters().rx_bad_checksum, 0);
+    }
+}
+
+#[test]
+fn whole_cells_go_out_where_they_lie() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connect(SERVER_V4);
+    let bytes = pattern(100_000);
+    stream(&mut pair, client, server, &bytes);
+    assert_eq!(pair.a.stack.counters().tcp_tx_copied, 0);
+}
+
+#[test]
+fn chunks_of_every_size_carry_streams() {
+    for (chunk_bytes, mtu) in [(2048, 1500), (4096, 1500), (4096, 9000), (2048, 9000)] {
+        let mut pair = Pair::with(|setup: &mut Setup| {
+            setup.layout.chunk_bytes = chunk_bytes;
+            setup.config.mtu = mtu;
+        });
+        let (client, server) = pair.connect(SERVER_V6);
+        let bytes = pattern(100_000);
+        assert!(
+            stream(&mut pair, client, server, &bytes) == bytes,
+            "{chunk_bytes} {mtu}"
+        );
+    }
+}
+
+#[test]
+fn small_writes_fill_one_segment() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connect(SERVER_V4);
+    for _ in 0..10 {
+        pair.a.write(client, b"0123456789").unwrap();
+    }
+    assert_eq!(pair.a.sent().len(), 1);
+    pair.pass(Duration::from_secs(1));
+    assert_eq!(pair.b.read(server, 1000).unwrap().len(), 100);
+}
+
+#[test]
+fn both_directions_close_by_themselves() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connect(SERVER_V4);
+    let (now, host) = (pair.a.now, &mut pair.a);
+    host.stack
+        .shutdown(now, &mut host.ledger, client, Shutdown::Send)
+        .unwrap();
+    pair.exchange();
+    assert_eq!(pair.b.read(server, 10), Ok(Vec::new()), "the end");
+    assert_eq!(state(&pair.a, client), State::FinWait2);
+    // The other direction goes on.
+    pair.b.write(server, b"late").unwrap();
+    pair.exchange();
+    assert_eq!(pair.a.read(client, 10), Ok(b"late".to_vec()));
+    pair.b.close(server);
+    pair.exchange();
+    assert_eq!(pair.a.read(client, 10), Ok(Vec::new()));
+    assert_eq!(pair.a.stack.tcp_time_waits(), 1);
+    pair.pass(Duration::from_secs(61));
+    assert_eq!(pair.a.stack.tcp_time_waits(), 0);
+}
+
+#[test]
+fn closing_with_unread_data_resets() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connect(SERVER_V4);
+    pair.a.write(client, b"nobody reads this").unwrap();
+    pair.exchange();
+    pair.b.close(server);
+    pair.exchange();
+    assert_eq!(pair.a.read(client, 10), Err(SocketError::Reset));
+    assert_eq!(
+        pair.a.read(client, 10),
+        Ok(Vec::new()),
+        "an error is told once"
+    );
+    assert_eq!(pair.a.write(client, b"x"), Err(SocketError::Pipe));
+}
+
+#[test]
+fn what_arrived_before_a_reset_is_still_read() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connect(SERVER_V4);
+    pair.a.write(client, b"hello").unwrap();
+    pair.exchange();
+    pair.a.stack.tcp_set_abort_on_close(client, true);
+    pair.a.close(client);
+    pair.exchange();
+    assert_eq!(pair.b.read(server, 10), Ok(b"hello".to_vec()));
+    assert_eq!(pair.b.read(server, 10), Err(SocketError::Reset));
+}
+
+#[test]
+fn a_port_that_nobody_has_refuses() {
+    let mut pair = Pair::new();
+    let client = pair.a.connecting(SERVER_V4);
+    pair.exchange();
+    let outcome = pair.a.stack.tcp_connected(client);
+    assert_eq!(outcome, Some(Err(SocketError::Refused)));
+    assert_eq!(pair.b.stack.counters().tcp_no_connection, 1);
+}
+
+#[test]
+fn a_host_that_nobody_has_is_unreachable() {
+    let mut pair = Pair::new();
+    let client = pair.a.connecting("10.0.0.77:80");
+    pair.pass(Duration::from_secs(10));
+    let outcome = pair.a.stack.tcp_connected(client);
+    assert_eq!(outcome, Some(Err(SocketError::HostUnreachable)));
+}
+
+#[test]
+fn a_host_reaches_its_own_listener() {
+    let mut host = Host::new();
+    let listener = host.listener("10.0.0.2:80", 1);
+    let client = host.connecting("10.0.0.2:80");
+    for _ in 0..10 {
+        host.sent();
+        host.stack.poll(host.now, &mut host.ledger);
+    }
+    assert_eq!(host.stack.tcp_connected(client), Some(Ok(())));
+    let server = host.accept(listener).unwrap();
+    host.write(client, b"to myself").unwrap();
+    for _ in 0..10 {
+        assert!(host.sent().is_empty(), "nothing goes to the wire");
+        host.stack.poll(host.now, &mut host.ledger);
+    }
+    assert_eq!(host.read(server, 100), Ok(b"to myself".to_vec()));
+}
+
+#[test]
+fn a_full_accept_queue_holds_further_connections_back() {
+    let mut pair = Pair::new();
+    let listener = pair.b.listener(SERVER_V4, 0);
+    let first = pair.a.connecting(SERVER_V4);
+    pair.exchange();
+    let second = pair.a.connecting(SERVER_V4);
+    pair.exchange();
+    assert_eq!(pair.a.stack.tcp_connected(first), Some(Ok(())));
+    assert_eq!(pair.a.stack.tcp_connected(second), None);
+    assert_eq!(pair.b.stack.counters().tcp_listen_overflows, 1);
+    pair.b.accept(listener).unwrap();
+    pair.pass(Duration::from_secs(2));
+    assert_eq!(pair.a.stack.tcp_connected(second), Some(Ok(())));
+}
+
+#[test]
+fn a_listener_that_closes_resets_who_waits() {
+    let mut pair = Pair::new();
+    let listener = pair.b.listener(SERVER_V4, 4);
+    let client = pair.a.connecting(SERVER_V4);
+    pair.exchange();
+    pair.b.close(listener);
+    pair.exchange();
+    assert_eq!(pair.a.read(client, 10), Err(SocketError::Reset));
+}
+
+#[test]
+fn a_reader_that_sleeps_closes_the_window_and_opens_it_again() {
+    let mut pair = Pair::with(|setup| setup.layout.rx_chunks = 1024);
+    let (client, server) = pair.connect(SERVER_V4);
+    let bytes = pattern(900_000);
+    let mut sent = 0;
+    while let Ok(count) = pair.a.write(client, &bytes[sent..]) {
+        sent += count;
+        pair.pass(Duration::from_millis(50));
+    }
+    pair.pass(Duration::from_secs(100));
+    assert!(sent < bytes.len());
+    let mut received = Vec::new();
+    while received.len() < bytes.len() {
+        if let Ok(part) = pair.b.read(server, 5000) {
+            received.extend(part);
+        }
+        if sent < bytes.len()
+            && let Ok(count) = pair.a.write(client, &bytes[sent..])
+        {
+            sent += count;
+        }
+        pair.pass(Duration::from_millis(1));
+    }
+    assert!(received == bytes);
+}
+
+#[test]
+fn tiny_segments_do_not_pin_a_frame_each() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connect(SERVER_V4);
+    pair.a.stack.tcp_set_no_delay(client, true);
+    let free = pair.b.free(ringwire_umem::Pool::Rx);
+    for byte in 0..200u8 {
+        pair.a.write(client, &[byte]).unwrap();
+        pair.exchange();
+    }
+    assert!(free - pair.b.free(ringwire_umem::Pool::Rx) <= 2);
+    let expected: Vec<u8> = (0..200).collect();
+    assert_eq!(pair.b.read(server, 1000), Ok(expected));
+}
+
+#[test]
+fn a_bound_port_cannot_be_bound_again() {
+    let mut host = Host::new();
+    host.listener("10.0.0.2:80", 1);
+    let other = host.stack.open(crate::Protocol::Tcp, crate::Family::V4);
+    let bind = |host: &mut Host, to: &str| host.stack.bind(other, super::harness::at(to));
+    assert_eq!(
+        bind(&mut host, "10.0.0.2:80"),
+        Err(SocketError::AddressInUse)
+    );
+    assert_eq!(
+        bind(&mut host, "0.0.0.0:80"),
+        Err(SocketError::AddressInUse)
+    );
+    assert_eq!(bind(&mut host, "10.0.0.2:81"), Ok(()));
+    assert_eq!(bind(&mut host, "10.0.0.2:82"), Err(SocketError::Invalid));
+    host.close(other);
+}
+
+#[test]
+fn a_thousand_connections_come_and_go_and_leave_nothing() {
+    let mut pair = Pair::new();
+    let listener = pair.b.listener(SERVER_V4, 16);
+    for round in 0..1000u32 {
+        let client = pair.a.connecting(SERVER_V4);
+        pair.exchange();
+        let server = pair.b.accept(listener).unwrap();
+        pair.a.write(client, &round.to_be_bytes()).unwrap();
+        pair.exchange();
+        let bytes = pair.b.read(server, 10).unwrap();
+        pair.b.write(server, &bytes).unwrap();
+        pair.exchange();
+        assert_eq!(pair.a.read(client, 10), Ok(round.to_be_bytes().to_vec()));
+        pair.a.close(client);
+        pair.exchange();
+        pair.b.close(server);
+        pair.exchange();
+    }
+    assert_eq!(pair.a.stack.tcp_time_waits(), 1000);
+}

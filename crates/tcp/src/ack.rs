@@ -1,0 +1,144 @@
+//! When received data is acknowledged (RFC 1122, section 4.2.3.2; RFC 5681, section 4.2).
+
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// Segments that are acknowledged at once when a connection begins, so that the peer's slow start is
+/// not held back (Linux's quick-ack mode).
+const QUICK_SEGMENTS: u32 = 16;
+/// No peer's full segment is taken to be smaller (Linux's `TCP_MIN_MSS` for the estimate).
+const LEAST_SEGMENT: u32 = 536;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acknowledger {
+    /// An acknowledgement is to be sent at once.
+    now: bool,
+    /// It is to be sent then, unless data goes before.
+    delayed: Option<Instant>,
+    /// Bytes received since the last one.
+    bytes: u32,
+    /// The largest segment seen: what a full one is.
+    full: u32,
+    quick: u32,
+    last_data: Option<Instant>,
+}
+
+impl Acknowledger {
+    pub(crate) fn new() -> Acknowledger {
+        Acknowledger {
+            now: false,
+            delayed: None,
+            bytes: 0,
+            full: LEAST_SEGMENT,
+            quick: QUICK_SEGMENTS,
+            last_data: None,
+        }
+    }
+
+    /// Asks for an acknowledgement at once.
+    pub(crate) fn at_once(&mut self) {
+        self.now = true;
+    }
+
+    /// Data came in order: at most every second full segment goes unanswered, for the delay at most.
+    pub(crate) fn received(&mut self, now: Instant, len: u32, delay: Duration) {
+        self.bytes = self.bytes.saturating_add(len);
+        self.full = self.full.max(len);
+        self.last_data = Some(now);
+        if self.bytes >= 2 * self.full {
+            self.now = true;
+        } else if self.quick > 0 {
+            self.quick -= 1;
+            self.now = true;
+        }
+        self.delayed.get_or_insert(now + delay);
+    }
+
+    /// Our data was sent with an acknowledgement. Data that answers data makes the connection an
+    /// interactive one: acknowledgements can wait for the answers (Linux's ping-pong mode).
+    pub(crate) fn answered(&mut self, now: Instant, delay: Duration) {
+        if self.last_data.is_some_and(|at| now - at < delay) {
+            self.quick = 0;
+        }
+    }
+
+    /// An acknowledgement was sent, alone or with data.
+    pub(crate) fn sent(&mut self) {
+        self.now = false;
+        self.delayed = None;
+        self.bytes = 0;
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.now
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.delayed.filter(|_| !self.now)
+    }
+
+    pub(crate) fn poll(&mut self, now: Instant) {
+        if self.delayed.is_some_and(|at| at <= now) {
+            self.now = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DELAY: Duration = Duration::from_millis(40);
+    const START: Instant = Instant::from_nanos(1);
+
+    /// Past the segments that are acknowledged at once.
+    fn settled() -> Acknowledger {
+        let mut ack = Acknowledger::new();
+        for _ in 0..QUICK_SEGMENTS {
+            ack.received(START, 1000, DELAY);
+            assert!(ack.is_due());
+            ack.sent();
+        }
+        ack
+    }
+
+    #[test]
+    fn every_second_full_segment_is_acknowledged_at_once() {
+        let mut ack = settled();
+        ack.received(START, 1000, DELAY);
+        assert!(!ack.is_due());
+        ack.received(START, 1000, DELAY);
+        assert!(ack.is_due());
+    }
+
+    #[test]
+    fn a_single_segment_waits_for_the_delay_and_no_longer() {
+        let mut ack = settled();
+        ack.received(START, 1000, DELAY);
+        ack.received(START + DELAY / 2, 10, DELAY);
+        assert_eq!(ack.deadline(), Some(START + DELAY));
+        ack.poll(START + DELAY);
+        assert!(ack.is_due());
+    }
+
+    #[test]
+    fn what_was_sent_need_not_be_sent_again() {
+        let mut ack = settled();
+        ack.received(START, 1000, DELAY);
+        ack.sent();
+        assert_eq!(ack.deadline(), None);
+        ack.poll(START + DELAY);
+        assert!(!ack.is_due());
+    }
+
+    #[test]
+    fn answers_end_the_quick_acknowledgements() {
+        let mut ack = Acknowledger::new();
+        ack.received(START, 10, DELAY);
+        ack.answered(START, DELAY);
+        ack.sent();
+        ack.received(START, 10, DELAY);
+        assert!(!ack.is_due());
+    }
+}

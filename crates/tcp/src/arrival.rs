@@ -1,0 +1,218 @@
+//! Segments that arrive (RFC 9293, section 3.10.7), in the order of the RFC: acceptable? RST? SYN?
+//! ACK, text, FIN.
+
+use crate::connection::Connection;
+use crate::disposition::{Disposition, Failure, Keep, Refusal};
+use crate::segment::Segment;
+use crate::state::{State, fin_wait_2, syn_received, syn_sent};
+use crate::time::Instant;
+
+impl Connection {
+    /// Takes a segment. In TIME-WAIT segments are for
+    /// [`TimeWait::on_segment`](crate::TimeWait::on_segment).
+    pub fn on_segment(&mut self, now: Instant, segment: &Segment) -> Disposition {
+        let mut disposition = Disposition::default();
+        match self.state {
+            State::Closed | State::Listen | State::TimeWait => {
+                disposition.refusal = Some(Refusal::Unexpected);
+            }
+            State::SynSent => syn_sent::on_segment(self, now, segment, &mut disposition),
+            _ => self.synchronized(now, segment, &mut disposition),
+        }
+        disposition
+    }
+
+    fn synchronized(&mut self, now: Instant, segment: &Segment, disposition: &mut Disposition) {
+        if self.state == State::SynReceived && syn_received::is_repeated_syn(self, segment) {
+            return self.handshake.resend();
+        }
+        if let Some(refusal) = self.refuses(now, segment) {
+            disposition.refusal = Some(refusal);
+            return self.answer_refused(now, segment, refusal);
+        }
+        if segment.rst {
+            return self.reset(now, segment, disposition);
+        }
+        if segment.syn {
+            disposition.refusal = Some(Refusal::BlindSyn);
+            return self.challenge(now);
+        }
+        let Some(ack) = segment.ack else {
+            disposition.refusal = Some(Refusal::NoAck);
+            return;
+        };
+        if self.state == State::SynReceived
+            && !syn_received::on_ack(self, now, segment, ack, disposition)
+        {
+            return;
+        }
+        if !self.acknowledge(now, segment, ack, disposition) {
+            return;
+        }
+        self.take_timestamp(now, segment);
+        if self.fin_acked()
+            && let Some(next) = self.state.rules().on_fin_acked
+        {
+            self.enter(now, next, disposition);
+        }
+        self.receive_text(now, segment, disposition);
+    }
+
+    /// Why a segment is not acceptable, if it is not (RFC 9293, section 3.4; PAWS).
+    fn refuses(&self, now: Instant, segment: &Segment) -> Option<Refusal> {
+        if let (Some(clock), false) = (self.clock, segment.rst) {
+            match segment.options.timestamps {
+                None => return Some(Refusal::NoTimestamp),
+                Some(option) if clock.is_old(now, option.value) => {
+                    return Some(Refusal::OldTimestamp);
+                }
+                Some(_) => {}
+            }
+        }
+        let next = self.receive.next;
+        // All of it was there before, or none of it was offered. What begins exactly at the edge has
+        // no room, but its acknowledgement counts.
+        let old = if segment.seq_len() > 0 {
+            !segment.end().after(next)
+        } else {
+            segment.seq.before(next)
+        };
+        let beyond = segment.seq.after(self.receive.window.edge(next));
+        (old || beyond).then_some(Refusal::OutOfWindow)
+    }
+
+    /// The peer is told what we expect, unless it was a RST. Answers to what carries nothing are
+    /// limited: two ends that disagree must not answer each other for ever.
+    fn answer_refused(&mut self, now: Instant, segment: &Segment, refusal: Refusal) {
+        if segment.rst || refusal == Refusal::NoTimestamp {
+            return;
+        }
+        if segment.len > 0 || segment.fin {
+            self.ack.at_once();
+        } else {
+            self.challenge(now);
+        }
+    }
+
+    /// An acknowledgement that whoever really is the peer will answer (RFC 5961), within the limit.
+    pub(crate) fn challenge(&mut self, now: Instant) {
+        if self.limit.permits(now, self.config.invalid_interval) {
+            self.ack.at_once();
+        }
+    }
+
+    fn reset(&mut self, now: Instant, segment: &Segment, disposition: &mut Disposition) {
+        // RFC 5961, section 3.2: only the very number that comes next is believed.
+        if segment.seq != self.receive.next {
+            disposition.refusal = Some(Refusal::BlindReset);
+            return self.challenge(now);
+        }
+        let failure = self.state.rules().on_reset.unwrap_or(Failure::Reset);
+        self.fail(failure, disposition);
+    }
+
+    fn take_timestamp(&mut self, now: Instant, segment: &Segment) {
+        if let (Some(clock), Some(option)) = (&mut self.clock, segment.options.timestamps)
+            && !segment.seq.after(self.receive.acked)
+        {
+            clock.update(now, option.value);
+        }
+    }
+
+    /// Text and FIN.
+    pub(crate) fn receive_text(
+        &mut self,
+        now: Instant,
+        segment: &Segment,
+        disposition: &mut Disposition,
+    ) {
+        if !self.state.may_receive() || segment.len == 0 && !segment.fin {
+            return;
+        }
+        let text_end = segment.text() + segment.len;
+        if self.orphaned && segment.len > 0 && text_end.after(self.receive.next) {
+            // Nobody will read it, and the peer must learn that (RFC 2525, section 2.17).
+            disposition.reply = Some(self.reset_segment());
+            return self.fail(Failure::Orphaned, disposition);
+        }
+        self.keep_text(now, segment, disposition);
+        let edge = self.receive.window.edge(self.receive.next);
+        if segment.fin && !text_end.after(edge) && self.receive.fin.is_none() {
+            self.receive.fin = Some(text_end);
+        }
+        if self.receive.fin == Some(self.receive.next) {
+            self.finish(now, disposition);
+        } else if segment.fin {
+            self.ack.at_once();
+        }
+    }
+
+    fn keep_text(&mut self, now: Instant, segment: &Segment, disposition: &mut Disposition) {
+        if segment.len == 0 {
+            return;
+        }
+        let next = self.receive.next;
+        let start = segment.text().max(next);
+        let mut end = (segment.text() + segment.len).min(self.receive.window.edge(next));
+        if let Some(fin) = self.receive.fin {
+            end = end.min(fin);
+        }
+        // What is not kept has come before, or has no room: the peer is told at once what is missing.
+        if !start.before(end) {
+            disposition.refusal = Some(Refusal::Duplicate);
+            return self.ack.at_once();
+        }
+        let Some(kept) = self.receive.reassembly.insert(start, end) else {
+            disposition.refusal = Some(if start == next {
+                Refusal::TooManyHoles
+            } else {
+                Refusal::Duplicate
+            });
+            return self.ack.at_once();
+        };
+        disposition.keep = Some(Keep {
+            skip: kept.start.since(segment.text()),
+            len: kept.end.since(kept.start),
+            seq: kept.start,
+        });
+        self.receive.next = self.receive.reassembly.advance(next);
+        disposition.delivered = self.receive.next.since(next);
+        let simple = disposition.delivered == kept.end.since(kept.start);
+        if simple && self.receive.reassembly.is_empty() {
+            self.ack
+                .received(now, disposition.delivered, self.config.delayed_ack);
+        } else {
+            // A hole has appeared, or was filled, or is still there (RFC 5681, section 4.2).
+            self.ack.at_once();
+        }
+    }
+
+    /// Everything up to the peer's FIN is there.
+    fn finish(&mut self, now: Instant, disposition: &mut Disposition) {
+        self.receive.next += 1;
+        self.ack.at_once();
+        disposition.finished = true;
+        if let Some(next) = self.state.rules().on_fin {
+            self.enter(now, next, disposition);
+        }
+    }
+
+    fn enter(&mut self, now: Instant, state: State, disposition: &mut Disposition) {
+        self.state = state;
+        match state {
+            State::FinWait2 => fin_wait_2::limit(self, now),
+            State::TimeWait => {
+                self.timers = Default::default();
+                disposition.time_wait = true;
+            }
+            State::Closed => {
+                disposition.closed = true;
+                self.end();
+            }
+            _ => {}
+        }
+        if state != State::FinWait2 {
+            self.timers.ending = None;
+        }
+    }
+}

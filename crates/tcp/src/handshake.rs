@@ -1,0 +1,126 @@
+//! The three-way handshake: what SYNs carry, and what they settle (RFC 9293, section 3.5; RFC 7323).
+
+use std::time::Duration;
+
+use crate::connection::Connection;
+use crate::disposition::Disposition;
+use crate::reno::Reno;
+use crate::segment::{Options, Segment};
+use crate::seq::SeqNumber;
+use crate::state::State;
+use crate::time::Instant;
+use crate::window::{MAX_SCALE, ReceiveWindow, scale_for};
+
+/// No peer makes us send smaller segments, options included (Linux's `TCP_MIN_SND_MSS` is 48).
+pub(crate) const LEAST_MSS: u16 = 64;
+/// RFC 6298, section 5.7: the first timeout of a connection whose SYN was sent again.
+const RTO_AFTER_LOST_SYN: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handshake {
+    /// It began with the peer's SYN at a listener.
+    pub(crate) passive: bool,
+    /// A SYN, or a SYN-ACK, is to be sent.
+    pub(crate) due: bool,
+    /// The peer scales its window, so we may scale ours.
+    scaled: bool,
+}
+
+impl Handshake {
+    pub(crate) fn new() -> Handshake {
+        Handshake {
+            passive: false,
+            due: true,
+            scaled: false,
+        }
+    }
+
+    pub(crate) fn resend(&mut self) {
+        self.due = true;
+    }
+}
+
+impl Connection {
+    /// Takes the peer's SYN: its number, and what its options settle.
+    pub(crate) fn take_syn(&mut self, now: Instant, syn: &Segment) {
+        let next = syn.seq + 1;
+        self.receive.first = syn.seq;
+        self.receive.next = next;
+        self.receive.acked = next;
+        self.receive.window = ReceiveWindow::new(self.config.receive_buffer, next);
+        if let Some(scale) = syn.options.window_scale {
+            self.handshake.scaled = true;
+            self.send.window.scale = scale.min(MAX_SCALE);
+            self.receive.window.scale = scale_for(self.config.receive_buffer);
+        }
+        match (syn.options.timestamps, &mut self.clock) {
+            (Some(timestamps), Some(clock)) => clock.begin(now, timestamps.value),
+            (None, clock) => *clock = None,
+            (Some(_), None) => {}
+        }
+        let peer_mss = syn.options.mss.unwrap_or(self.config.default_mss);
+        let ours = self.config.mss.min(self.config.send_mss);
+        let mss = peer_mss.max(LEAST_MSS).min(ours.max(LEAST_MSS));
+        self.send.mss = u32::from(mss) - self.option_bytes();
+    }
+
+    /// Our SYN is acknowledged: the connection stands.
+    pub(crate) fn establish(
+        &mut self,
+        now: Instant,
+        segment: &Segment,
+        ack: SeqNumber,
+        disposition: &mut Disposition,
+    ) {
+        self.state = if self.send.fin {
+            State::FinWait1
+        } else {
+            State::Established
+        };
+        disposition.established = true;
+        self.handshake.due = false;
+        self.send.una = ack;
+        // The window of a SYN is never scaled (RFC 7323, section 2.2).
+        let scale = if segment.syn {
+            0
+        } else {
+            self.send.window.scale
+        };
+        let size = u32::from(segment.window) << scale;
+        self.send.window.begin(size, segment.seq, ack);
+        self.reno = Reno::new(self.send.mss);
+        if self.timers.retries > 0 {
+            self.reno.timed_out(0, true);
+            self.config.initial_rto = self.config.initial_rto.max(RTO_AFTER_LOST_SYN);
+        }
+        self.take_round_trip(now, segment, ack);
+        self.timers.progress();
+        self.timers.retransmit = None;
+    }
+
+    /// The SYN or SYN-ACK to send.
+    pub(crate) fn syn_segment(&mut self, now: Instant) -> Segment {
+        self.handshake.due = false;
+        self.timers
+            .sent(now, self.send.next, self.rtt.rto(&self.config));
+        let answer = self.state == State::SynReceived;
+        let scale = scale_for(self.config.receive_buffer);
+        let window = self.receive.window.advertise_unscaled(self.receive.next);
+        if answer {
+            self.ack.sent();
+            self.receive.acked = self.receive.next;
+        }
+        Segment {
+            seq: self.send.una,
+            ack: answer.then_some(self.receive.next),
+            window,
+            syn: true,
+            options: Options {
+                mss: Some(self.config.mss),
+                window_scale: (!answer || self.handshake.scaled).then_some(scale),
+                timestamps: self.clock.map(|clock| clock.option(now)),
+            },
+            ..Segment::default()
+        }
+    }
+}

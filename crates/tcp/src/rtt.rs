@@ -1,0 +1,106 @@
+//! Round trip time and retransmission timeout (RFC 6298).
+
+use std::time::Duration;
+
+use crate::config::Config;
+
+/// The estimate of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rtt {
+    /// SRTT and RTTVAR; `None` before the first sample.
+    smoothed: Option<(Duration, Duration)>,
+    /// Times that the timer has doubled.
+    backoff: u32,
+}
+
+impl Rtt {
+    pub(crate) fn new() -> Rtt {
+        Rtt {
+            smoothed: None,
+            backoff: 0,
+        }
+    }
+
+    /// Takes a measurement, of a segment that was sent once (Karn's rule) or by timestamps. Only
+    /// this ends the backing off (RFC 6298, section 5.7 and Linux).
+    pub(crate) fn sample(&mut self, rtt: Duration) {
+        self.backoff = 0;
+        self.smoothed = Some(match self.smoothed {
+            None => (rtt, rtt / 2),
+            Some((srtt, var)) => {
+                let var = var * 3 / 4 + srtt.abs_diff(rtt) / 4;
+                (srtt * 7 / 8 + rtt / 8, var)
+            }
+        });
+    }
+
+    /// The timer has fired.
+    pub(crate) fn back_off(&mut self) {
+        // 2^16 times the least timeout is beyond any maximum.
+        self.backoff = (self.backoff + 1).min(16);
+    }
+
+    /// The retransmission timeout. As in Linux the floor is under the variance, so that a peer's
+    /// delayed acknowledgement never makes the timer fire.
+    pub(crate) fn rto(&self, config: &Config) -> Duration {
+        let base = match self.smoothed {
+            None => config.initial_rto,
+            Some((srtt, var)) => srtt + (var * 4).max(config.min_rto),
+        };
+        (base * (1 << self.backoff)).min(config.max_rto)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn srtt(&self) -> Option<Duration> {
+        self.smoothed.map(|(srtt, _)| srtt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_first_timeout_is_one_second() {
+        assert_eq!(Rtt::new().rto(&Config::default()), 1000 * MS);
+    }
+
+    #[test]
+    fn the_first_sample_sets_mean_and_half_of_it_as_variance() {
+        let mut rtt = Rtt::new();
+        rtt.sample(400 * MS);
+        assert_eq!(rtt.rto(&Config::default()), 1200 * MS);
+        assert_eq!(rtt.srtt(), Some(400 * MS));
+    }
+
+    #[test]
+    fn later_samples_weigh_an_eighth() {
+        let mut rtt = Rtt::new();
+        rtt.sample(400 * MS);
+        rtt.sample(800 * MS);
+        // SRTT = 7/8 * 400 + 1/8 * 800; RTTVAR = 3/4 * 200 + 1/4 * |400 - 800|.
+        assert_eq!(rtt.srtt(), Some(450 * MS));
+        assert_eq!(rtt.rto(&Config::default()), 450 * MS + 4 * 250 * MS);
+    }
+
+    #[test]
+    fn a_steady_path_keeps_the_floor_above_a_delayed_acknowledgement() {
+        let mut rtt = Rtt::new();
+        (0..100).for_each(|_| rtt.sample(MS));
+        assert_eq!(rtt.rto(&Config::default()), 201 * MS);
+    }
+
+    #[test]
+    fn backing_off_doubles_up_to_the_maximum_and_ends_with_a_sample() {
+        let mut rtt = Rtt::new();
+        let config = Config::default();
+        rtt.back_off();
+        assert_eq!(rtt.rto(&config), 2000 * MS);
+        (0..100).for_each(|_| rtt.back_off());
+        assert_eq!(rtt.rto(&config), config.max_rto);
+        rtt.sample(10 * MS);
+        assert_eq!(rtt.rto(&config), 210 * MS);
+    }
+}
