@@ -1,4 +1,4 @@
-//! A UDP echo server, on ringwire or on the kernel's io_uring: the same server text (`server.rs`),
+//! An echo server for UDP and TCP, on ringwire or on the kernel's io_uring: the same server text (`server.rs` and what stands beside it),
 //! compiled against each.
 //!
 //!     echo --interface eth1 --address 10.0.0.2/24 --address fd00::2/64 --port 7777
@@ -12,11 +12,17 @@ use std::time::Duration;
 mod on_ringwire {
     use ringwire::{IoUring, cqueue, opcode, squeue, types};
     include!("server.rs");
+    include!("group.rs");
+    include!("datagrams.rs");
+    include!("streams.rs");
 }
 
 mod on_kernel {
     use io_uring::{IoUring, cqueue, opcode, squeue, types};
     include!("server.rs");
+    include!("group.rs");
+    include!("datagrams.rs");
+    include!("streams.rs");
 }
 
 const USAGE: &str = "usage: echo [--backend ringwire|kernel] --port PORT
