@@ -34,7 +34,7 @@ impl Connection {
         self.send.window.update(segment.window, segment.seq, ack);
         let window_same = self.send.window.size() == window_before;
         if self.send.window.size() > 0 && window_before == 0 {
-            self.timers.persist = None;
+            self.timers.window_opened();
         }
         if ack == self.send.una {
             let bare = segment.len == 0 && !segment.fin && window_same;

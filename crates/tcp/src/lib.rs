@@ -39,3 +39,6 @@ pub use seq::SeqNumber;
 pub use state::time_wait::{Answer, TimeWait};
 pub use state::{State, closed, listen};
 pub use time::Instant;
+
+#[cfg(test)]
+mod tests;

@@ -15,10 +15,11 @@ pub(crate) struct Timers {
     pub(crate) retransmit: Option<Instant>,
     /// Times in a row that it was.
     pub(crate) retries: u32,
-    /// When a closed window is probed, how often it was since the peer was heard, and whether a probe
-    /// is to be sent now.
+    /// When a closed window is probed, how often it was since it closed and since the peer was heard,
+    /// and whether a probe is to be sent now.
     pub(crate) persist: Option<Instant>,
     pub(crate) probes: u32,
+    pub(crate) unanswered: u32,
     pub(crate) probe_due: bool,
     /// When a corked segment goes as it is, and that it may.
     pub(crate) cork: Option<Instant>,
@@ -37,7 +38,13 @@ impl Timers {
         if self.retries == 0 {
             self.measured.get_or_insert((end, now));
         }
+        self.window_opened();
+    }
+
+    /// The window is not closed (any more).
+    pub(crate) fn window_opened(&mut self) {
         self.persist = None;
+        self.probes = 0;
     }
 
     /// The peer has acknowledged something new.
@@ -48,7 +55,7 @@ impl Timers {
 
     /// The peer was heard: it is there, whatever it says.
     pub(crate) fn heard(&mut self) {
-        self.probes = 0;
+        self.unanswered = 0;
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -116,10 +123,16 @@ impl Connection {
     /// The window has been closed for long. A peer that answers may keep it so, but not for ever
     /// once nobody has the socket any more.
     fn probe(&mut self, now: Instant, disposition: &mut Disposition) {
-        if self.timers.probes >= self.most_retries() {
+        let probes = if self.orphaned {
+            self.timers.probes
+        } else {
+            self.timers.unanswered
+        };
+        if probes >= self.most_retries() {
             return self.fail(Failure::TimedOut, disposition);
         }
         self.timers.probes += 1;
+        self.timers.unanswered += 1;
         self.timers.probe_due = true;
         let wait = self.rtt.rto(&self.config) * (1 << self.timers.probes.min(16));
         self.timers.persist = Some(now + wait.min(self.config.max_rto));

@@ -1,0 +1,8 @@
+//! The engine, driven by segments and time.
+
+mod attacks;
+mod mechanisms;
+mod property;
+mod script;
+mod states;
+mod table;

@@ -1,0 +1,453 @@
+//! One mechanism at a time.
+
+use super::script::{ISS, MSS, Script, config, fin, flags, ms, ours, segment, syn, theirs};
+use crate::{Config, Connection, Options, Segment, SeqNumber, Timestamps};
+
+fn lens(sent: &[Segment]) -> Vec<u32> {
+    sent.iter().map(|segment| segment.len).collect()
+}
+
+fn syn_with(options: Options) -> Segment {
+    Segment { options, ..syn() }
+}
+
+// Options of the SYN.
+
+#[test]
+fn segments_are_as_long_as_both_ends_and_the_options_allow() {
+    let mss = |ours: u16, theirs: Option<u16>, stamped: bool| {
+        let timestamps = stamped.then_some(Timestamps::default());
+        let options = Options {
+            mss: theirs,
+            timestamps,
+            window_scale: None,
+        };
+        let config = Config {
+            mss: ours,
+            ..config()
+        };
+        Script::passive(config, &syn_with(options))
+            .connection
+            .send_mss()
+    };
+    assert_eq!(mss(1460, Some(1400), false), 1400);
+    assert_eq!(mss(1400, Some(1460), false), 1400);
+    assert_eq!(mss(1460, None, false), 536);
+    assert_eq!(mss(1460, Some(1460), true), 1448);
+    assert_eq!(
+        mss(1460, Some(1), true),
+        52,
+        "no peer makes us send single bytes"
+    );
+}
+
+#[test]
+fn windows_are_scaled_only_if_both_ends_say_so() {
+    let big = Config {
+        receive_buffer: 1 << 20,
+        ..config()
+    };
+    let mut script = Script::passive(big, &syn());
+    assert_eq!(script.sent_one().options.window_scale, None);
+    let scaled = Options {
+        window_scale: Some(2),
+        ..syn().options
+    };
+    let mut script = Script::established_with(big, syn_with(scaled));
+    script.push(1_000_000);
+    // The peer's field counts fourfold.
+    let _ = script.feed(Segment {
+        window: 1000,
+        ..segment(0, 0, 1)
+    });
+    let sent: u32 = lens(&script.sent()).iter().sum();
+    assert_eq!(sent, 4000);
+}
+
+#[test]
+fn timestamps_echo_the_peers_clock() {
+    let stamp = Timestamps { value: 77, echo: 0 };
+    let options = Options {
+        timestamps: Some(stamp),
+        ..syn().options
+    };
+    let mut script = Script::passive(config(), &syn_with(options));
+    let stamp = script.sent_one().options.timestamps.unwrap();
+    assert_eq!((stamp.value, stamp.echo), (1000, 77));
+}
+
+// Acknowledging.
+
+#[test]
+fn every_second_full_segment_is_acknowledged_and_a_single_one_after_the_delay() {
+    let mut script = Script::settled();
+    assert_eq!(script.answer(segment(1, 2, MSS)), []);
+    assert_eq!(script.answer(segment(1 + MSS, 2, MSS)).len(), 1);
+    assert_eq!(script.answer(segment(1 + 2 * MSS, 2, MSS)), []);
+    let _ = script.fire_within(ms(40));
+    assert_eq!(script.sent_one().ack, Some(theirs(1 + 3 * MSS)));
+}
+
+#[test]
+fn a_hole_is_reported_at_once_and_so_is_its_end() {
+    let mut script = Script::settled();
+    assert_eq!(script.answer(segment(101, 2, 50))[0].ack, Some(theirs(1)));
+    assert_eq!(script.answer(segment(151, 2, 50))[0].ack, Some(theirs(1)));
+    assert_eq!(script.answer(segment(1, 2, 100))[0].ack, Some(theirs(201)));
+    assert_eq!(script.answer(fin(201, 2)).len(), 1, "a FIN too");
+}
+
+#[test]
+fn data_takes_the_acknowledgement_along() {
+    let mut script = Script::settled();
+    let _ = script.feed(segment(1, 2, 100));
+    script.push(10);
+    assert_eq!(script.sent_one().ack, Some(theirs(101)));
+    assert!(script.connection.ack.deadline().is_none());
+}
+
+// Small segments.
+
+#[test]
+fn a_small_segment_waits_while_another_is_outstanding() {
+    let mut script = Script::established();
+    script.push(10);
+    assert_eq!(script.sent_one().len, 10);
+    script.push(10);
+    script.push(10);
+    assert_eq!(script.sent(), []);
+    assert_eq!(lens(&script.answer(segment(0, 10, 0))), [20]);
+}
+
+#[test]
+fn no_delay_sends_small_segments_at_once() {
+    let mut script = Script::established();
+    script.connection.set_no_delay(true);
+    script.push(10);
+    script.sent();
+    script.push(10);
+    assert_eq!(script.sent_one().len, 10);
+}
+
+#[test]
+fn more_to_come_holds_the_last_segment_for_200_ms() {
+    let mut script = Script::established();
+    script.connection.push(MSS + 10, true);
+    assert_eq!(lens(&script.sent()), [MSS]);
+    let start = script.now;
+    let _ = script.feed(segment(0, MSS, 0));
+    assert_eq!(script.sent(), []);
+    let _ = script.fire_within(ms(200));
+    assert_eq!(script.now - start, ms(200));
+    assert_eq!(script.sent_one().len, 10);
+}
+
+#[test]
+fn what_comes_after_more_takes_it_along() {
+    let mut script = Script::established();
+    script.connection.push(10, true);
+    assert_eq!(script.sent(), []);
+    script.push(20);
+    assert_eq!(script.sent_one().len, 30);
+}
+
+#[test]
+fn a_cork_is_pulled() {
+    let mut script = Script::established();
+    script.connection.set_cork(true);
+    script.push(10);
+    assert_eq!(script.sent(), []);
+    script.connection.set_cork(false);
+    assert_eq!(script.sent_one().len, 10);
+}
+
+#[test]
+fn a_segment_ends_where_its_piece_ends() {
+    let mut script = Script::established();
+    script.push(1500);
+    let piece = |seq: SeqNumber| 600 - seq.since(ours(0)) % 600;
+    let sent: Vec<u32> = std::iter::from_fn(|| {
+        let segment = script
+            .connection
+            .poll_transmit(script.now, &mut { piece })?;
+        Some(segment.len)
+    })
+    .collect();
+    assert_eq!(sent, [600, 600, 300]);
+}
+
+// Flow control.
+
+#[test]
+fn a_closed_window_is_probed_with_doubling_waits_and_opens() {
+    let mut script = Script::established();
+    let _ = script.feed(Segment {
+        window: 0,
+        ..segment(0, 0, 1)
+    });
+    script.sent();
+    script.push(100);
+    assert_eq!(script.sent(), []);
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        let before = script.now;
+        let _ = script.fire_within(ms(120_000));
+        waits.push((script.now - before).as_millis());
+        let probe = script.sent_one();
+        assert_eq!((probe.seq, probe.len), (ours(0) - 1, 0));
+        // The peer is there, and its window is still closed.
+        let _ = script.feed(Segment {
+            window: 0,
+            ..segment(1, 0, 0)
+        });
+    }
+    assert_eq!(waits, [200, 400, 800, 1600]);
+    let opened = script.answer(segment(1, 0, 0));
+    assert_eq!(lens(&opened), [100]);
+}
+
+#[test]
+fn a_window_that_stays_closed_does_not_keep_an_orphan_for_ever() {
+    let mut script = Script::established();
+    let _ = script.feed(Segment {
+        window: 0,
+        ..segment(0, 0, 1)
+    });
+    script.push(100);
+    script.connection.close(script.now);
+    script.connection.orphan(script.now);
+    script.sent();
+    for probes in 0.. {
+        assert!(probes < 10, "it is probed for ever");
+        if script.fire_within(ms(120_000)).closed {
+            break;
+        }
+        script.sent();
+        let _ = script.feed(Segment {
+            window: 0,
+            ..segment(1, 0, 0)
+        });
+    }
+}
+
+#[test]
+fn a_peer_that_answers_no_probe_is_gone() {
+    let mut script = Script::established();
+    let _ = script.feed(Segment {
+        window: 0,
+        ..segment(0, 0, 1)
+    });
+    script.sent();
+    script.push(100);
+    script.sent();
+    for _ in 0..15 {
+        assert!(!script.fire_within(ms(120_000)).closed);
+        script.sent();
+    }
+    assert!(script.fire_within(ms(120_000)).closed);
+}
+
+#[test]
+fn a_window_that_was_offered_is_not_taken_back() {
+    let mut script = Script::established();
+    let ack = script.answer(segment(0, 0, MSS))[0];
+    let edge = ack.ack.unwrap() + u32::from(ack.window);
+    script.connection.set_receive_room(0);
+    let ack = script.answer(segment(MSS, 0, MSS))[0];
+    assert_eq!(ack.ack.unwrap() + u32::from(ack.window), edge);
+}
+
+#[test]
+fn a_window_that_opens_again_is_announced() {
+    let mut script = Script::established();
+    for part in 0..10 {
+        let _ = script.feed(segment(part * MSS, 0, MSS));
+        script.connection.set_receive_room((9 - part) * MSS);
+        script.sent();
+    }
+    assert_eq!(script.answer(segment(10 * MSS, 0, 1))[0].window, 0);
+    script.connection.read(100);
+    assert_eq!(script.sent(), [], "too little to speak of");
+    script.connection.read(5 * MSS);
+    assert_eq!(u32::from(script.sent_one().window), 5 * MSS);
+}
+
+#[test]
+fn what_exceeds_the_window_is_cut_off() {
+    let mut script = Script::established();
+    let _ = script.feed(segment(0, 0, MSS));
+    let most = script.feed(segment(MSS, 0, 20 * MSS));
+    assert_eq!(most.delivered, 9 * MSS);
+}
+
+// Losses.
+
+/// A connection with 10 segments outstanding.
+fn flight() -> Script {
+    let mut script = Script::established();
+    script.push(10 * MSS);
+    assert_eq!(script.sent().len(), 10);
+    script
+}
+
+#[test]
+fn the_third_duplicate_sends_the_first_hole_again() {
+    let mut script = flight();
+    assert_eq!(script.answer(segment(0, 0, 0)), []);
+    assert_eq!(script.answer(segment(0, 0, 0)), []);
+    let again = script.answer(segment(0, 0, 0));
+    assert_eq!((again.len(), again[0].seq, again[0].len), (1, ours(0), MSS));
+}
+
+#[test]
+fn the_first_duplicates_let_new_data_out() {
+    let mut script = flight();
+    script.push(5 * MSS);
+    assert_eq!(script.sent(), [], "the congestion window is full");
+    assert_eq!(script.answer(segment(0, 0, 0))[0].seq, ours(10 * MSS));
+    assert_eq!(script.answer(segment(0, 0, 0))[0].seq, ours(11 * MSS));
+}
+
+#[test]
+fn a_partial_acknowledgement_sends_the_next_hole_again_at_once() {
+    let mut script = flight();
+    (0..3).for_each(|_| drop(script.answer(segment(0, 0, 0))));
+    let again = script.answer(segment(0, 3 * MSS, 0));
+    assert_eq!(again[0].seq, ours(3 * MSS));
+    let again = script.answer(segment(0, 7 * MSS, 0));
+    assert_eq!(again[0].seq, ours(7 * MSS));
+    assert_eq!(script.answer(segment(0, 10 * MSS, 0)), []);
+}
+
+#[test]
+fn data_and_window_changes_are_no_duplicates() {
+    let mut script = flight();
+    for index in 0..3u16 {
+        let _ = script.feed(Segment {
+            window: 50_000 + index,
+            ..segment(0, 0, 0)
+        });
+        let _ = script.feed(segment(u32::from(index) * 10, 0, 10));
+    }
+    assert!(script.sent().iter().all(|segment| segment.len == 0));
+}
+
+#[test]
+fn after_a_timeout_everything_goes_again_in_slow_start() {
+    let mut script = flight();
+    let _ = script.fire_within(ms(1000));
+    let first = script.sent_one();
+    assert_eq!((first.seq, first.len), (ours(0), MSS));
+    let next = script.answer(segment(0, MSS, 0));
+    assert_eq!(
+        next.iter().map(|segment| segment.seq).collect::<Vec<_>>(),
+        [ours(MSS), ours(2 * MSS)]
+    );
+    // What had arrived after the hole is not sent again.
+    let next = script.answer(segment(0, 8 * MSS, 0));
+    assert!(
+        next.iter()
+            .all(|segment| !segment.seq.before(ours(8 * MSS)))
+    );
+}
+
+#[test]
+fn timeouts_double_until_a_new_measurement() {
+    let mut script = Script::established();
+    script.push(10);
+    script.sent();
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        let before = script.now;
+        let _ = script.fire_within(ms(60_000));
+        waits.push(script.now - before);
+        script.sent();
+    }
+    assert!(
+        waits.windows(2).all(|pair| pair[1] == pair[0] * 2),
+        "{waits:?}"
+    );
+}
+
+#[test]
+fn what_was_sent_twice_measures_nothing() {
+    let mut script = Script::established();
+    script.push(10);
+    script.sent();
+    let rto = script.connection.rtt.rto(&config());
+    let _ = script.fire_within(ms(60_000));
+    script.sent();
+    script.skip(ms(5000));
+    let _ = script.feed(segment(0, 10, 0));
+    assert_eq!(
+        script.connection.rtt.rto(&config()),
+        rto * 2,
+        "backed off, and not measured"
+    );
+}
+
+#[test]
+fn the_congestion_window_limits_a_flight() {
+    let mut script = Script::established();
+    script.push(50 * MSS);
+    assert_eq!(script.sent().len(), 10);
+    // Slow start: two for each that is acknowledged.
+    assert_eq!(script.answer(segment(0, MSS, 0)).len(), 2);
+}
+
+#[test]
+fn a_retransmitted_syn_makes_a_careful_start() {
+    let mut script = Script::passive(config(), &syn());
+    script.sent();
+    let _ = script.fire_within(ms(1000));
+    script.sent();
+    let _ = script.feed(segment(0, 0, 0));
+    script.push(10 * MSS);
+    assert_eq!(script.sent().len(), 1, "RFC 5681, section 3.1");
+}
+
+#[test]
+fn nothing_is_sent_beyond_the_peers_window() {
+    let mut script = Script::established();
+    let _ = script.feed(Segment {
+        window: 2500,
+        ..segment(0, 0, 1)
+    });
+    script.push(10 * MSS);
+    let sent = script.sent();
+    let end = sent
+        .iter()
+        .map(|segment| segment.end())
+        .next_back()
+        .unwrap();
+    assert!(end.since(ours(0)) <= 2500);
+}
+
+#[test]
+#[should_panic(expected = "closed for sending")]
+fn data_behind_the_fin_is_a_broken_promise() {
+    let mut script = Script::established();
+    script.connection.close(script.now);
+    script.push(1);
+}
+
+#[test]
+#[should_panic(expected = "an MSS of 20")]
+fn a_link_too_small_is_refused() {
+    Connection::active(
+        Config {
+            mss: 20,
+            ..config()
+        },
+        ISS,
+        0,
+    );
+}
+
+#[test]
+fn pushed_data_is_marked() {
+    let mut script = Script::established();
+    script.push(MSS + 1);
+    let marks: Vec<String> = script.sent().iter().map(flags).collect();
+    assert_eq!(marks, [".", "P."]);
+}

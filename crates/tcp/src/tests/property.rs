@@ -1,0 +1,285 @@
+//! Whatever the network loses, doubles and reorders, the receiver gets the bytes that were sent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::{Config, Connection, Disposition, Instant, Segment, SeqNumber, State};
+
+/// xorshift64*: enough randomness for a test.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 33) % end
+    }
+
+    fn chance(&mut self, of_thousand: u64) -> bool {
+        self.below(1000) < of_thousand
+    }
+}
+
+/// The byte that stands at an offset of a stream.
+fn byte_at(stream: u8, offset: u64) -> u8 {
+    let mixed = (offset + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(stream);
+    (mixed >> 40) as u8
+}
+
+/// One end: the connection, and what its owner does for it.
+struct End {
+    stream: u8,
+    connection: Connection,
+    /// Our first data byte's number, and the peer's.
+    send_first: SeqNumber,
+    receive_first: SeqNumber,
+    total: u64,
+    queued: u64,
+    /// Bytes that were kept out of order, by offset; and how many can be read, and were.
+    kept: BTreeMap<u64, u8>,
+    readable: u64,
+    read: u64,
+    ended: bool,
+    closed: bool,
+    piece: u32,
+}
+
+const CAPACITY: u32 = 20_000;
+
+impl End {
+    /// Offset in the peer's stream.
+    fn offset(&self, seq: SeqNumber) -> u64 {
+        // Streams here are shorter than 2^31.
+        u64::from(seq.since(self.receive_first))
+    }
+
+    fn carry_out(&mut self, disposition: Disposition) {
+        if let Some(keep) = disposition.keep {
+            let first = self.offset(keep.seq);
+            for offset in first..first + u64::from(keep.len) {
+                // The payload is a function of the offset: what was kept is right if its place is.
+                self.kept.insert(offset, byte_at(1 - self.stream, offset));
+            }
+        }
+        for _ in 0..disposition.delivered {
+            let byte = self.kept.remove(&self.readable);
+            assert_eq!(
+                byte,
+                Some(byte_at(1 - self.stream, self.readable)),
+                "a byte is missing"
+            );
+            self.readable += 1;
+        }
+        if disposition.delivered > 0 {
+            let unread = (self.readable - self.read) as u32;
+            self.connection
+                .set_receive_room(CAPACITY.saturating_sub(unread));
+        }
+        self.ended |= disposition.finished;
+        assert_eq!(disposition.failure, None, "nobody resets here");
+        if disposition.time_wait || disposition.closed {
+            self.closed = true;
+        }
+    }
+
+    fn act(&mut self, now: Instant, random: &mut Random) {
+        if self.connection.state().may_send() && self.queued < self.total {
+            let len = (1 + random.below(5000)).min(self.total - self.queued);
+            if self.connection.unacknowledged() < 60_000 {
+                self.connection.push(len as u32, random.chance(100));
+                self.queued += len;
+            }
+        }
+        if self.queued == self.total && self.connection.state().may_send() {
+            self.connection.close(now);
+        }
+        // A reader that sleeps now and then.
+        if self.readable > self.read && random.chance(700) {
+            self.read += 1 + random.below(self.readable - self.read);
+            let unread = (self.readable - self.read) as u32;
+            self.connection.read(CAPACITY.saturating_sub(unread));
+        }
+    }
+
+    fn sent(&mut self, now: Instant) -> Vec<Segment> {
+        let (first, piece) = (self.send_first, self.piece);
+        let contiguous = &mut |seq: SeqNumber| piece - seq.since(first) % piece;
+        let mut sent = Vec::new();
+        while let Some(segment) = self.connection.poll_transmit(now, contiguous) {
+            sent.push(segment);
+            assert!(sent.len() < 1000, "it never stops sending");
+        }
+        sent
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended && self.read == self.readable && self.closed
+    }
+}
+
+struct Faults {
+    loss: u64,
+    duplication: u64,
+    reordering: u64,
+}
+
+struct World {
+    now: Instant,
+    random: Random,
+    ends: [End; 2],
+    wire: Vec<(Instant, usize, Segment)>,
+    faults: Faults,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let now = Instant::from_nanos(1_000_000_000);
+        let config = Config {
+            mss: 600 + random.below(1000) as u16,
+            receive_buffer: CAPACITY,
+            ..Config::default()
+        };
+        // Close to the wrap, so that it is crossed.
+        let iss = |random: &mut Random| SeqNumber(0u32.wrapping_sub(random.below(20_000) as u32));
+        let (first, second) = (iss(&mut random), iss(&mut random));
+        let mut active = Connection::active(config, first, 7);
+        let syn = active.poll_transmit(now, &mut |_| 0).expect("a SYN");
+        let passive = Connection::passive(now, config, second, 9, &syn);
+        let total = |random: &mut Random| random.below(200_000);
+        let mut end = |stream, connection, send_first: SeqNumber, receive_first: SeqNumber| End {
+            stream,
+            connection,
+            send_first: send_first + 1,
+            receive_first: receive_first + 1,
+            total: total(&mut random),
+            queued: 0,
+            kept: BTreeMap::new(),
+            readable: 0,
+            read: 0,
+            ended: false,
+            closed: false,
+            piece: 200 + random.below(3000) as u32,
+        };
+        let ends = [
+            end(0, active, first, second),
+            end(1, passive, second, first),
+        ];
+        let faults = Faults {
+            loss: random.below(200),
+            duplication: random.below(100),
+            reordering: random.below(300),
+        };
+        World {
+            now,
+            random,
+            ends,
+            wire: Vec::new(),
+            faults,
+        }
+    }
+
+    fn send(&mut self, from: usize) {
+        for segment in self.ends[from].sent(self.now) {
+            let copies = 1 + u32::from(self.random.chance(self.faults.duplication));
+            for _ in 0..copies {
+                if self.random.chance(self.faults.loss) {
+                    continue;
+                }
+                let mut delay = 5_000_000;
+                if self.random.chance(self.faults.reordering) {
+                    delay += self.random.below(20_000_000);
+                }
+                let at = self.now + Duration::from_nanos(delay);
+                self.wire.push((at, 1 - from, segment));
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let mut due: VecDeque<_> = VecDeque::new();
+        let now = self.now;
+        self.wire.retain(|&(at, to, segment)| {
+            if at <= now {
+                due.push_back((at, to, segment));
+            }
+            at > now
+        });
+        due.make_contiguous().sort_by_key(|&(at, ..)| at);
+        for (_, to, segment) in due {
+            if self.ends[to].connection.state() == State::TimeWait {
+                continue;
+            }
+            let disposition = self.ends[to].connection.on_segment(now, &segment);
+            self.ends[to].carry_out(disposition);
+        }
+    }
+
+    fn run(&mut self) {
+        let end = self.now + Duration::from_secs(3600 * 4);
+        for _ in 0..2_000_000 {
+            self.deliver();
+            for index in 0..2 {
+                let (now, random) = (self.now, &mut self.random);
+                self.ends[index].act(now, random);
+                if self.ends[index]
+                    .connection
+                    .next_deadline()
+                    .is_some_and(|at| at <= now)
+                {
+                    let disposition = self.ends[index].connection.on_timer(now);
+                    self.ends[index].carry_out(disposition);
+                }
+                self.send(index);
+            }
+            // An end that lingers in LAST-ACK for an ACK that TIME-WAIT would send is done.
+            if self.ends.iter().all(End::is_over) || self.is_settled() {
+                return;
+            }
+            let next = self
+                .ends
+                .iter()
+                .filter_map(|end| end.connection.next_deadline());
+            let wire = self.wire.iter().map(|&(at, ..)| at);
+            let busy = self.ends.iter().any(|end| end.readable > end.read);
+            let idle = busy.then(|| self.now + Duration::from_millis(10));
+            let next = next
+                .chain(wire)
+                .chain(idle)
+                .min()
+                .expect("stuck: nothing will happen");
+            assert!(next < end, "stuck: hours have passed");
+            self.now = next.max(self.now + Duration::from_nanos(1));
+        }
+        panic!("stuck: it never ends");
+    }
+
+    /// Everything was delivered, and one end has left: the other may wait for an ACK that only
+    /// TIME-WAIT gives.
+    fn is_settled(&self) -> bool {
+        self.ends
+            .iter()
+            .any(|end| end.connection.state() == State::TimeWait)
+            && self
+                .ends
+                .iter()
+                .all(|end| end.ended && end.readable == end.read)
+    }
+}
+
+#[test]
+fn any_loss_duplication_and_reordering_delivers_the_same_bytes() {
+    for seed in 1..=300 {
+        let mut world = World::new(seed);
+        world.run();
+        for (end, other) in [(0, 1), (1, 0)] {
+            let (sent, got) = (world.ends[other].total, world.ends[end].read);
+            assert_eq!(sent, got, "seed {seed}: bytes of end {other}");
+        }
+    }
+}
