@@ -2,7 +2,7 @@
 //! however it ends.
 
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::time::Duration;
@@ -70,6 +70,25 @@ impl Veth {
         let socket = self.in_peer(|| UdpSocket::bind(address).expect("a peer socket"));
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         socket
+    }
+
+    /// A TCP listener of the peer's, on a free port.
+    pub fn peer_listener(&self, address: &str) -> TcpListener {
+        let ip: std::net::IpAddr = address.parse().expect("an address");
+        self.in_peer(|| TcpListener::bind((ip, 0)).expect("a listener of the peer's"))
+    }
+
+    /// A TCP socket of the peer's that is not connected, and does not block.
+    pub fn peer_stream(&self) -> TcpStream {
+        self.in_peer(|| {
+            // SAFETY: a call without pointers; the new descriptor has no other owner.
+            unsafe {
+                let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+                let fd = libc::socket(libc::AF_INET, kind, 0);
+                assert!(fd >= 0, "a socket of the peer's");
+                TcpStream::from_raw_fd(fd)
+            }
+        })
     }
 
     /// A raw socket at the peer's end, to send whole Ethernet frames by.

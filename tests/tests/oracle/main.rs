@@ -1,4 +1,4 @@
-//! The kernel is the oracle: one text (`text.rs`) runs on the kernel's io_uring and on ringwire, over
+//! The kernel is the oracle: one text (`text.rs` and what stands beside it) runs on the kernel's io_uring and on ringwire, over
 //! a veth pair with the same addresses, and the transcripts of completions must be equal.
 
 use libtest_mimic::{Arguments, Trial};
@@ -8,11 +8,15 @@ use ringwire_tests::privileged;
 mod on_kernel {
     use io_uring::IoUring;
     include!("text.rs");
+    include!("stream_text.rs");
+    include!("transfer_text.rs");
 }
 
 mod on_ringwire {
     use ringwire::IoUring;
     include!("text.rs");
+    include!("stream_text.rs");
+    include!("transfer_text.rs");
 }
 
 /// Entries of the completion queue: small, so that it can be filled.
@@ -53,7 +57,8 @@ fn ringwire(case: fn(&mut on_ringwire::Bench)) -> Vec<String> {
 
 fn main() {
     let arguments = Arguments::from_args();
-    let cases = on_kernel::CASES.iter().zip(on_ringwire::CASES);
+    let (ours, theirs) = (on_ringwire::all_cases(), on_kernel::all_cases());
+    let cases = theirs.zip(ours);
     let trials: Vec<Trial> = cases
         .map(|(&(name, on_kernel), &(_, on_ringwire))| {
             privileged(name, move || {

@@ -1,7 +1,7 @@
 // The oracle's text. It is compiled twice, with `IoUring` of the kernel's crate and of ringwire; the
 // entries are the same type in both.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
@@ -52,6 +52,10 @@ pub struct Bench {
     ring: IoUring,
     peer: UdpSocket,
     peer_v6: UdpSocket,
+    peer_listener: TcpListener,
+    peer_listener_v6: TcpListener,
+    /// Sockets of the peer's that are not connected yet.
+    peer_streams: Vec<TcpStream>,
     buffers: Box<[u8]>,
     buffer_ring: *mut types::BufRingEntry,
     tail: u16,
@@ -64,6 +68,9 @@ impl Bench {
             ring,
             peer: veth.peer_socket(PEER_V4),
             peer_v6: veth.peer_socket(PEER_V6),
+            peer_listener: veth.peer_listener(PEER_V4),
+            peer_listener_v6: veth.peer_listener(PEER_V6),
+            peer_streams: (0..8).map(|_| veth.peer_stream()).collect(),
             buffers: vec![0; usize::from(BUFFERS) * BUFFER_BYTES].into(),
             buffer_ring: std::ptr::null_mut(),
             tail: 0,
