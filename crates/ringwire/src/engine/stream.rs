@@ -2,7 +2,7 @@
 //! `tcp_recvmsg`).
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::flags::IORING_CQE_F_SOCK_NONEMPTY;
+use ringwire_abi::flags::{IORING_CQE_F_BUF_MORE, IORING_CQE_F_SOCK_NONEMPTY};
 use ringwire_abi::request::Op;
 use ringwire_stack::SocketId;
 
@@ -258,7 +258,7 @@ impl Engine {
                 .copy_bytes(socket, wanted, &more.spans, 0, inq)
                 .unwrap_or(0);
             // The buffers follow those of the first pass: its id names them all.
-            let _ = self.groups.commit_bundle(&more, count);
+            flags |= self.groups.commit_bundle(&more, count) & IORING_CQE_F_BUF_MORE;
             exhausted = more.exhausted;
             res += count;
         }

@@ -44,7 +44,11 @@ impl Engine {
                 Some(Kept::Many(bundle)) => bundle.exhausted,
                 _ => true,
             };
-            // A bundle goes on with the next buffers, unless it had to wait.
+            // A bundle goes on with the next buffers, unless it had to wait; without the limit that it
+            // had (the kernel forgets it).
+            if let Op::Send(send) = &mut request.op {
+                send.len = 0;
+            }
             let goes_on = first && res > 0 && !failed && !exhausted;
             if !goes_on || !self.post_more(id, res, flags) {
                 self.complete_as(id, res, flags, failed);
@@ -108,16 +112,13 @@ impl Engine {
         };
         let wait_all = bundle || msg_flags & libc::MSG_WAITALL != 0;
         let more = msg_flags & libc::MSG_MORE != 0;
-        let asked: usize = spans.iter().map(|span| span.len).sum();
-        // What lies before a pointer that cannot be one is sent.
-        let valid = spans.iter().position(|span| span.check().is_err());
-        let spans = &spans[..valid.unwrap_or(spans.len())];
+        // As the kernel has it for what goes in one copy; a bad pointer further on is found early.
+        if spans.iter().any(|span| span.check().is_err()) {
+            return Outcome::end(request.done, Errno::EFAULT);
+        }
         let len: usize = spans.iter().map(|span| span.len).sum();
         let mut done = request.done;
         let outcome = loop {
-            if valid.is_some() && done == len {
-                break Outcome::end(done, Errno::EFAULT);
-            }
             let mut source = Gather::new(spans, done);
             let fill = &mut |part: &mut [u8]| source.fill(part);
             match self
@@ -128,10 +129,10 @@ impl Engine {
                 Err(error) if errno(error) == Errno::EAGAIN => break Outcome::Wait,
                 Err(error) => break Outcome::end(done, errno(error)),
             }
-            if done == asked || !wait_all {
+            if done == len || !wait_all {
                 break Outcome::Done {
                     res: done as i32,
-                    failed: wait_all && done < asked,
+                    failed: false,
                 };
             }
         };
