@@ -2,7 +2,7 @@
 .PHONY: help demo test bench lint bpf bpf-check
 
 help:
-	@echo "make demo       an echo server on ringwire, driven by ping, socat, ncat and sockperf"
+	@echo "make demo       an echo server and an HTTP server on ringwire, driven by ping, socat, ncat, curl..."
 	@echo "make test       every test; those that need privileges are listed as skipped without them"
 	@echo "make bench      UDP echo: ringwire, the kernel's io_uring, a raw AF_XDP loop, in one run"
 	@echo "make lint       formatting and clippy"

@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 readonly RING="ringwire-ring-$$" PEER="ringwire-peer-$$" PORT=7777
-readonly V4=10.7.0.2 V6=fd07::2 ECHO=target/release/echo
+readonly V4=10.7.0.2 V6=fd07::2 ECHO=target/release/echo HTTP=target/release/http
 work=$(mktemp -d)
 echo_pid=
 failures=0
@@ -47,7 +47,7 @@ make_network() {
     ip -n "$PEER" link set lo up
     ip -n "$PEER" addr add 10.7.0.1/24 dev rw1
     ip -n "$PEER" addr add fd07::1/64 dev rw1 nodad
-    # A kernel at the other end of a veth leaves UDP checksums to a device that is not there.
+    # A kernel at the other end of a veth leaves checksums to a device that is not there.
     on_peer ethtool -K rw1 tx off >/dev/null || die "ethtool cannot switch TX checksum offload off"
 }
 
@@ -59,13 +59,18 @@ start_echo() {
     ip netns exec "$RING" "$ECHO" --interface rw0 --address "$V4/24" --address "$V6/64" \
         --port "$PORT" >"$work/echo" 2>&1 &
     echo_pid=$!
+    await_listening
+    sed 's/^/  /' "$work/echo"
+}
+
+await_listening() {
     for _ in $(seq 100); do
-        grep -q '^listening' "$work/echo" && break
+        grep -q '^listening' "$work/echo" && return
         kill -0 "$echo_pid" 2>/dev/null || break
         sleep 0.1
     done
-    grep -q '^listening' "$work/echo" || { cat "$work/echo"; die "the echo example did not start"; }
-    sed 's/^/  /' "$work/echo"
+    cat "$work/echo"
+    die "the example did not start"
 }
 
 stop_echo() {
@@ -110,6 +115,54 @@ at_rate() {
     echo "          sockperf: $sent datagrams sent, $received echoes received" >&3
     [ "$sent" -gt 10000 ] && [ "$received" -ge $((sent * 99 / 100)) ]
 }
+
+# A file through a TCP connection and back; the peer closes its side first.
+through() {
+    on_peer timeout 60 socat -t 30 - "$1" <"$work/big" | cmp - "$work/big"
+}
+
+# Connections by bash itself, one process for all of them.
+at_once() {
+    on_peer timeout 30 bash -c '
+        declare -a fds
+        for ((i = 0; i < $3; i++)); do exec {fd}<>"/dev/tcp/$1/$2" || exit 1; fds[i]=$fd; done
+        for ((i = 0; i < $3; i++)); do echo "this is connection $i" >&"${fds[i]}"; done
+        for ((i = 0; i < $3; i++)); do read -r line <&"${fds[i]}" && [ "$line" = "this is connection $i" ] || exit 1; done
+    ' - "$1" "$PORT" "$2"
+}
+
+in_a_row() {
+    on_peer timeout 60 bash -c '
+        for ((i = 0; i < $3; i++)); do
+            exec {fd}<>"/dev/tcp/$1/$2" || exit 1
+            echo "round $i" >&"$fd"
+            read -r line <&"$fd" && [ "$line" = "round $i" ] || exit 1
+            exec {fd}>&-
+        done
+    ' - "$1" "$PORT" "$2"
+}
+
+ncat_tcp() {
+    [ "$(echo hello | on_peer timeout 5 ncat -w 2 "$1" "$PORT")" = hello ]
+}
+
+start_http() {
+    mkdir -p "$work/site/below" && cp README.md "$work/site/index.html" && cp "$work/big" "$work/site/below/big"
+    ip netns exec "$RING" "$HTTP" --interface rw0 --address "$V4/24" --address "$V6/64" \
+        --port 80 --root "$work/site" >"$work/echo" 2>&1 &
+    echo_pid=$!
+    await_listening
+}
+
+fetch() { # fetch URL FILE: what curl gets must be the file
+    on_peer timeout 30 curl -sS --fail -o "$work/fetched" "$1" && cmp "$2" "$work/fetched"
+}
+
+one_connection() { # curl says how many connections it made for each transfer: one, then none
+    on_peer timeout 30 curl -sS --fail -o /dev/null -w '%{num_connects}\n' "http://$V4/?[1-$1]" >"$work/connects" &&
+        [ "$(wc -l <"$work/connects")" -eq "$1" ] && [ "$(awk '{ n += $1 } END { print n }' "$work/connects")" -eq 1 ]
+}
+
 exec 3>&1
 
 [ -x "$ECHO" ] || die "$ECHO is missing: run 'make demo'"
@@ -136,7 +189,26 @@ check "ncat, IPv4" ncat_echo "$V4"
 check "ncat, IPv6" ncat_echo "$V6"
 check "sockperf, 20,000 a second: at least 99 % echoed" at_rate
 
+say "TCP, from the kernel's end"
+head -c $((64 << 20)) /dev/urandom >"$work/big"
+check "ncat, IPv4" ncat_tcp "$V4"
+check "ncat, IPv6" ncat_tcp "$V6"
+check "64 MiB through socat, IPv4" through "TCP4:$V4:$PORT"
+check "64 MiB through socat, IPv6" through "TCP6:[$V6]:$PORT"
+check "200 connections at once, IPv4" at_once "$V4" 200
+check "200 connections at once, IPv6" at_once "$V6" 200
+check "2,000 connections in a row: connect, echo, close" in_a_row "$V4" 2000
+
 say "what the server counted"
+stop_echo
+
+say "HTTP: a folder of files over ringwire, to curl"
+start_http
+check "curl, IPv4" fetch "http://$V4/" README.md
+check "curl, IPv6" fetch "http://[$V6]/index.html" README.md
+check "curl, 64 MiB" fetch "http://$V4/below/big" "$work/big"
+check "curl, what is not there" bash -c '! "$@"' - ip netns exec "$PEER" curl -sS --fail -o /dev/null "http://$V4/nothing"
+check "curl, 50 requests on one connection" one_connection 50
 stop_echo
 
 say "again with an MTU of 9000: packets of several chunks"
@@ -147,6 +219,8 @@ check "ping with 8000 bytes, IPv6" on_peer ping -c 3 -i 0.2 -W 2 -M do -s 8000 "
 head -c 8000 /dev/urandom >"$work/jumbo"
 check "socat, 8000 bytes, IPv4" same "$work/jumbo" socat -b 9000 -T 1 - "UDP4:$V4:$PORT"
 check "socat, 8000 bytes, IPv6" same "$work/jumbo" socat -b 9000 -T 1 - "UDP6:[$V6]:$PORT"
+check "64 MiB through socat over TCP, IPv4" through "TCP4:$V4:$PORT"
+check "64 MiB through socat over TCP, IPv6" through "TCP6:[$V6]:$PORT"
 stop_echo
 
 if [ "$failures" -eq 0 ]; then

@@ -34,7 +34,7 @@ pub struct Report {
     pub umem_bytes: usize,
     /// Whether they lie on huge pages.
     pub huge_pages: bool,
-    /// What is done about UDP checksums on receive.
+    /// What is done about checksums on receive.
     pub rx_checksum: RxChecksum,
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for Report {
             }
         )?;
         writeln!(f, "UMEM {} KiB on {pages}", self.umem_bytes / 1024)?;
-        write!(f, "UDP checksums on receive: {:?}", self.rx_checksum)
+        write!(f, "checksums on receive: {:?}", self.rx_checksum)
     }
 }
 
@@ -129,6 +129,15 @@ impl fmt::Display for Counters {
         )?;
         writeln!(
             f,
+            "TCP: {} connections, {} failed; segments: {} received, {} sent, {} refused",
+            stack.tcp_established,
+            stack.tcp_failed,
+            stack.tcp_rx_segments,
+            stack.tcp_tx_segments,
+            stack.tcp_refused
+        )?;
+        writeln!(
+            f,
             "requests: {} submitted, {} completions",
             engine.submitted, engine.completed
         )?;
@@ -145,7 +154,7 @@ impl fmt::Display for Counters {
         if stack.rx_partial_checksum > 0 {
             write!(
                 f,
-                "\n{} datagrams dropped with a partial checksum: the sender is a kernel on this machine; cure: \
+                "\n{} packets dropped with a partial checksum: the sender is a kernel on this machine; cure: \
                  `ethtool -K PEER tx off`, or RxChecksum::AcceptPartial",
                 stack.rx_partial_checksum
             )?;

@@ -21,6 +21,8 @@ use crate::usermem;
 
 /// How long the end of a ring waits for the NIC to take what was sent.
 const DRAIN: Duration = Duration::from_millis(200);
+/// How long the resets of what is left may take.
+const LAST_WORDS: Duration = Duration::from_millis(20);
 
 /// What the kernel's side of a ring is here: the engine, and what it holds of the system.
 #[derive(Debug)]
@@ -35,10 +37,19 @@ pub(crate) struct Core {
 }
 
 impl Drop for Core {
-    /// Sends have completed as "queued": they go out before the sockets are closed, but not for long.
+    /// Sends have completed as "queued": they go out, and connections are closed, but not for long.
+    /// What is left then is reset: nobody will be there to answer.
     fn drop(&mut self) {
-        let deadline = now() + DRAIN;
-        while self.engine.drain() && now() < deadline {
+        self.engine.hang_up(now());
+        self.drain_until(now() + DRAIN);
+        self.engine.reset_all(now());
+        self.drain_until(now() + LAST_WORDS);
+    }
+}
+
+impl Core {
+    fn drain_until(&mut self, deadline: Instant) {
+        while self.engine.drain(now()) && now() < deadline {
             let _ = self.waiter.sleep(Some(Duration::from_millis(1)), None);
         }
     }

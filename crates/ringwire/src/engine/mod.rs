@@ -191,13 +191,27 @@ impl Engine {
         self.queues.cq_ready()
     }
 
-    /// Sends what is queued and takes back what was sent, and does nothing else: the end of a ring.
-    /// `true` while there is more.
-    pub fn drain(&mut self) -> bool {
+    /// Closes every connection, for the end of a ring: [`drain`](Self::drain) sees to the rest.
+    pub fn hang_up(&mut self, now: Instant) {
+        self.stack.tcp_hang_up(now, &mut self.ledger);
+    }
+
+    /// Resets what connections are left.
+    pub fn reset_all(&mut self, now: Instant) {
+        self.stack.tcp_reset_all(now, &mut self.ledger);
+    }
+
+    /// A turn without requests, for the end of a ring: the application's memory may be gone. `true`
+    /// while there is something to send, or a connection that is not closed.
+    pub fn drain(&mut self, now: Instant) -> bool {
+        self.now = now;
         self.reap_sent();
+        self.refill();
+        self.receive_burst();
+        self.stack.poll(now, &mut self.ledger);
         self.send_burst();
         self.nic.kick();
-        self.send_waits()
+        self.send_waits() || self.stack.tcp_connections() > 0
     }
 
     /// Whether a turn would find something to do at once.

@@ -207,6 +207,18 @@ impl Table {
             .filter(|_| slot.generation == id.generation && id.protocol == Protocol::Tcp)
     }
 
+    /// Every socket.
+    fn ids(&self) -> Vec<SocketId> {
+        let slots = self.slots.iter().enumerate();
+        let open = slots.filter(|(_, slot)| slot.socket.is_some());
+        open.map(|(index, slot)| SocketId {
+            protocol: Protocol::Tcp,
+            slot: index as u32,
+            generation: slot.generation,
+        })
+        .collect()
+    }
+
     /// A socket that is known to be there.
     fn at(&mut self, id: SocketId) -> &mut Socket {
         self.get_mut(id)

@@ -242,6 +242,35 @@ impl Stack {
         self.tcp.get(id).map(Socket::state)
     }
 
+    /// Connections, those in TIME-WAIT left out.
+    pub fn tcp_connections(&self) -> usize {
+        self.tcp.connections.len()
+    }
+
+    /// Closes every socket: what was sent goes out, and a FIN behind it. Walks all of them: for the end
+    /// of a stack.
+    pub fn tcp_hang_up(&mut self, now: Instant, ledger: &mut Ledger) {
+        for id in self.tcp.ids() {
+            // Closing a listener may have ended it.
+            if self.tcp.get(id).is_some_and(|socket| socket.held) {
+                self.tcp_close(now, ledger, id);
+            }
+        }
+    }
+
+    /// Resets every connection that is left: its peer must not wait for an answer for ever.
+    pub fn tcp_reset_all(&mut self, now: Instant, ledger: &mut Ledger) {
+        for id in self.tcp.ids() {
+            if self
+                .tcp
+                .get(id)
+                .is_some_and(|socket| socket.connection.is_some())
+            {
+                self.abort(now, ledger, id);
+            }
+        }
+    }
+
     /// Connections in TIME-WAIT.
     pub fn tcp_time_waits(&self) -> usize {
         self.tcp.time_waits.len()
