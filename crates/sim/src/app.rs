@@ -12,9 +12,12 @@ use ringwire_stack::Instant;
 
 use crate::payload;
 use crate::random::Random;
+use crate::streams::{Echo, STREAM};
 
 pub(crate) const PORT: u16 = 7;
-pub(crate) const SLOTS: u32 = 8;
+/// Slots in all; those that hostile requests name come first.
+pub(crate) const SLOTS: u32 = 24;
+const HOSTILE_SLOTS: u32 = 8;
 const SOCKET: types::Fixed = types::Fixed(0);
 const GROUP: u16 = 1;
 const BUFFERS: u16 = 64;
@@ -36,6 +39,7 @@ pub(crate) struct App {
     ring: MmapMut,
     tail: u16,
     replies: Vec<Reply>,
+    streams: Echo,
     shape: Box<libc::msghdr>,
     address: Box<libc::sockaddr_in6>,
     timespec: Box<[i64; 2]>,
@@ -84,6 +88,7 @@ impl App {
                     part: empty,
                 })
                 .collect(),
+            streams: Echo::new(),
             shape,
             address,
             timespec: Box::new([0, 1_000_000]),
@@ -104,6 +109,7 @@ impl App {
             .build();
         let bind = opcode::Bind::new(SOCKET, (&raw const *app.address).cast(), 28).build();
         app.to_push.extend([socket, bind]);
+        app.to_push.extend(app.streams.set_up());
         app
     }
 
@@ -124,6 +130,7 @@ impl App {
             let receive = opcode::RecvMsgMulti::new(SOCKET, &raw const *self.shape, GROUP).build();
             self.to_push.push_back(receive.user_data(RECEIVE));
         }
+        self.streams.arm(&mut self.to_push);
         let mut queue = engine.submission();
         while let Some(entry) = self.to_push.front() {
             // SAFETY: what the entries name is the app's, which outlives the engine, or below the first page.
@@ -152,6 +159,9 @@ impl App {
             self.completions += 1;
             match user_data {
                 RECEIVE => self.received(res, flags),
+                stream if stream & STREAM != 0 => {
+                    self.streams.completed(&mut self.to_push, stream, res);
+                }
                 reply if reply & REPLY != 0 => self.provide((reply & 0xffff) as u16),
                 hostile if hostile & HOSTILE != 0 => {
                     let last = !io_uring::cqueue::more(flags);
@@ -206,7 +216,9 @@ impl App {
     /// leaves the server's own slot alone.
     fn hostile(&mut self, random: &mut Random) -> io_uring::squeue::Entry {
         self.serial += 1;
-        let known = [0, 6, 9, 10, 11, 14, 16, 19, 26, 27, 31, 32, 34, 45, 56];
+        let known = [
+            0, 6, 9, 10, 11, 13, 14, 16, 19, 26, 27, 31, 32, 34, 45, 56, 57,
+        ];
         let opcode = match random.below(4) {
             0 => random.next() as u8,
             _ => known[random.below(known.len() as u64) as usize],
@@ -226,7 +238,7 @@ impl App {
                 random.next() as u8 & !LEFT_OUT
             },
             ioprio: small(random) as u16 & 0x3f,
-            fd: 1 + random.below(u64::from(SLOTS)) as i32,
+            fd: 1 + random.below(u64::from(HOSTILE_SLOTS)) as i32,
             off: small(random),
             addr: small(random),
             len: small(random) as u32,
@@ -236,7 +248,7 @@ impl App {
             file_index: if random.chance(500) {
                 0
             } else {
-                2 + random.below(u64::from(SLOTS)) as u32
+                2 + random.below(u64::from(HOSTILE_SLOTS)) as u32
             },
             ..Sqe::default()
         };
@@ -255,7 +267,7 @@ impl App {
                     sqe.fd
                 };
                 sqe.off = if random.chance(700) {
-                    libc::SOCK_DGRAM as u64
+                    [libc::SOCK_DGRAM, libc::SOCK_STREAM][random.below(2) as usize] as u64
                 } else {
                     sqe.off
                 };
@@ -270,6 +282,7 @@ impl App {
     /// Ends everything: cancels what waits, and closes every slot.
     pub(crate) fn finish(&mut self) {
         self.armed = true;
+        self.streams.finish();
         let any = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
         self.to_push.push_back(any);
         for slot in 0..SLOTS {

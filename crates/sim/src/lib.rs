@@ -2,8 +2,9 @@
 //! the kernel, the network, the peer and the application simulated around it in virtual time.
 //!
 //! Everything follows from one seed: [`run`] with the same [`Config`] gives the same [`Outcome`],
-//! digest included. Two checkers look from outside: frames are conserved, and every delivered
-//! datagram equals one that was sent; and once faults stop, everything gets through.
+//! digest included. Checkers look from outside: frames are conserved, every delivered
+//! datagram equals one that was sent, every byte of a stream is a function of its offset; and once
+//! faults stop, everything gets through.
 
 mod app;
 mod kernel;
@@ -11,6 +12,7 @@ mod network;
 mod payload;
 mod peer;
 mod random;
+mod streams;
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -30,6 +32,10 @@ const MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const FINAL_DATAGRAMS: usize = 20;
 /// Virtual time that they may take.
 const PATIENCE_NS: u64 = 120_000_000_000;
+/// The same for streams, whose timers may have backed off.
+const STREAM_PATIENCE_NS: u64 = 600_000_000_000;
+/// Streams at a time.
+const MOST_CLIENTS: usize = 8;
 
 /// Faults, in so many of a thousand.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,6 +126,10 @@ pub struct Outcome {
     pub packets: u64,
     /// Datagrams that came back to the peer.
     pub echoes: u64,
+    /// Streams that were echoed to their end.
+    pub streams: u64,
+    /// Their bytes.
+    pub stream_bytes: u64,
     /// Completions that the application took.
     pub completions: u64,
     /// Faults on the wire.
@@ -164,7 +174,7 @@ impl World {
         let layout = Layout {
             chunk_bytes: 4096,
             rx_chunks,
-            header_chunks: 0,
+            header_chunks: 16,
             send_chunks: 128,
             lend_reserve_chunks: rx_chunks / 8,
             registered_bytes: vec![],
@@ -235,15 +245,22 @@ impl World {
             if self.random.chance(400) {
                 self.peer.send(self.now, &mut self.random);
             }
+            // The listener is there by then; a SYN before would be refused, and rightly.
+            if step >= 50 && self.peer.clients.open() < MOST_CLIENTS && self.random.chance(50) {
+                self.peer.connect(self.now, &mut self.random);
+            }
             self.step(&faults, faults.hostile)?;
         }
         self.final_round()?;
+        self.final_streams()?;
         self.end()?;
         Ok(Outcome {
             digest: self.digest.finish(),
             virtual_ns: self.now.as_nanos(),
             packets: self.packets,
             echoes: self.peer.echoes.len() as u64,
+            streams: self.peer.clients.finished,
+            stream_bytes: self.peer.clients.bytes,
             completions: self.app.completions,
             faults: self.to_engine.faults_done + self.to_peer.faults_done,
         })
@@ -271,6 +288,21 @@ impl World {
                 return Err(format!(
                     "no progress: {returned} of {FINAL_DATAGRAMS} came back, {pending} requests pend"
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Faults have stopped: every stream comes to its end, and so does a new one.
+    fn final_streams(&mut self) -> Result<(), String> {
+        let calm = Faults::default();
+        self.peer.connect(self.now, &mut self.random);
+        let deadline = self.now.as_nanos() + STREAM_PATIENCE_NS;
+        while self.peer.clients.open() > 0 {
+            self.step(&calm, false)?;
+            if self.now.as_nanos() > deadline {
+                let open = self.peer.clients.open();
+                return Err(format!("no progress: {open} streams are not done"));
             }
         }
         Ok(())
@@ -328,7 +360,7 @@ impl World {
             self.note(&packet);
             self.peer.receive(self.now, &packet);
         }
-        for packet in self.peer.step(self.now) {
+        for packet in self.peer.step(self.now, &mut self.random) {
             let packet = self.maybe_alter(packet);
             self.to_engine.send(now, packet, faults, &mut self.random);
         }

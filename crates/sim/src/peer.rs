@@ -11,6 +11,7 @@ use ringwire_umem::{Layout, Ledger, Piece, Pool, TxDone, Umem};
 
 use crate::payload;
 use crate::random::Random;
+use crate::streams::Clients;
 
 pub(crate) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 
@@ -23,6 +24,7 @@ pub(crate) struct Peer {
     sent: BTreeSet<u64>,
     pub(crate) echoes: BTreeSet<u64>,
     pub(crate) doubled: u64,
+    pub(crate) clients: Clients,
     pub(crate) violation: Option<String>,
 }
 
@@ -63,8 +65,15 @@ impl Peer {
             sent: BTreeSet::new(),
             echoes: BTreeSet::new(),
             doubled: 0,
+            clients: Clients::default(),
             violation: None,
         }
+    }
+
+    /// Begins another stream.
+    pub(crate) fn connect(&mut self, now: Instant, random: &mut Random) {
+        let (stack, ledger) = (&mut self.stack, &mut self.ledger);
+        self.clients.start(now, stack, ledger, random);
     }
 
     /// Takes a frame off the wire.
@@ -123,7 +132,11 @@ impl Peer {
     }
 
     /// Takes echoes off the sockets, and does what is due. Returns what goes out.
-    pub(crate) fn step(&mut self, now: Instant) -> Vec<Vec<u8>> {
+    pub(crate) fn step(&mut self, now: Instant, random: &mut Random) -> Vec<Vec<u8>> {
+        let (stack, ledger) = (&mut self.stack, &mut self.ledger);
+        if let Err(violation) = self.clients.step(now, stack, ledger, random) {
+            self.violation = Some(violation);
+        }
         self.stack.poll(now, &mut self.ledger);
         for socket in self.sockets {
             while let Some(datagram) = self.stack.udp_front(socket) {

@@ -9,6 +9,8 @@ fn a_swarm_of_seeds_violates_nothing() {
         virtual_ns: 0,
         packets: 0,
         echoes: 0,
+        streams: 0,
+        stream_bytes: 0,
         completions: 0,
         faults: 0,
     };
@@ -18,12 +20,14 @@ fn a_swarm_of_seeds_violates_nothing() {
         total.virtual_ns += outcome.virtual_ns;
         total.packets += outcome.packets;
         total.echoes += outcome.echoes;
+        total.streams += outcome.streams;
+        total.stream_bytes += outcome.stream_bytes;
         total.completions += outcome.completions;
         total.faults += outcome.faults;
     }
     println!("100 seeds: {total:?}");
     assert!(
-        total.echoes > 1000 && total.faults > 1000,
+        total.echoes > 1000 && total.streams > 500 && total.faults > 1000,
         "the swarm did something: {total:?}"
     );
 }

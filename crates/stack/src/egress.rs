@@ -228,7 +228,8 @@ impl Stack {
                     self.solicit(ledger, neighbour, None);
                 }
             }
-            Resolve::Failed(packet) | Resolve::Full(packet) => self.drop_packet(ledger, packet),
+            Resolve::Failed(packet) => self.drop_unreachable(ledger, packet),
+            Resolve::Full(packet) => self.drop_packet(ledger, packet),
         }
     }
 
@@ -241,9 +242,14 @@ impl Stack {
         self.egress[usize::from(packet.queue)].push_back(packet);
     }
 
+    /// Drops a packet whose neighbour does not answer; who sent it may want to know.
+    pub(crate) fn drop_unreachable(&mut self, ledger: &mut Ledger, packet: TxPacket) {
+        self.note_unreachable(ledger, &packet.packet);
+        self.drop_packet(ledger, packet);
+    }
+
     pub(crate) fn drop_packet(&mut self, ledger: &mut Ledger, packet: TxPacket) {
         self.counters.tx_unresolved += 1;
-        self.note_unreachable(ledger, &packet.packet);
         for frame in packet.packet.into_frames() {
             let chunk = frame.chunk();
             ledger.release(frame);

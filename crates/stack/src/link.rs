@@ -245,7 +245,7 @@ impl Stack {
                 Action::Solicit { ip, unicast } => self.solicit(ledger, ip, unicast),
                 Action::Failed { packets, .. } => {
                     for packet in packets {
-                        self.drop_packet(ledger, packet);
+                        self.drop_unreachable(ledger, packet);
                     }
                 }
             }

@@ -6,8 +6,8 @@ use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
     EthernetRepr, Icmpv4Packet, Icmpv6Packet, Icmpv6Repr, IpAddress, IpProtocol, IpRepr,
-    Ipv4Packet, Ipv6Packet, Ipv6Repr, NdiscNeighborFlags, NdiscRepr, RawHardwareAddress, UdpPacket,
-    UdpRepr,
+    Ipv4Packet, Ipv6Packet, Ipv6Repr, NdiscNeighborFlags, NdiscRepr, RawHardwareAddress,
+    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
 };
 
 use super::harness::{OUR_MAC, PEER_MAC, at, ip};
@@ -111,6 +111,40 @@ pub(super) fn udp_changed(
     let header = if at(from).is_ipv4() { 20 } else { 40 };
     change(&mut UdpPacket::new_unchecked(&mut packet[header..]));
     frame(&packet)
+}
+
+/// A frame from the peer with a SYN.
+pub(super) fn tcp_syn(from: &str, to: &str) -> Vec<u8> {
+    let (from, to) = (at(from), at(to));
+    let repr = TcpRepr {
+        src_port: from.port(),
+        dst_port: to.port(),
+        control: TcpControl::Syn,
+        seq_number: TcpSeqNumber(from.port().into()),
+        ack_number: None,
+        window_len: 1000,
+        window_scale: None,
+        max_seg_size: Some(1460),
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
+    };
+    let mut segment = vec![0; repr.buffer_len()];
+    let mut packet = TcpPacket::new_unchecked(&mut segment[..]);
+    repr.emit(
+        &mut packet,
+        &from.ip().into(),
+        &to.ip().into(),
+        &checksums(),
+    );
+    frame(&ip_packet(
+        from.ip(),
+        to.ip(),
+        IpProtocol::Tcp,
+        64,
+        &segment,
+    ))
 }
 
 /// An IPv4 packet with options, padded with zeros to a multiple of 4 bytes.

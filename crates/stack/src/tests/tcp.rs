@@ -297,3 +297,102 @@ fn a_thousand_connections_come_and_go_and_leave_nothing() {
     }
     assert_eq!(pair.a.stack.tcp_time_waits(), 1000);
 }
+
+/// Found by the simulator: packets that others pushed out of the line to an unknown neighbour counted
+/// as a host that does not answer.
+#[test]
+fn a_line_too_long_to_a_neighbour_is_no_unreachable_host() {
+    let mut host = Host::new();
+    let client = host.connecting("10.0.0.9:80");
+    host.sent();
+    let datagrams = host.bound("10.0.0.2:7");
+    for _ in 0..200 {
+        let _ = host.send(datagrams, "10.0.0.9:7", b"x");
+    }
+    assert_eq!(host.stack.tcp_connected(client), None);
+}
+
+#[test]
+fn connections_are_told_apart_by_all_four_numbers() {
+    let mut pair = Pair::new();
+    let listener = pair.b.listener(SERVER_V4, 64);
+    let clients: Vec<SocketId> = (0..50).map(|_| pair.a.connecting(SERVER_V4)).collect();
+    pair.exchange();
+    let mut servers = Vec::new();
+    while let Ok(server) = pair.b.accept(listener) {
+        servers.push(server);
+    }
+    assert_eq!(servers.len(), 50);
+    for (index, &client) in clients.iter().enumerate() {
+        pair.a.write(client, &[index as u8]).unwrap();
+    }
+    pair.exchange();
+    let mut seen: Vec<u8> = servers
+        .iter()
+        .flat_map(|&id| pair.b.read(id, 9).unwrap())
+        .collect();
+    seen.sort();
+    assert_eq!(seen, (0..50).collect::<Vec<u8>>());
+}
+
+#[test]
+fn a_flood_of_syns_is_bounded_and_forgotten() {
+    let mut host = Host::ready();
+    let listener = host.listener("10.0.0.2:80", 4);
+    for port in 1..3000u16 {
+        let answers = host.answer(&super::build::tcp_syn(
+            &format!("10.0.0.9:{port}"),
+            "10.0.0.2:80",
+        ));
+        assert_eq!(answers.len(), usize::from(port <= 1024), "SYN {port}");
+    }
+    assert_eq!(host.stack.tcp_connections(), 1024);
+    assert_eq!(host.stack.counters().tcp_listen_overflows, 3000 - 1 - 1024);
+    // Those who are not there never answer.
+    for _ in 0..200 {
+        host.pass(Duration::from_secs(1));
+        host.meet_peer();
+    }
+    assert_eq!(host.stack.tcp_connections(), 0);
+    host.close(listener);
+}
+
+#[test]
+fn rx_chunks_that_run_short_cost_copies_and_no_bytes() {
+    let mut pair = Pair::with(|setup| {
+        setup.layout.rx_chunks = 64;
+        setup.layout.lend_reserve_chunks = 16;
+    });
+    let (client, server) = pair.connect(SERVER_V4);
+    // Nobody reads: 64 KiB and more wait, in fewer frames than they came in.
+    let bytes = pattern(120_000);
+    let mut sent = 0;
+    for _ in 0..200 {
+        if sent < bytes.len() {
+            sent += pair.a.write(client, &bytes[sent..]).unwrap_or(0);
+        }
+        pair.pass(Duration::from_millis(300));
+        assert!(
+            pair.b.free(ringwire_umem::Pool::Rx) >= 15,
+            "the reserve is touched"
+        );
+    }
+    assert!(pair.b.stack.counters().tcp_compacted > 0);
+    // Another connection is served meanwhile.
+    let (other, there) = pair.connect("10.0.0.3:81");
+    pair.a.write(other, b"hello").unwrap();
+    pair.exchange();
+    assert_eq!(pair.b.read(there, 10), Ok(b"hello".to_vec()));
+    let mut received = Vec::new();
+    while received.len() < bytes.len() {
+        match pair.b.read(server, usize::MAX) {
+            Ok(part) => received.extend(part),
+            Err(error) => assert_eq!(error, SocketError::WouldBlock),
+        }
+        if sent < bytes.len() {
+            sent += pair.a.write(client, &bytes[sent..]).unwrap_or(0);
+        }
+        pair.pass(Duration::from_millis(10));
+    }
+    assert!(received == bytes);
+}
