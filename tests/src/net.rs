@@ -72,6 +72,24 @@ impl Veth {
         socket
     }
 
+    /// Has the peer's kernel write whole checksums (`ethtool -K rw1 tx off`), which ends its segmentation
+    /// offload too.
+    pub fn peer_offloads_off(&self) {
+        const SIOCETHTOOL: libc::c_ulong = 0x8946;
+        const ETHTOOL_STXCSUM: u32 = 0x17;
+        let socket = self.peer_socket(PEER_V4);
+        let mut value = [ETHTOOL_STXCSUM, 0];
+        // SAFETY: all zeroes is a valid ifreq.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(b"rw1") {
+            *to = *from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+        // SAFETY: the request and the value that it names live across the call.
+        let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    }
+
     /// A TCP listener of the peer's, on a free port.
     pub fn peer_listener(&self, address: &str) -> TcpListener {
         let ip: std::net::IpAddr = address.parse().expect("an address");

@@ -9,5 +9,6 @@ mod ip;
 mod link;
 mod pressure;
 mod send;
+mod smoltcp;
 mod tcp;
 mod udp;
