@@ -4,7 +4,7 @@
 help:
 	@echo "make demo       an echo server and an HTTP server on ringwire, driven by ping, socat, ncat, curl..."
 	@echo "make test       every test; those that need privileges are listed as skipped without them"
-	@echo "make bench      UDP echo: ringwire, the kernel's io_uring, a raw AF_XDP loop, in one run"
+	@echo "make bench      TCP and UDP echo: ringwire, the kernel's io_uring, a raw AF_XDP loop; smoltcp"
 	@echo "make lint       formatting and clippy"
 	@echo "make bpf        compile the steering program again (needs clang 14)"
 	@echo "make bpf-check  is the committed steering program what its source compiles to?"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# UDP echo over a veth pair, three servers in turn: ringwire, the kernel's io_uring, and a raw AF_XDP
-# loop. Each round runs all three, so a machine that slows down slows all of them: compare the ratios.
+# TCP ping-pong and UDP echo over a veth pair, the servers in turn: ringwire, the kernel's io_uring, and
+# (for UDP) a raw AF_XDP loop; and TCP in memory beside smoltcp. Each round runs all three, so a machine that slows down slows all of them: compare the ratios.
 # On two cores the load itself is the limit at small sizes: there the CPU time per echo tells more.
 #   scripts/bench.sh [ROUNDS] [MILLISECONDS] [WINDOW]
 set -uo pipefail
@@ -63,6 +63,46 @@ stop() {
 }
 
 ticks() { awk '{print $14 + $15}' "/proc/$server/stat"; }
+
+# TCP: ringwire and the kernel's io_uring in turn, 64-byte messages, one outstanding on a connection.
+echo "TCP ping-pong over veth, 64 bytes, $ROUNDS rounds of $MILLISECONDS ms each, in turn"
+for ((round = 0; round < ROUNDS; round++)); do
+    for name in ringwire io_uring; do
+        start "$name"
+        for connections in 1 64; do
+            before=$(ticks)
+            read -r rate trips median < <(ip netns exec "$PEER" "$BIN/pingpong" "$V4:$PORT" 64 "$connections" "$MILLISECONDS")
+            after=$(ticks)
+            [ -n "${rate:-}" ] || die "the load against $name failed"
+            echo "$connections $name $round $rate $trips $median $((after - before))" >>"$work/tcp"
+        done
+        stop
+    done
+done
+awk -v hz="$(getconf CLK_TCK)" '
+    function median(values, count,    i, j, t) {
+        for (i = 1; i <= count; i++) for (j = i + 1; j <= count; j++)
+            if (values[j] < values[i]) { t = values[i]; values[i] = values[j]; values[j] = t }
+        return count % 2 ? values[(count + 1) / 2] : (values[count / 2] + values[count / 2 + 1]) / 2
+    }
+    { rate[$1, $2, $3] = $4; cpu[$1, $2, $3] = $5 ? $7 / hz / $5 * 1e9 : 0; trip[$1, $2, $3] = $6; rounds = $3 + 1 }
+    END {
+        split("1 64", sizes, " "); split("ringwire io_uring", names, " ")
+        printf "%11s %-9s %10s %12s %12s %10s\n", "connections", "server", "ktrips/s", "median us", "CPU ns/trip", "/io_uring"
+        for (s = 1; s <= 2; s++) for (n = 1; n <= 2; n++) {
+            for (r = 0; r < rounds; r++) {
+                v[r + 1] = rate[sizes[s], names[n], r] / 1000
+                c[r + 1] = cpu[sizes[s], names[n], r]
+                u[r + 1] = trip[sizes[s], names[n], r]
+                base = rate[sizes[s], "io_uring", r]
+                q[r + 1] = base ? rate[sizes[s], names[n], r] / base : 0
+            }
+            printf "%11d %-9s %10.1f %12.1f %12.0f %10.2f\n", sizes[s], names[n], median(v, rounds), median(u, rounds), median(c, rounds), median(q, rounds)
+        }
+    }' "$work/tcp"
+echo
+"$BIN/memory" "$ROUNDS"
+echo
 
 echo "UDP echo over veth, $WINDOW outstanding, $ROUNDS rounds of $MILLISECONDS ms each, in turn"
 for ((round = 0; round < ROUNDS; round++)); do

@@ -7,6 +7,7 @@
 //! faults stop, everything gets through.
 
 mod app;
+pub mod fuzz;
 mod kernel;
 mod network;
 mod payload;
