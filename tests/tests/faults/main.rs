@@ -4,6 +4,7 @@
 mod frames;
 mod server;
 mod setup;
+mod streams;
 mod traffic;
 
 use libtest_mimic::Arguments;
@@ -13,7 +14,8 @@ fn main() {
     let trials = setup::CASES
         .iter()
         .chain(frames::CASES)
-        .chain(traffic::CASES);
+        .chain(traffic::CASES)
+        .chain(streams::CASES);
     let trials = trials.map(|&(name, case)| privileged(name, case)).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
