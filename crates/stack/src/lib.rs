@@ -26,9 +26,10 @@ mod socket;
 mod tcp;
 mod udp;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 
+use foldhash::fast::FixedState;
 use ringwire_umem::{Ledger, Pool};
 
 pub use address::{Cidr, CidrError, multicast_mac, solicited_node};
@@ -108,7 +109,7 @@ pub struct Stack {
     /// Whose event comes next.
     tcp_first: bool,
     /// Sockets that found no free send chunk.
-    starved: VecDeque<SocketId>,
+    starved: HashSet<SocketId, FixedState>,
     egress: Vec<VecDeque<TxPacket>>,
     /// Which socket a send chunk is charged to.
     chunk_owner: Vec<Option<SocketId>>,
@@ -150,7 +151,7 @@ impl Stack {
             control_queue: 0,
             sockets: Sockets::new(seed),
             tcp: tcp::Table::new(seed, secret, config.queues),
-            starved: VecDeque::new(),
+            starved: HashSet::with_hasher(FixedState::with_seed(seed)),
             tcp_first: false,
             egress: (0..config.queues).map(|_| VecDeque::new()).collect(),
             chunk_owner: vec![None; chunks],
@@ -191,7 +192,7 @@ impl Stack {
         if ledger.free_chunks(Pool::Send) < 2 * egress::CONTROL_RESERVE_CHUNKS {
             return;
         }
-        for id in self.starved.drain(..) {
+        for id in self.starved.drain() {
             match id.protocol() {
                 Protocol::Udp => self.sockets.events.mark(id, false, true),
                 Protocol::Tcp => self.tcp.events.mark(id, false, true),

@@ -15,6 +15,7 @@ pub const STREAM_CASES: &[(&str, Case)] = &[
     ("tcp_accept_on_a_listener_that_is_shut_down", accept_shut),
     ("tcp_accept_where_nobody_listens", accept_errors),
     ("tcp_accept_outlives_its_descriptor", accept_closed),
+    ("tcp_accept_of_what_was_reset", accept_reset),
     ("tcp_connect", connect_ok),
     ("tcp_connect_refused", connect_refused),
     ("tcp_connect_in_progress", connect_pending),
@@ -299,6 +300,22 @@ fn accept_closed(bench: &mut Bench) {
     bench.wait(1);
     bench.cancel(1);
     bench.wait(2);
+}
+
+fn accept_reset(bench: &mut Bench) {
+    bench.listener(4);
+    let mut stream = bench.peer_connects();
+    stream.write_all(b"before").unwrap();
+    bench.readable(0);
+    reset(stream);
+    // The reset comes before what comes after it.
+    let _other = bench.peer_connects();
+    bench.run(accept_entry(0, Some(1)), 1);
+    let mut buffer = [0; 16];
+    for user_data in 2..5 {
+        bench.run(recv_on(1, &mut buffer, 0), user_data);
+    }
+    bench.run(send_on(1, b"x", 0), 5);
 }
 
 fn connect_ok(bench: &mut Bench) {

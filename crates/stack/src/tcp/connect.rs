@@ -57,7 +57,8 @@ impl Stack {
             Some(bound) => SocketAddr::new(source, bound.port()),
             None => SocketAddr::new(source, self.connecting_port(source, to)?),
         };
-        if self.tcp.connections.contains_key(&(local, to)) {
+        let ends = (local, to);
+        if self.tcp.connections.contains_key(&ends) || self.tcp.time_waits.contains(&ends) {
             return Err(SocketError::AddressNotAvailable);
         }
         if bound.is_none() {
@@ -79,7 +80,6 @@ impl Stack {
         let ends = (local, to);
         let iss = self.tcp.isn.sequence(now, local, to);
         let offset = self.tcp.isn.timestamp_offset(local, to);
-        self.tcp.time_waits.remove(&ends);
         self.tcp.with_receive(id, |receive| receive.clear(ledger));
         let socket = self.tcp.at(id);
         socket.local = Some(local);

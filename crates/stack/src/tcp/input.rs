@@ -106,7 +106,6 @@ impl Stack {
             listen::Arrival::Ignore => {}
             listen::Arrival::Reset(_) => self.refuse_tcp(now, ledger, ends, &segment, queue),
             listen::Arrival::Syn => {
-                self.tcp.time_waits.remove(&ends);
                 self.accept_syn(now, ledger, listening, ends, &segment, queue, floor);
             }
         }
@@ -337,9 +336,12 @@ impl Stack {
         {
             self.tcp.connections.remove(&ends);
         }
-        let waiting = self.tcp.at(id).parent.is_some();
+        // Whoever accepts it will find it as it is.
+        if self.waits_for_accept(id) {
+            return;
+        }
         self.leave_listener(id);
-        if !held || waiting {
+        if !held {
             self.tcp.with_receive(id, |receive| receive.clear(ledger));
             return self.tcp.remove(id);
         }

@@ -87,6 +87,7 @@ impl Stack {
         let connection = Connection::passive(now, config, iss, offset, syn);
         child.connection = Some(Box::new(connection));
         let id = table.insert(child);
+        table.time_waits.remove(&ends);
         table.ports.take_accepted(ends.0.port());
         table.connections.insert(ends, id);
         if let Some(listener) = table.listener(listening) {
@@ -117,15 +118,18 @@ impl Stack {
         }
     }
 
-    /// A connection that nobody has accepted is over.
+    /// Whether a connection is in the queue of those that stand and were not accepted.
+    pub(super) fn waits_for_accept(&mut self, id: SocketId) -> bool {
+        let parent = self.tcp.get(id).and_then(|socket| socket.parent);
+        let listener = parent.and_then(|parent| self.tcp.listener(parent));
+        listener.is_some_and(|listener| !listener.half_open.contains(&id))
+    }
+
+    /// A half-open connection is over.
     pub(super) fn leave_listener(&mut self, id: SocketId) {
-        let Some(parent) = self.tcp.get_mut(id).and_then(|socket| socket.parent.take()) else {
-            return;
-        };
-        if let Some(listener) = self.tcp.listener(parent)
-            && !listener.half_open.remove(&id)
-        {
-            listener.accept.retain(|&other| other != id);
+        let parent = self.tcp.get_mut(id).and_then(|socket| socket.parent.take());
+        if let Some(listener) = parent.and_then(|parent| self.tcp.listener(parent)) {
+            listener.half_open.remove(&id);
         }
     }
 

@@ -99,7 +99,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Takes a connection off a listener's queue. It may be over already.
+    /// Takes a connection off a listener's queue. It may be over already, as with the kernel.
     ///
     /// # Errors
     /// `WouldBlock`: none is there; `Invalid`: it does not listen (any more); `NotSupported`: it is no
@@ -160,7 +160,7 @@ impl Stack {
         if queued < len {
             socket.send_blocked = true;
             if socket.send.chunks() < SOCKET_CHUNKS {
-                self.starved.push_back(id);
+                self.starved.insert(id);
             }
         }
         if queued > 0 {

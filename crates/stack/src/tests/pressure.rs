@@ -251,3 +251,24 @@ fn many_sockets_on_two_hosts_talk_at_once() {
         assert_eq!(received.from.port(), at("10.0.0.3:9").port());
     }
 }
+
+#[test]
+fn a_socket_that_found_every_chunk_taken_by_others_hears_of_free_ones() {
+    let mut host = Host::ready_with(|setup| setup.layout.send_chunks = 64);
+    let (greedy, modest) = (host.bound("10.0.0.2:7"), host.bound("10.0.0.2:8"));
+    while host.send(greedy, "10.0.0.9:7", b"x").is_ok() {}
+    let posted = host.post();
+    assert_eq!(
+        host.send(modest, "10.0.0.9:7", b"x"),
+        Err(SocketError::WouldBlock)
+    );
+    host.events();
+    host.complete(posted);
+    host.pass(std::time::Duration::from_millis(1));
+    let woken = host
+        .events()
+        .into_iter()
+        .any(|event| event.socket == modest && event.send);
+    assert!(woken, "it has no chunk of its own that could come back");
+    assert_eq!(host.send(modest, "10.0.0.9:7", b"x"), Ok(()));
+}

@@ -144,7 +144,12 @@ impl Stack {
         let segments = len.div_ceil(segment).max(1);
         if reach != Reach::Local {
             let chunks = self.chunks_for(ledger, to.ip(), UDP_HEADER + segment) * segments as u32;
-            self.admit(ledger, id, chunks)?;
+            let admitted = self.admit(ledger, id, chunks);
+            if admitted == Err(SocketError::WouldBlock) {
+                // None of its own may be in use, to come back one day.
+                self.starved.insert(id);
+            }
+            admitted?;
         }
         let port = match bound {
             Some(local) => local.port(),
