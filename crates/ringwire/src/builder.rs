@@ -32,6 +32,9 @@ const SEND_CHUNKS: u32 = 4096;
 /// Chunks for segments without payload, and those sent again: no send can use them up.
 const HEADER_CHUNKS: u32 = 512;
 
+const LEAST_MTU_V4: u32 = 576;
+const LEAST_MTU_V6: u32 = 1280;
+
 /// How long to wait for a link that attaching has reset.
 const CARRIER_WAIT: Duration = Duration::from_secs(5);
 
@@ -60,6 +63,18 @@ pub enum SetupError {
         address: IpAddr,
         /// Who has it.
         mac: [u8; 6],
+    },
+    /// The link is too small for the addresses' families (RFC 1122, section 3.3.3; RFC 8200, section 5).
+    #[error(
+        "{interface} has an MTU of {mtu}, and {least} are needed: `ip link set dev {interface} mtu {least}`"
+    )]
+    SmallMtu {
+        /// The interface.
+        interface: String,
+        /// Its MTU, in bytes.
+        mtu: u32,
+        /// The least that works: 576 for IPv4, 1280 for IPv6.
+        least: u32,
     },
     /// The memory could not be had.
     #[error(transparent)]
@@ -322,6 +337,15 @@ impl Builder {
                 name: interface.name.clone(),
             }
             .into());
+        }
+        let v6 = self.addresses.iter().any(|cidr| cidr.address.is_ipv6());
+        let least = if v6 { LEAST_MTU_V6 } else { LEAST_MTU_V4 };
+        if interface.mtu < least {
+            return Err(SetupError::SmallMtu {
+                interface: interface.name.clone(),
+                mtu: interface.mtu,
+                least,
+            });
         }
         let mut queues = self
             .queues

@@ -1,5 +1,5 @@
 //! The control plane: what no socket of ours takes goes to smoltcp's `Interface`, which answers
-//! pings, refuses TCP and unknown protocols, and reports our multicast groups.
+//! pings, refuses unknown protocols, and reports our multicast groups.
 //!
 //! The interface works on IP packets (`Medium::Ip`). ARP and neighbour discovery are ours
 //! (`link.rs`), since the neighbour table is; so its answers take the same way out as everything
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ringwire_umem::Ledger;
 use smoltcp::iface::{Config, Interface, SocketSet};
-use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::wire::{HardwareAddress, IpCidr, IpProtocol};
 
 use crate::Stack;
@@ -249,8 +249,6 @@ impl Device for Queue {
         capabilities.medium = Medium::Ip;
         // Our egress fragments, so an answer may be as long as the question was.
         capabilities.max_transmission_unit = usize::from(u16::MAX);
-        // TCP comes here only to be refused.
-        capabilities.checksum.tcp = Checksum::Tx;
         capabilities
     }
 }

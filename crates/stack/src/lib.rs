@@ -76,7 +76,7 @@ pub enum RxChecksum {
 pub struct Config {
     /// Our Ethernet address.
     pub mac: [u8; 6],
-    /// Bytes of the largest IP packet on the link.
+    /// Bytes of the largest IP packet on the link: 576 at least, 1280 with IPv6.
     pub mtu: u16,
     /// Whether a packet may be sent in several descriptors (`XDP_USE_SG`).
     pub scatter: bool,
@@ -123,7 +123,7 @@ impl Stack {
     /// They must come from the operating system's generator, or anybody can guess them.
     ///
     /// # Panics
-    /// If there are more than [`MAX_ADDRESSES`] addresses, or no queue.
+    /// If there are more than [`MAX_ADDRESSES`] addresses, no queue, or an MTU below 576.
     pub fn new(now: Instant, config: Config, ledger: &Ledger, random: [u64; 3]) -> Stack {
         let [seed, secret @ ..] = random;
         assert!(
@@ -131,6 +131,7 @@ impl Stack {
             "a stack has at most {MAX_ADDRESSES} addresses"
         );
         assert!(config.queues > 0, "a stack has at least one queue");
+        assert!(config.mtu >= 576, "a stack has an MTU of at least 576");
         let mut dad = Dad::new(config.dad, seed);
         for cidr in &config.addresses {
             dad.start(now, cidr.address);

@@ -12,6 +12,7 @@ use crate::server::{Server, builder};
 pub const CASES: &[(&str, fn())] = &[
     ("an_interface_that_is_not_there", no_interface),
     ("an_interface_that_is_down", interface_down),
+    ("a_link_that_is_too_small", small_mtu),
     ("a_queue_that_is_not_there", no_queue),
     ("no_address_and_too_many", addresses),
     ("an_address_that_the_peer_has", duplicate_address),
@@ -42,6 +43,27 @@ fn no_interface() {
         .build(8)
         .expect_err("no interface was named");
     assert!(matches!(error, SetupError::NoInterface), "{error:?}");
+}
+
+fn small_mtu() {
+    let veth = Veth::new(1, 1500, false);
+    veth.in_ring(|| ip("link set rw0 mtu 1200"));
+    let error = refused(&veth, &builder());
+    assert!(
+        matches!(
+            &error,
+            SetupError::SmallMtu {
+                mtu: 1200,
+                least: 1280,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(
+        error.to_string().contains("ip link set dev rw0 mtu 1280"),
+        "{error}"
+    );
 }
 
 fn interface_down() {
