@@ -81,6 +81,7 @@ fn each_crate_imports_only_what_it_may() {
                 "ringwire",
                 "ringwire-abi",
                 "ringwire-stack",
+                "ringwire-tcp",
                 "ringwire-umem",
                 "ringwire-xsk",
             ],
