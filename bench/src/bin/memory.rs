@@ -31,7 +31,7 @@ fn main() {
     );
     let mut ratios = Vec::new();
     for round in 0..rounds {
-        let (ours, theirs) = (ringwire(bytes), smoltcp(bytes));
+        let (ours, theirs) = (ringwire(bytes, 0), smoltcp(bytes));
         ratios.push(ours / theirs);
         println!(
             "  round {round}: ringwire {ours:.0}, smoltcp {theirs:.0}, ratio {:.2}",
@@ -111,7 +111,7 @@ impl Host {
 
 const START: Instant = Instant::from_nanos(1_000_000_000);
 
-fn ringwire(bytes: usize) -> f64 {
+fn ringwire(bytes: usize, idle: usize) -> f64 {
     let (mut a, mut b) = (Host::new(2), Host::new(3));
     let mut now = START;
     let listener = b.stack.open(Protocol::Tcp, Family::V4);
@@ -122,6 +122,12 @@ fn ringwire(bytes: usize) -> f64 {
     let _ = a.stack.tcp_connect(now, &mut a.ledger, client, Some(to));
     while a.send_to(now, &mut b) | b.send_to(now, &mut a) {}
     let server = b.stack.tcp_accept(listener).expect("a connection").socket;
+    for _ in 0..idle {
+        let client = a.stack.open(Protocol::Tcp, Family::V4);
+        let _ = a.stack.tcp_connect(now, &mut a.ledger, client, Some(to));
+        while a.send_to(now, &mut b) | b.send_to(now, &mut a) {}
+        b.stack.tcp_accept(listener).expect("a connection");
+    }
     let (source, mut sink) = (vec![7u8; 65_536], vec![0u8; 65_536]);
     let before = a.stack.counters().tcp_tx_segments;
     let start = Clock::now();

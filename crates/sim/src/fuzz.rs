@@ -57,42 +57,7 @@ pub fn tcp_engine(data: &[u8]) {
     let mut queued = 0u32;
     while !input.is_empty() {
         let (una, next) = (connection.send_una(), connection.receive_next());
-        match input.byte() % 8 {
-            0..=3 => {
-                let segment = segment(&mut input, next, una);
-                let disposition = connection.on_segment(now, &segment);
-                if let Some(keep) = disposition.keep {
-                    assert!(keep.skip + keep.len <= segment.len, "kept more than came");
-                }
-                assert!(
-                    disposition.acked <= queued,
-                    "acknowledged more than was queued"
-                );
-                queued -= disposition.acked;
-            }
-            4 => {
-                now = now + std::time::Duration::from_micros(input.word().into());
-                if connection.next_deadline().is_some_and(|at| at <= now) {
-                    let _ = connection.on_timer(now);
-                }
-            }
-            5 if connection.state().may_send() && queued < 1 << 20 => {
-                let len = input.word() % 10_000;
-                connection.push(len, input.byte().is_multiple_of(2));
-                queued += len;
-            }
-            6 => connection.read(input.word() % 100_000),
-            7 => match input.byte() % 8 {
-                0 => connection.close(now),
-                1 => connection.orphan(now),
-                2 => drop(connection.abort()),
-                3 => connection.prune(),
-                4 => connection.set_no_delay(input.byte().is_multiple_of(2)),
-                5 => connection.set_cork(input.byte().is_multiple_of(2)),
-                _ => connection.set_receive_room(input.word() % 100_000),
-            },
-            _ => {}
-        }
+        engine_event(&mut connection, &mut input, &mut now, &mut queued);
         let piece = 1 + u32::from(input.byte());
         let mut sent = 0;
         while let Some(segment) = connection.poll_transmit(now, &mut |_| piece * 16) {
@@ -114,6 +79,52 @@ pub fn tcp_engine(data: &[u8]) {
                 "RCV.NXT went back"
             );
         }
+    }
+}
+
+/// One event of [`tcp_engine`]; `queued` bytes are not acknowledged.
+fn engine_event(
+    connection: &mut Connection,
+    input: &mut Input<'_>,
+    now: &mut Instant,
+    queued: &mut u32,
+) {
+    let (una, next) = (connection.send_una(), connection.receive_next());
+    match input.byte() % 8 {
+        0..=3 => {
+            let segment = segment(input, next, una);
+            let disposition = connection.on_segment(*now, &segment);
+            if let Some(keep) = disposition.keep {
+                assert!(keep.skip + keep.len <= segment.len, "kept more than came");
+            }
+            assert!(
+                disposition.acked <= *queued,
+                "acknowledged more than was queued"
+            );
+            *queued -= disposition.acked;
+        }
+        4 => {
+            *now = *now + std::time::Duration::from_micros(input.word().into());
+            if connection.next_deadline().is_some_and(|at| at <= *now) {
+                let _ = connection.on_timer(*now);
+            }
+        }
+        5 if connection.state().may_send() && *queued < 1 << 20 => {
+            let len = input.word() % 10_000;
+            connection.push(len, input.byte().is_multiple_of(2));
+            *queued += len;
+        }
+        6 => connection.read(input.word() % 100_000),
+        7 => match input.byte() % 8 {
+            0 => connection.close(*now),
+            1 => connection.orphan(*now),
+            2 => drop(connection.abort()),
+            3 => connection.prune(),
+            4 => connection.set_no_delay(input.byte().is_multiple_of(2)),
+            5 => connection.set_cork(input.byte().is_multiple_of(2)),
+            _ => connection.set_receive_room(input.word() % 100_000),
+        },
+        _ => {}
     }
 }
 

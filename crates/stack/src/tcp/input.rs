@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use ringwire_tcp::{Answer, Disposition, Failure, Instant, Segment, State, closed, listen};
+use ringwire_tcp::{
+    Answer, Disposition, Failure, Instant, Keep, Segment, SeqNumber, State, closed, listen,
+};
 use ringwire_umem::{Ledger, Pool};
 use smoltcp::wire::IpProtocol;
 
@@ -158,31 +160,44 @@ impl Stack {
             None => payload.release(ledger),
             Some(keep) => {
                 let payload = payload.part(keep.skip as usize, keep.len as usize);
-                let short = self.rx_runs_short(ledger);
-                let compacted = self.tcp.with_receive(id, |receive| {
-                    if keep.seq != next {
-                        receive.insert(ledger, keep.seq, payload);
-                        return false;
-                    }
-                    // A whole frame is too much for a few bytes.
-                    let copied = if short || payload.len() <= SMALL_BYTES {
-                        receive.append(ledger, payload)
-                    } else {
-                        Err(payload)
-                    };
-                    let compacted = copied.is_ok();
-                    if let Err(payload) = copied {
-                        receive.push(payload);
-                    }
-                    receive.advance(ledger, advanced, keep.seq + keep.len);
-                    compacted
-                });
-                self.counters.tcp_compacted += u64::from(compacted == Some(true));
+                self.store(ledger, id, &keep, payload, next, advanced);
             }
         }
         self.carry_out(now, ledger, id, disposition);
         self.tcp.mark_ready(id);
         self.tcp.schedule(id);
+    }
+
+    /// Keeps a payload: behind what can be read, if it begins at `next`, and with it what had come
+    /// early before `advanced`; or with what has come early.
+    fn store(
+        &mut self,
+        ledger: &mut Ledger,
+        id: SocketId,
+        keep: &Keep,
+        payload: Payload,
+        next: SeqNumber,
+        advanced: SeqNumber,
+    ) {
+        // A whole frame is too much for a few bytes.
+        let copies = payload.len() <= SMALL_BYTES || self.rx_runs_short(ledger);
+        let copied = self.tcp.with_receive(id, |receive| {
+            if keep.seq != next {
+                receive.insert(ledger, keep.seq, payload);
+                return false;
+            }
+            let refused = match copies {
+                true => receive.append(ledger, payload).err(),
+                false => Some(payload),
+            };
+            let copied = refused.is_none();
+            if let Some(payload) = refused {
+                receive.push(payload);
+            }
+            receive.advance(ledger, advanced, keep.seq + keep.len);
+            copied
+        });
+        self.counters.tcp_compacted += u64::from(copied == Some(true));
     }
 
     /// Whether RX chunks run short: what is queued must not starve the fill rings.
@@ -238,34 +253,18 @@ impl Stack {
         id: SocketId,
         disposition: Disposition,
     ) {
-        if disposition.refusal.is_some() {
-            self.counters.tcp_refused += 1;
+        self.counters.tcp_refused += u64::from(disposition.refusal.is_some());
+        if disposition.acked > 0 {
+            self.release_acknowledged(ledger, id);
         }
-        let socket = self.tcp.at(id);
-        if disposition.acked > 0
-            && let Some(connection) = &socket.connection
-        {
-            socket.send.acknowledged(connection.send_una(), ledger);
-            if socket.send_blocked && socket.send.chunks() <= super::ops::WAKE_CHUNKS {
-                socket.send_blocked = false;
-                self.tcp.events.mark(id, false, true);
-            }
-        }
-        let socket = self.tcp.at(id);
         if disposition.delivered > 0 {
-            let room = socket.receive_room();
-            if let Some(connection) = &mut socket.connection {
-                connection.set_receive_room(room);
-            }
-            self.tcp.events.mark(id, true, false);
+            self.note_delivered(id);
         }
         if disposition.established {
             self.counters.tcp_established += 1;
-            let socket = self.tcp.at(id);
-            if socket.parent.is_some() {
-                self.offer_accepted(id);
-            } else {
-                self.tcp.events.mark(id, false, true);
+            match self.tcp.at(id).parent {
+                Some(_) => self.offer_accepted(id),
+                None => self.tcp.events.mark(id, false, true),
             }
         }
         if disposition.finished {
@@ -274,12 +273,10 @@ impl Stack {
             socket.receive_shut = true;
             self.tcp.events.mark(id, true, false);
         }
-        if let Some(reply) = disposition.reply {
-            let socket = self.tcp.at(id);
+        let socket = self.tcp.at(id);
+        if let (Some(reply), Some(ends)) = (disposition.reply, socket.ends()) {
             let queue = socket.nic_queue;
-            if let Some(ends) = socket.ends() {
-                self.send_segment(now, ledger, ends, &reply, queue);
-            }
+            self.send_segment(now, ledger, ends, &reply, queue);
         }
         if let Some(failure) = disposition.failure {
             self.fail(id, failure);
@@ -290,6 +287,29 @@ impl Stack {
         if disposition.closed || disposition.time_wait {
             self.end_connection(ledger, id);
         }
+    }
+
+    /// Lets go of what is acknowledged; a sender that waits for room may go on.
+    fn release_acknowledged(&mut self, ledger: &mut Ledger, id: SocketId) {
+        let socket = self.tcp.at(id);
+        let Some(connection) = &socket.connection else {
+            return;
+        };
+        socket.send.acknowledged(connection.send_una(), ledger);
+        if socket.send_blocked && socket.send.chunks() <= super::ops::WAKE_CHUNKS {
+            socket.send_blocked = false;
+            self.tcp.events.mark(id, false, true);
+        }
+    }
+
+    /// There is more to read, and less room.
+    fn note_delivered(&mut self, id: SocketId) {
+        let socket = self.tcp.at(id);
+        let room = socket.receive_room();
+        if let Some(connection) = &mut socket.connection {
+            connection.set_receive_room(room);
+        }
+        self.tcp.events.mark(id, true, false);
     }
 
     /// Notes why a connection has failed, for whoever has its socket.
