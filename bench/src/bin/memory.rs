@@ -43,6 +43,13 @@ fn main() {
         "  median ratio ringwire / smoltcp: {:.2}",
         ratios[ratios.len() / 2]
     );
+    for idle in [1_000, 10_000] {
+        let (alone, beside) = (ringwire(bytes, 0), ringwire(bytes, idle));
+        let ratio = beside / alone;
+        println!(
+            "  ringwire beside {idle} idle connections: {beside:.0}, ratio to alone {ratio:.2}"
+        );
+    }
 }
 
 /// One of our hosts.

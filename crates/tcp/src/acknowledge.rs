@@ -36,6 +36,11 @@ impl Connection {
         if self.send.window.size() > 0 && window_before == 0 {
             self.timers.window_opened();
         }
+        if self.send.window.size() == 0 {
+            // It is there, and cannot take what is outstanding: that is sent again as long as it answers
+            // (Linux `tcp_retransmit_timer`).
+            self.timers.retries = self.timers.retries.min(1);
+        }
         if ack == self.send.una {
             let bare = segment.len == 0 && !segment.fin && window_same;
             if bare && self.send.una != self.send.next {

@@ -231,6 +231,21 @@ fn a_window_that_stays_closed_does_not_keep_an_orphan_for_ever() {
 }
 
 #[test]
+fn a_peer_that_takes_its_window_back_is_asked_as_long_as_it_answers() {
+    let mut script = Script::established();
+    script.push(1000);
+    script.sent();
+    for round in 0..40 {
+        let _ = script.fire_within(ms(120_000));
+        assert_eq!(script.sent_one().len, 1000, "round {round}");
+        let _ = script.feed(Segment {
+            window: 0,
+            ..segment(0, 0, 0)
+        });
+    }
+}
+
+#[test]
 fn a_peer_that_answers_no_probe_is_gone() {
     let mut script = Script::established();
     let _ = script.feed(Segment {
