@@ -190,7 +190,7 @@ impl Builder {
         self
     }
 
-    /// What to do about UDP checksums on receive; they are verified by default.
+    /// What to do about UDP and TCP checksums on receive; they are verified by default.
     pub fn rx_checksum(&mut self, policy: RxChecksum) -> &mut Self {
         self.rx_checksum = policy;
         self

@@ -1,4 +1,4 @@
-//! A userspace UDP stack over AF_XDP, driven as Linux's io_uring is driven.
+//! A userspace TCP and UDP stack over AF_XDP, driven as Linux's io_uring is driven.
 //!
 //! The entries, opcodes, flags and errnos are io_uring's, and the types are the `io-uring` crate's,
 //! re-exported here: a program's loop over entries and completions stays as it is. What changes is

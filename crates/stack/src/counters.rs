@@ -20,13 +20,13 @@ pub struct Counters {
     pub rx_bad_source: u64,
     /// IPv4 packets with a source route option, which are not accepted (RFC 7126, section 4.3).
     pub rx_source_routed: u64,
-    /// Packets with a wrong IP, UDP or ICMP checksum.
+    /// Packets with a wrong IP, UDP, TCP or ICMP checksum.
     pub rx_bad_checksum: u64,
-    /// UDP datagrams dropped because only the pseudo-header was summed: a kernel peer on the same
+    /// UDP datagrams and TCP segments dropped because only the pseudo-header was summed: a kernel peer on the same
     /// machine that leaves checksums to its device. The cure is `ethtool -K PEER tx off`, or
     /// `RxChecksum::AcceptPartial`.
     pub rx_partial_checksum: u64,
-    /// UDP datagrams accepted with such a partial sum.
+    /// Those accepted with such a partial sum.
     pub rx_partial_accepted: u64,
     /// UDP datagrams for a port that nobody has.
     pub rx_no_port: u64,

@@ -1,5 +1,5 @@
-//! The protocol stack between frames and sockets: Ethernet, ARP, neighbour discovery, IP, ICMP and
-//! UDP over UMEM frames. Headers are read and written with `smoltcp::wire`.
+//! The protocol stack between frames and sockets: Ethernet, ARP, neighbour discovery, IP, ICMP,
+//! UDP and TCP over UMEM frames. Headers are read and written with `smoltcp::wire`.
 //!
 //! The stack does no I/O and reads no clock: packets, time and randomness are arguments. The owner
 //! (one engine, one thread) hands it received packets ([`Stack::receive`]), takes what is to be sent
@@ -58,14 +58,14 @@ pub const MAX_ADDRESSES: usize = 8;
 const CONTROL_RATE_PER_S: u32 = 10_000;
 const CONTROL_BURST: u32 = 1000;
 
-/// What to do about the UDP checksum of a received datagram.
+/// What to do about the checksum of a received datagram or TCP segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RxChecksum {
     /// Verify it; a wrong one is dropped and counted, and so is a partial one.
     #[default]
     Verify,
     /// Verify it, but accept one that covers the pseudo-header alone: what a kernel peer on the same
-    /// machine (veth, virtio) leaves to its device. Such a datagram is not protected by a checksum.
+    /// machine (veth, virtio) leaves to its device. Such a packet is not protected by a checksum.
     AcceptPartial,
     /// Do not look: the NIC has verified it.
     Trust,

@@ -207,6 +207,13 @@ impl Connection {
         self.receive.reassembly.clear();
     }
 
+    /// Says that the payload of a segment was dropped for want of memory, which the segment that
+    /// [`on_segment`](Connection::on_segment) saw did not have any more: the peer is told at once what
+    /// is expected, and so sends it again soon.
+    pub fn refuse_payload(&mut self) {
+        self.ack.at_once();
+    }
+
     /// Whether anything is kept that came out of order.
     pub fn has_out_of_order(&self) -> bool {
         !self.receive.reassembly.is_empty()

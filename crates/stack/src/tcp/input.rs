@@ -236,6 +236,9 @@ impl Stack {
             return (segment, payload.compact(ledger));
         }
         self.counters.tcp_no_memory += 1;
+        if let Some(connection) = &mut self.tcp.at(id).connection {
+            connection.refuse_payload();
+        }
         payload.release(ledger);
         let bare = Segment {
             len: 0,
