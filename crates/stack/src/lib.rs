@@ -22,6 +22,7 @@ mod link;
 pub mod neighbour;
 mod packet;
 pub mod reassembly;
+mod slab;
 mod socket;
 mod tcp;
 mod udp;

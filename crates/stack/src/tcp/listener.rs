@@ -86,7 +86,7 @@ impl Stack {
         child.nic_queue = queue;
         let connection = Connection::passive(now, config, iss, offset, syn);
         child.connection = Some(Box::new(connection));
-        let id = table.insert(child);
+        let id = table.slab.insert(child);
         table.time_waits.remove(&ends);
         table.ports.take_accepted(ends.0.port());
         table.connections.insert(ends, id);

@@ -21,6 +21,7 @@ use ringwire_tcp::{Connection, Instant, Isn, Segment, State};
 
 use crate::error::SocketError;
 use crate::packet::Payload;
+use crate::slab::Slab;
 use crate::socket::{Events, Family, Protocol, SocketId};
 
 pub use ops::Accepted;
@@ -122,12 +123,6 @@ impl Socket {
     }
 }
 
-#[derive(Debug, Default)]
-struct Slot {
-    generation: u32,
-    socket: Option<Box<Socket>>,
-}
-
 /// A segment to one of our own addresses: it never reaches the wire.
 #[derive(Debug)]
 struct Looped {
@@ -139,8 +134,7 @@ struct Looped {
 
 #[derive(Debug)]
 pub(crate) struct Table {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    slab: Slab<Socket>,
     connections: HashMap<Ends, SocketId, FixedState>,
     listeners: HashMap<SocketAddr, SocketId, FixedState>,
     ports: Ports,
@@ -162,8 +156,7 @@ impl Table {
     pub(crate) fn new(seed: u64, secret: [u64; 2], queues: u16) -> Table {
         let hasher = || FixedState::with_seed(seed);
         Table {
-            slots: Vec::new(),
-            free: Vec::new(),
+            slab: Slab::new(Protocol::Tcp),
             connections: HashMap::with_hasher(hasher()),
             listeners: HashMap::with_hasher(hasher()),
             ports: Ports::new(seed),
@@ -179,44 +172,12 @@ impl Table {
         }
     }
 
-    fn insert(&mut self, socket: Socket) -> SocketId {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            (self.slots.len() - 1) as u32
-        });
-        let entry = &mut self.slots[slot as usize];
-        entry.socket = Some(Box::new(socket));
-        SocketId {
-            protocol: Protocol::Tcp,
-            slot,
-            generation: entry.generation,
-        }
-    }
-
     pub(crate) fn get(&self, id: SocketId) -> Option<&Socket> {
-        let slot = self.slots.get(id.slot as usize)?;
-        slot.socket
-            .as_deref()
-            .filter(|_| slot.generation == id.generation && id.protocol == Protocol::Tcp)
+        self.slab.get(id)
     }
 
     pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
-        let slot = self.slots.get_mut(id.slot as usize)?;
-        slot.socket
-            .as_deref_mut()
-            .filter(|_| slot.generation == id.generation && id.protocol == Protocol::Tcp)
-    }
-
-    /// Every socket.
-    fn ids(&self) -> Vec<SocketId> {
-        let slots = self.slots.iter().enumerate();
-        let open = slots.filter(|(_, slot)| slot.socket.is_some());
-        open.map(|(index, slot)| SocketId {
-            protocol: Protocol::Tcp,
-            slot: index as u32,
-            generation: slot.generation,
-        })
-        .collect()
+        self.slab.get_mut(id)
     }
 
     /// A socket that is known to be there.
@@ -227,11 +188,8 @@ impl Table {
 
     /// Takes a socket out of the table. Its queues must be empty.
     fn remove(&mut self, id: SocketId) {
-        let slot = &mut self.slots[id.slot as usize];
-        assert_eq!(slot.generation, id.generation, "tcp: a socket ends once");
-        let socket = slot.socket.take().expect("tcp: a socket ends once");
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(id.slot);
+        let socket = self.slab.remove(id);
+        let socket = socket.expect("tcp: a socket ends once");
         if let Some(local) = socket.local {
             self.leave_port(id, local.port(), socket.accepted);
         }

@@ -29,7 +29,7 @@ pub struct Accepted {
 
 impl Stack {
     pub(crate) fn tcp_open(&mut self, family: Family) -> SocketId {
-        self.tcp.insert(Socket::new(family))
+        self.tcp.slab.insert(Socket::new(family))
     }
 
     pub(crate) fn tcp_bind(
@@ -250,7 +250,7 @@ impl Stack {
     /// Closes every socket: what was sent goes out, and a FIN behind it. Walks all of them: for the end
     /// of a stack.
     pub fn tcp_hang_up(&mut self, now: Instant, ledger: &mut Ledger) {
-        for id in self.tcp.ids() {
+        for id in self.tcp.slab.ids() {
             // Closing a listener may have ended it.
             if self.tcp.get(id).is_some_and(|socket| socket.held) {
                 self.tcp_close(now, ledger, id);
@@ -260,7 +260,7 @@ impl Stack {
 
     /// Resets every connection that is left: its peer must not wait for an answer for ever.
     pub fn tcp_reset_all(&mut self, now: Instant, ledger: &mut Ledger) {
-        for id in self.tcp.ids() {
+        for id in self.tcp.slab.ids() {
             if self
                 .tcp
                 .get(id)

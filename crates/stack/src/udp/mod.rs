@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 
 use crate::error::SocketError;
 use crate::packet::Payload;
+use crate::slab::Slab;
 use crate::socket::{Events, Family, Protocol, SocketId, for_each_key, overlap};
 
 /// What Linux charges a receive buffer for each datagram beside its bytes (about one `sk_buff`).
@@ -69,18 +70,11 @@ pub(crate) struct Socket {
     pub(crate) nic_queue: u16,
 }
 
-#[derive(Debug, Default)]
-struct Slot {
-    generation: u32,
-    socket: Option<Box<Socket>>,
-}
-
 type Connection = (SocketAddr, SocketAddr);
 
 #[derive(Debug)]
 pub(crate) struct Sockets {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    slab: Slab<Socket>,
     bound: HashMap<SocketAddr, SocketId, FixedState>,
     connected: HashMap<Connection, SocketId, FixedState>,
     by_port: HashMap<u16, Vec<SocketId>, FixedState>,
@@ -91,8 +85,7 @@ impl Sockets {
     pub(crate) fn new(seed: u64) -> Sockets {
         let hasher = || FixedState::with_seed(seed);
         Sockets {
-            slots: Vec::new(),
-            free: Vec::new(),
+            slab: Slab::new(Protocol::Udp),
             bound: HashMap::with_hasher(hasher()),
             connected: HashMap::with_hasher(hasher()),
             by_port: HashMap::with_hasher(hasher()),
@@ -101,12 +94,7 @@ impl Sockets {
     }
 
     pub(crate) fn open(&mut self, family: Family) -> SocketId {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            (self.slots.len() - 1) as u32
-        });
-        let entry = &mut self.slots[slot as usize];
-        entry.socket = Some(Box::new(Socket {
+        self.slab.insert(Socket {
             family,
             local: None,
             address_bound: false,
@@ -118,42 +106,23 @@ impl Sockets {
             send_shut: false,
             chunks_in_use: 0,
             nic_queue: 0,
-        }));
-        SocketId {
-            protocol: Protocol::Udp,
-            slot,
-            generation: entry.generation,
-        }
+        })
     }
 
     pub(crate) fn get(&self, id: SocketId) -> Option<&Socket> {
-        let slot = self.slots.get(id.slot as usize)?;
-        slot.socket
-            .as_deref()
-            .filter(|_| slot.generation == id.generation && id.protocol == Protocol::Udp)
+        self.slab.get(id)
     }
 
     pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
-        let slot = self.slots.get_mut(id.slot as usize)?;
-        slot.socket
-            .as_deref_mut()
-            .filter(|_| slot.generation == id.generation && id.protocol == Protocol::Udp)
+        self.slab.get_mut(id)
     }
 
     /// Ends a socket; returns what it had queued.
     pub(crate) fn close(&mut self, id: SocketId) -> VecDeque<Datagram> {
         self.unhash(id);
-        let Some(slot) = self.slots.get_mut(id.slot as usize) else {
+        let Some(socket) = self.slab.remove(id) else {
             return VecDeque::new();
         };
-        if slot.generation != id.generation {
-            return VecDeque::new();
-        }
-        let Some(socket) = slot.socket.take() else {
-            return VecDeque::new();
-        };
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(id.slot);
         if let Some(local) = socket.local {
             self.leave_port(id, local.port());
         }
