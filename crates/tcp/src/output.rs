@@ -101,7 +101,8 @@ impl Connection {
     ) -> Option<Segment> {
         let send = &self.send;
         let unsent = send.end.since_or_zero(send.next);
-        if unsent == 0 {
+        // What was lost goes first.
+        if unsent == 0 || self.recovery.again().is_some() {
             return None;
         }
         let piece = contiguous_at(unsent, send.next, contiguous);

@@ -367,6 +367,17 @@ fn after_a_timeout_everything_goes_again_in_slow_start() {
 }
 
 #[test]
+fn nothing_new_goes_before_what_was_lost() {
+    let mut script = flight();
+    let _ = script.fire_within(ms(1000));
+    assert_eq!(script.sent_one().seq, ours(0));
+    // The window has room for one segment and a little: the little would fit beside it.
+    script.push(10);
+    let sent = script.answer(segment(0, 900, 0));
+    assert_eq!((sent.len(), sent[0].seq), (1, ours(MSS)), "{sent:?}");
+}
+
+#[test]
 fn timeouts_double_until_a_new_measurement() {
     let mut script = Script::established();
     script.push(10);
