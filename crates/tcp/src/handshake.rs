@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::connection::Connection;
 use crate::disposition::Disposition;
 use crate::reno::Reno;
+use crate::rtt::Rtt;
 use crate::segment::{Options, Segment};
 use crate::seq::SeqNumber;
 use crate::state::State;
@@ -91,6 +92,7 @@ impl Connection {
         self.reno = Reno::new(self.send.mss);
         if self.timers.retries > 0 {
             self.reno.timed_out(0, true);
+            self.rtt = Rtt::new();
             self.config.initial_rto = self.config.initial_rto.max(RTO_AFTER_LOST_SYN);
         }
         self.take_round_trip(now, segment, ack);

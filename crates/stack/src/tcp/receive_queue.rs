@@ -82,21 +82,18 @@ impl ReceiveQueue {
         self.early.insert(first, Piece { seq, payload });
     }
 
-    /// Moves what came early and lies before `next` to what can be read.
-    pub(crate) fn advance(&mut self, ledger: &mut Ledger, next: SeqNumber, mut at: SeqNumber) {
+    /// Moves what came early and lies before `next` to what can be read. What begins before `end`, the
+    /// end of the segment that filled the hole, came with that segment too.
+    pub(crate) fn advance(&mut self, ledger: &mut Ledger, next: SeqNumber, end: SeqNumber) {
         while let Some(piece) = self.early.front()
             && piece.seq.before(next)
         {
             let piece = self.early.pop_front().expect("it is there");
             self.heap_bytes -= piece.payload.heap_bytes();
-            let len = piece.payload.len() as u32;
-            if (piece.seq + len).after(at) {
-                // A segment that filled the hole may have brought the first bytes of this one.
-                let skip = at.since_or_zero(piece.seq);
-                at = piece.seq + len;
-                self.push(piece.payload.part(skip as usize, (len - skip) as usize));
-            } else {
+            if piece.seq.before(end) {
                 piece.payload.release(ledger);
+            } else {
+                self.push(piece.payload);
             }
         }
     }

@@ -249,6 +249,18 @@ impl Host {
         posted
     }
 
+    /// What the NIC would read now of packets that consist of one piece each.
+    pub(super) fn described(&mut self, posted: &InFlight) -> Vec<Vec<u8>> {
+        let pieces = posted.descriptors.iter().zip(&posted.frames);
+        let read = pieces.map(|(&addr, frame)| {
+            self.ledger
+                .described(addr, frame.len() as u32)
+                .unwrap()
+                .to_vec()
+        });
+        read.collect()
+    }
+
     /// Has the NIC report packets as sent.
     pub(super) fn complete(&mut self, posted: InFlight) -> Vec<Vec<u8>> {
         for addr in posted.descriptors {

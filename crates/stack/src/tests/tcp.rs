@@ -396,3 +396,77 @@ fn rx_chunks_that_run_short_cost_copies_and_no_bytes() {
     }
     assert!(received == bytes);
 }
+
+#[test]
+fn a_last_segment_of_a_handshake_waits_for_room_in_the_accept_queue() {
+    let mut pair = Pair::new();
+    let listener = pair.b.listener(SERVER_V4, 0);
+    // They must know each other, or the SYNs wait for that.
+    pair.a.connecting("10.0.0.3:9");
+    pair.exchange();
+    let clients = [pair.a.connecting(SERVER_V4), pair.a.connecting(SERVER_V4)];
+    // Both are half open before either is complete.
+    pair.exchange();
+    let stands = |host: &Host, id| state(host, id) == State::Established;
+    assert!(clients.iter().all(|&client| stands(&pair.a, client)));
+    assert_eq!(pair.b.stack.counters().tcp_established, 1, "one found room");
+    assert_eq!(pair.b.stack.counters().tcp_listen_overflows, 1);
+    pair.b.accept(listener).unwrap();
+    pair.pass(Duration::from_secs(2));
+    assert_eq!(
+        pair.b.stack.counters().tcp_established,
+        2,
+        "the other came again"
+    );
+    pair.b.accept(listener).unwrap();
+}
+
+#[test]
+fn a_retransmission_leaves_what_the_nic_may_still_read_as_it_is() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connect(SERVER_V4);
+    pair.a.write(client, &pattern(1000)).unwrap();
+    // The NIC has it, and says nothing.
+    let posted = pair.a.post();
+    pair.a.pass(Duration::from_millis(500));
+    let again = pair.a.post();
+    assert_eq!((posted.frames.len(), again.frames.len()), (1, 1));
+    assert_eq!(pair.a.stack.counters().tcp_tx_copied, 1);
+    assert_eq!(
+        pair.a.described(&posted),
+        posted.frames,
+        "the NIC reads what it was given"
+    );
+    let frames = [pair.a.complete(posted), pair.a.complete(again)].concat();
+    frames.iter().for_each(|frame| pair.b.receive(frame));
+    assert_eq!(pair.b.read(server, 2000), Ok(pattern(1000)));
+    // It was let go: the next one goes out where it lies.
+    pair.exchange();
+    pair.a.write(client, b"x").unwrap();
+    pair.exchange();
+    assert_eq!(pair.a.stack.counters().tcp_tx_copied, 1);
+}
+
+#[test]
+fn part_of_a_cell_does_not_write_its_headers_over_the_part_before() {
+    // A window of less than a segment, and a reader that takes a few bytes at a time.
+    let mut pair = Pair::new();
+    let (client, server) = pair.connect(SERVER_V4);
+    let bytes = pattern(400_000);
+    let mut sent = 0;
+    let mut received = Vec::new();
+    while received.len() < bytes.len() {
+        if sent < bytes.len() {
+            sent += pair.a.write(client, &bytes[sent..]).unwrap_or(0);
+        }
+        pair.pass(Duration::from_millis(300));
+        if let Ok(part) = pair.b.read(server, 10_007) {
+            received.extend(part);
+        }
+    }
+    assert!(received == bytes);
+    assert!(
+        pair.a.stack.counters().tcp_tx_copied > 0,
+        "no segment was cut by the window"
+    );
+}

@@ -413,6 +413,21 @@ fn what_was_sent_twice_measures_nothing() {
 }
 
 #[test]
+fn a_syn_that_was_sent_twice_measures_nothing() {
+    let mut script = Script::passive(config(), &syn());
+    script.sent();
+    let _ = script.fire_within(ms(1000));
+    script.sent();
+    script.skip(ms(10));
+    assert!(script.feed(segment(0, 0, 0)).established);
+    // RFC 6298, section 5.7.
+    assert_eq!(
+        script.connection.rtt.rto(&script.connection.config),
+        ms(3000)
+    );
+}
+
+#[test]
 fn the_congestion_window_limits_a_flight() {
     let mut script = Script::established();
     script.push(50 * MSS);
