@@ -85,6 +85,26 @@ fn fields_that_an_operation_does_not_use_must_be_zero() {
             ],
         ),
         (
+            IORING_OP_LISTEN,
+            &[
+                |s| s.addr = 1,
+                |s| s.off = 1,
+                |s| s.op_flags = 1,
+                |s| s.buf_index = 1,
+                |s| s.file_index = 1,
+                |s| s.ioprio = 1,
+            ],
+        ),
+        (
+            IORING_OP_ACCEPT,
+            &[
+                |s| s.len = 1,
+                |s| s.buf_index = 1,
+                |s| s.op_flags = 1,
+                |s| s.ioprio = 1 << 3,
+            ],
+        ),
+        (
             IORING_OP_SEND,
             &[|s| s.file_index = 1 << 16, |s| s.ioprio = 0x40],
         ),
@@ -137,6 +157,144 @@ fn fields_that_an_operation_does_not_use_must_be_zero() {
             );
         }
     }
+}
+
+#[test]
+fn a_backlog_is_any_number() {
+    // Linux bounds it by somaxconn when it listens, and takes a negative one for a huge one.
+    for backlog in [0, 16, i32::MAX, -1] {
+        let entry = Sqe {
+            fd: 4,
+            flags: IOSQE_FIXED_FILE,
+            len: backlog as u32,
+            ..sqe(IORING_OP_LISTEN)
+        };
+        let target = Target::Fixed(4);
+        assert_eq!(read(&entry), Ok(Op::Listen { target, backlog }));
+    }
+}
+
+#[test]
+fn accept_is_read_field_by_field() {
+    let entry = Sqe {
+        fd: 5,
+        flags: IOSQE_FIXED_FILE,
+        addr: 4096,
+        off: 8192,
+        file_index: 3,
+        op_flags: libc::SOCK_NONBLOCK as u32,
+        ..sqe(IORING_OP_ACCEPT)
+    };
+    let plain = Accept {
+        target: Target::Fixed(5),
+        addr: 4096,
+        addr_len: 8192,
+        slot: Slot::Index(2),
+        multishot: false,
+        dont_wait: false,
+        poll_first: false,
+    };
+    assert_eq!(read(&entry), Ok(Op::Accept(plain)));
+    let with = |ioprio| read(&Sqe { ioprio, ..entry });
+    let dont_wait = Op::Accept(Accept {
+        dont_wait: true,
+        ..plain
+    });
+    assert_eq!(with(IORING_ACCEPT_DONTWAIT), Ok(dont_wait));
+    let poll_first = Op::Accept(Accept {
+        poll_first: true,
+        ..plain
+    });
+    assert_eq!(with(IORING_ACCEPT_POLL_FIRST), Ok(poll_first));
+}
+
+#[test]
+fn a_multishot_accept_never_names_one_slot() {
+    let armed = |file_index| {
+        read(&Sqe {
+            ioprio: IORING_ACCEPT_MULTISHOT,
+            file_index,
+            ..sqe(IORING_OP_ACCEPT)
+        })
+    };
+    assert_eq!(armed(1), Err(Errno::EINVAL));
+    for (file_index, slot) in [(0, Slot::None), (IORING_FILE_INDEX_ALLOC, Slot::Alloc)] {
+        let Ok(Op::Accept(accept)) = armed(file_index) else {
+            panic!("refused: {slot:?}")
+        };
+        assert_eq!((accept.multishot, accept.slot), (true, slot));
+    }
+}
+
+#[test]
+fn only_a_plain_descriptor_closes_on_exec() {
+    let accept = |file_index| {
+        read(&Sqe {
+            op_flags: libc::SOCK_CLOEXEC as u32,
+            file_index,
+            ..sqe(IORING_OP_ACCEPT)
+        })
+    };
+    assert!(accept(0).is_ok());
+    assert_eq!(accept(1), Err(Errno::EINVAL));
+    assert_eq!(accept(IORING_FILE_INDEX_ALLOC), Err(Errno::EINVAL));
+}
+
+#[test]
+fn a_bundle_is_one_with_a_group_only() {
+    for opcode in [IORING_OP_SEND, IORING_OP_RECV] {
+        let entry = Sqe {
+            ioprio: IORING_RECVSEND_BUNDLE,
+            flags: IOSQE_BUFFER_SELECT,
+            buf_index: 7,
+            len: 100,
+            ..sqe(opcode)
+        };
+        let read_transfer = |sqe: &Sqe| match read(sqe) {
+            Ok(Op::Send(transfer) | Op::Recv(transfer)) => transfer,
+            other => panic!("operation {opcode}: {other:?}"),
+        };
+        let bundle = read_transfer(&entry);
+        assert_eq!(
+            (bundle.bundle, bundle.group, bundle.len),
+            (true, Some(7), 100)
+        );
+        // The kernel takes the flag without a group too.
+        let alone = read_transfer(&Sqe { flags: 0, ..entry });
+        assert_eq!((alone.bundle, alone.group), (false, None));
+        let single = read_transfer(&Sqe { ioprio: 0, ..entry });
+        assert_eq!((single.bundle, single.group), (false, Some(7)));
+    }
+}
+
+#[test]
+fn a_receive_is_bundled_and_multishot_at_once() {
+    let entry = Sqe {
+        ioprio: IORING_RECVSEND_BUNDLE | IORING_RECV_MULTISHOT,
+        flags: IOSQE_BUFFER_SELECT,
+        ..sqe(IORING_OP_RECV)
+    };
+    let Ok(Op::Recv(transfer)) = read(&entry) else {
+        panic!("refused")
+    };
+    assert!(transfer.bundle && transfer.multishot);
+}
+
+#[test]
+fn messages_are_never_bundled() {
+    for opcode in [IORING_OP_SENDMSG, IORING_OP_RECVMSG] {
+        let entry = Sqe {
+            ioprio: IORING_RECVSEND_BUNDLE,
+            ..sqe(opcode)
+        };
+        assert_eq!(read(&entry), Err(Errno::EINVAL), "operation {opcode}");
+    }
+    let selecting = Sqe {
+        ioprio: IORING_RECVSEND_BUNDLE,
+        flags: IOSQE_BUFFER_SELECT,
+        ..sqe(IORING_OP_RECVMSG)
+    };
+    assert_eq!(read(&selecting), Err(Errno::EINVAL));
 }
 
 #[test]

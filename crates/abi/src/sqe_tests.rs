@@ -78,6 +78,73 @@ fn sockets_and_slots() {
 }
 
 #[test]
+fn listening_and_accepting() {
+    let listen = Sqe::from_entry(&opcode::Listen::new(types::Fixed(2), 16).build());
+    assert_eq!(
+        (listen.opcode, listen.fd, listen.len),
+        (IORING_OP_LISTEN, 2, 16)
+    );
+    let address = std::ptr::without_provenance_mut::<libc::sockaddr>(4096);
+    let room = std::ptr::without_provenance_mut::<libc::socklen_t>(8192);
+    let slot = types::DestinationSlot::try_from_slot_target(4).unwrap();
+    let entry = opcode::Accept::new(types::Fixed(2), address, room)
+        .file_index(Some(slot))
+        .flags(libc::SOCK_NONBLOCK)
+        .build();
+    let accept = Sqe::from_entry(&entry);
+    assert_eq!(
+        (accept.opcode, accept.flags, accept.fd, accept.file_index),
+        (IORING_OP_ACCEPT, IOSQE_FIXED_FILE, 2, 5)
+    );
+    assert_eq!(
+        (accept.addr, accept.addr2(), accept.op_flags),
+        (4096, 8192, libc::SOCK_NONBLOCK as u32)
+    );
+    let entry = opcode::AcceptMulti::new(types::Fixed(2))
+        .allocate_file_index(true)
+        .build();
+    let accept = Sqe::from_entry(&entry);
+    assert_eq!(
+        (accept.opcode, accept.ioprio, accept.file_index),
+        (
+            IORING_OP_ACCEPT,
+            IORING_ACCEPT_MULTISHOT,
+            IORING_FILE_INDEX_ALLOC
+        )
+    );
+}
+
+#[test]
+fn bundles() {
+    let socket = types::Fixed(1);
+    let multishot = IORING_RECV_MULTISHOT;
+    for (entry, opcode, ioprio) in [
+        (
+            opcode::SendBundle::new(socket, 9).build(),
+            IORING_OP_SEND,
+            0,
+        ),
+        (
+            opcode::RecvBundle::new(socket, 9).build(),
+            IORING_OP_RECV,
+            0,
+        ),
+        (
+            opcode::RecvMultiBundle::new(socket, 9).build(),
+            IORING_OP_RECV,
+            multishot,
+        ),
+    ] {
+        let sqe = Sqe::from_entry(&entry);
+        assert_eq!(
+            (sqe.opcode, sqe.ioprio, sqe.buf_group()),
+            (opcode, IORING_RECVSEND_BUNDLE | ioprio, 9)
+        );
+        assert_eq!(sqe.flags, IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT);
+    }
+}
+
+#[test]
 fn addresses_timeouts_and_cancels() {
     let address = std::ptr::without_provenance::<libc::sockaddr>(8192);
     let sqe = Sqe::from_entry(&opcode::Bind::new(types::Fixed(2), address, 28).build());
