@@ -106,9 +106,14 @@ impl Bench {
             for completion in completions {
                 self.say(completion);
             }
-            if let Err(error) = waited {
-                self.say(("wait", error.raw_os_error()));
-                return;
+            match waited {
+                // A machine that is suspended and resumed interrupts a wait: that says nothing.
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(error) => {
+                    self.say(("wait", error.raw_os_error()));
+                    return;
+                }
+                Ok(_) => {}
             }
         }
     }
