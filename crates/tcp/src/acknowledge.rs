@@ -36,9 +36,9 @@ impl Connection {
         if self.send.window.size() > 0 && window_before == 0 {
             self.timers.window_opened();
         }
-        if self.send.window.size() == 0 {
+        if self.send.window.size() == 0 && !self.orphaned {
             // It is there, and cannot take what is outstanding: that is sent again as long as it answers
-            // (Linux `tcp_retransmit_timer`).
+            // (Linux `tcp_retransmit_timer`), but not for ever once nobody has the socket any more.
             self.timers.retries = self.timers.retries.min(1);
         }
         if ack == self.send.una {

@@ -62,6 +62,8 @@ impl Connection {
     fn refuses(&self, now: Instant, segment: &Segment) -> Option<Refusal> {
         if let (Some(clock), false) = (self.clock, segment.rst) {
             match segment.options.timestamps {
+                // A SYN is challenged, whatever else it lacks (RFC 5961, section 4.2).
+                None if segment.syn => {}
                 None => return Some(Refusal::NoTimestamp),
                 Some(option) if clock.is_old(now, option.value) => {
                     return Some(Refusal::OldTimestamp);
@@ -136,8 +138,7 @@ impl Connection {
             return self.fail(Failure::Orphaned, disposition);
         }
         self.keep_text(now, segment, disposition);
-        let edge = self.receive.window.edge(self.receive.next);
-        if segment.fin && !text_end.after(edge) && self.receive.fin.is_none() {
+        if segment.fin && self.receive.fin.is_none() && self.receive.can_end(text_end) {
             self.receive.fin = Some(text_end);
         }
         if self.receive.fin == Some(self.receive.next) {
@@ -162,13 +163,12 @@ impl Connection {
             disposition.refusal = Some(Refusal::Duplicate);
             return self.ack.at_once();
         }
-        let Some(kept) = self.receive.reassembly.insert(start, end) else {
-            disposition.refusal = Some(if start == next {
-                Refusal::TooManyHoles
-            } else {
-                Refusal::Duplicate
-            });
-            return self.ack.at_once();
+        let kept = match self.receive.reassembly.insert(next, start, end) {
+            Ok(kept) => kept,
+            Err(refusal) => {
+                disposition.refusal = Some(refusal);
+                return self.ack.at_once();
+            }
         };
         disposition.keep = Some(Keep {
             skip: kept.start.since(segment.text()),

@@ -47,6 +47,14 @@ pub(crate) struct ReceiveSpace {
     pub(crate) acked: SeqNumber,
 }
 
+impl ReceiveSpace {
+    /// Whether the stream can end there: inside of the window, and not before data that has come.
+    pub(crate) fn can_end(&self, fin: SeqNumber) -> bool {
+        let received = self.reassembly.end().unwrap_or(self.next).max(self.next);
+        !fin.before(received) && !fin.after(self.window.edge(self.next))
+    }
+}
+
 /// A TCP connection from its first SYN until it is closed or in TIME-WAIT.
 ///
 /// Whoever owns it hands it segments ([`on_segment`](Connection::on_segment)) and carries out what

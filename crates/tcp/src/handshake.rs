@@ -23,6 +23,8 @@ pub(crate) struct Handshake {
     pub(crate) passive: bool,
     /// A SYN, or a SYN-ACK, is to be sent.
     pub(crate) due: bool,
+    /// One was sent before.
+    sent: bool,
     /// The peer scales its window, so we may scale ours.
     scaled: bool,
 }
@@ -32,6 +34,7 @@ impl Handshake {
         Handshake {
             passive: false,
             due: true,
+            sent: false,
             scaled: false,
         }
     }
@@ -45,10 +48,13 @@ impl Connection {
     /// Takes the peer's SYN: its number, and what its options settle.
     pub(crate) fn take_syn(&mut self, now: Instant, syn: &Segment) {
         let next = syn.seq + 1;
+        // Our own SYN may have gone before, and what it offered stands.
+        let offered = self.receive.window.edge(self.receive.next);
+        let edge = next + offered.since(self.receive.next);
         self.receive.first = syn.seq;
         self.receive.next = next;
         self.receive.acked = next;
-        self.receive.window = ReceiveWindow::new(self.config.receive_buffer, next);
+        self.receive.window = ReceiveWindow::new(self.config.receive_buffer, edge);
         if let Some(scale) = syn.options.window_scale {
             self.handshake.scaled = true;
             self.send.window.scale = scale.min(MAX_SCALE);
@@ -105,6 +111,10 @@ impl Connection {
         self.handshake.due = false;
         self.timers
             .sent(now, self.send.next, self.rtt.rto(&self.config));
+        if std::mem::replace(&mut self.handshake.sent, true) {
+            // Karn's rule, also for one that the peer's SYN has asked for again.
+            self.timers.measured = None;
+        }
         let answer = self.state == State::SynReceived;
         let scale = scale_for(self.config.receive_buffer);
         let window = self.receive.window.advertise_unscaled(self.receive.next);

@@ -1,9 +1,10 @@
 //! What came out of order (RFC 9293, section 3.10.7.4, "seventh"): ranges of sequence numbers beyond
 //! RCV.NXT. Whoever calls keeps the bytes.
 
+use crate::disposition::Refusal;
 use crate::seq::SeqNumber;
 
-/// Most holes that are waited for at a time. A segment that would make one more is not kept.
+/// Most ranges that are kept. A segment that would make one more is refused, unless it comes next.
 const MAX_RANGES: usize = 64;
 
 /// Bytes that are there, from `start` up to and without `end`.
@@ -26,7 +27,15 @@ impl Reassembly {
 
     /// Takes a segment's bytes; returns the part of them that is to be kept. It replaces every range
     /// inside it, so that one segment is kept as one piece (Linux `tcp_data_queue_ofo` does the same).
-    pub(crate) fn insert(&mut self, start: SeqNumber, end: SeqNumber) -> Option<Range> {
+    /// `next` is RCV.NXT: what begins there is never one range too many, or its sender would repeat it
+    /// in vain.
+    pub(crate) fn insert(
+        &mut self,
+        next: SeqNumber,
+        start: SeqNumber,
+        end: SeqNumber,
+    ) -> Result<Range, Refusal> {
+        let in_order = start == next;
         let (mut start, mut end) = (start, end);
         // Ranges that touch or overlap the new one: `first..last`.
         let first = self.ranges.partition_point(|range| range.end.before(start));
@@ -42,10 +51,10 @@ impl Reassembly {
             end = end.min(right.start);
         }
         if !start.before(end) {
-            return None;
+            return Err(Refusal::Duplicate);
         }
-        if first == last && self.ranges.len() == MAX_RANGES {
-            return None;
+        if first == last && self.ranges.len() >= MAX_RANGES && !in_order {
+            return Err(Refusal::TooManyHoles);
         }
         let kept = Range { start, end };
         let merged = self.ranges[first..last]
@@ -55,7 +64,12 @@ impl Reassembly {
                 end: all.end.max(range.end),
             });
         self.ranges.splice(first..last, [merged]);
-        Some(kept)
+        Ok(kept)
+    }
+
+    /// The end of the last range.
+    pub(crate) fn end(&self) -> Option<SeqNumber> {
+        self.ranges.last().map(|range| range.end)
     }
 
     /// Takes away what follows `next` without a hole; returns where it ends.

@@ -1,8 +1,11 @@
 use super::*;
 
+/// RCV.NXT of these tests, unless they say another.
+const NEXT: SeqNumber = SeqNumber(1 << 31);
+
 fn insert(reassembly: &mut Reassembly, start: u32, end: u32) -> Option<(u32, u32)> {
-    let kept = reassembly.insert(SeqNumber(start), SeqNumber(end))?;
-    Some((kept.start.0, kept.end.0))
+    let kept = reassembly.insert(NEXT, SeqNumber(start), SeqNumber(end));
+    kept.ok().map(|kept| (kept.start.0, kept.end.0))
 }
 
 fn with(ranges: &[(u32, u32)]) -> Reassembly {
@@ -73,8 +76,17 @@ fn holes_are_bounded() {
         assert!(insert(&mut reassembly, 10 * hole, 10 * hole + 1).is_some());
     }
     assert_eq!(insert(&mut reassembly, 10_000, 10_001), None);
-    // What fills a hole, or makes one smaller, is still kept.
+    // What fills a hole, or makes one smaller, is still kept; and what comes next.
     assert_eq!(insert(&mut reassembly, 1, 10), Some((1, 10)));
+    let last = insert(&mut reassembly, 10_000, 10_001);
+    assert_eq!(last, Some((10_000, 10_001)), "one hole has gone");
+    let (start, end) = (SeqNumber(5000), SeqNumber(5001));
+    let refused = reassembly.insert(NEXT, start, end);
+    assert_eq!(refused, Err(Refusal::TooManyHoles));
+    assert_eq!(
+        reassembly.insert(start, start, end),
+        Ok(Range { start, end })
+    );
 }
 
 #[test]
@@ -96,7 +108,7 @@ fn any_order_of_segments_covers_the_same_bytes() {
             let start = next(190) as u32;
             let end = start + 1 + next(10) as u32;
             let at = |offset: u32| SeqNumber(base.wrapping_add(offset));
-            if let Some(kept) = reassembly.insert(at(start), at(end)) {
+            if let Ok(kept) = reassembly.insert(NEXT, at(start), at(end)) {
                 let (from, to) = (kept.start.since(at(0)), kept.end.since(at(0)));
                 assert!(start <= from && to <= end);
                 bytes[from as usize..to as usize].fill(piece);

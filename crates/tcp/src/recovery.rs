@@ -70,7 +70,11 @@ impl Recovery {
             .filter(|&(at, end)| at.before(end));
         let complete = !una.before(self.recover);
         match self.phase {
-            Phase::Open => reno.acknowledged(acked, next.since(una) + acked),
+            Phase::Open => {
+                // Kept close behind: 2^31 bytes later it would seem to lie ahead again.
+                self.recover = self.recover.max(una - 2);
+                reno.acknowledged(acked, next.since(una) + acked);
+            }
             Phase::Fast if complete => {
                 reno.leave_recovery(next.since(una));
                 self.phase = Phase::Open;

@@ -25,12 +25,13 @@ pub(crate) struct ReceiveWindow {
 }
 
 impl ReceiveWindow {
-    pub(crate) fn new(capacity: u32, next: SeqNumber) -> ReceiveWindow {
+    /// A window that was offered up to `edge`.
+    pub(crate) fn new(capacity: u32, edge: SeqNumber) -> ReceiveWindow {
         ReceiveWindow {
             scale: 0,
             capacity,
             room: capacity,
-            edge: next,
+            edge,
         }
     }
 

@@ -57,14 +57,15 @@ impl TimeWait {
             return Answer::Ignore;
         }
         let timestamp = segment.options.timestamps.map(|option| option.value);
+        // RFC 6191, section 2: the number decides only where the timestamps do not.
+        let newer_number = segment.seq.after(self.receive_next);
         let newer = match (self.clock, timestamp) {
             (Some(clock), Some(value)) => {
-                let recent = clock.recent();
-                !clock.is_old(now, value) && value != recent
+                !clock.is_old(now, value) && (value != clock.recent() || newer_number)
             }
-            _ => false,
+            _ => newer_number,
         };
-        if segment.syn && segment.ack.is_none() && (newer || segment.seq.after(self.receive_next)) {
+        if segment.syn && segment.ack.is_none() && newer {
             return Answer::Reopen(self.send_next + REOPEN_DISTANCE);
         }
         // Our last acknowledgement was lost: the peer has sent its FIN again.

@@ -133,6 +133,46 @@ fn a_segment_without_the_timestamp_that_was_agreed_on_is_dropped() {
 }
 
 #[test]
+fn a_syn_without_the_timestamp_is_challenged_all_the_same() {
+    // A peer that has started anew may not offer timestamps this time (RFC 5961, section 4.2).
+    for seq in [theirs(10), theirs(50 * MSS)] {
+        let mut script = Script::established_with(config(), stamped(syn(), 100));
+        let challenge = script.answer(Segment { seq, ..syn() });
+        assert_eq!(challenge.len(), 1);
+        assert_eq!(challenge[0].ack, Some(theirs(0)));
+        assert_eq!(script.state(), State::Established);
+    }
+}
+
+#[test]
+fn a_fin_before_data_that_is_there_already_is_no_end() {
+    let mut script = Script::established();
+    let _ = script.feed(segment(100, 0, 50));
+    let _ = script.feed(fin(120, 0));
+    let filled = script.feed(segment(0, 0, 100));
+    assert_eq!((filled.delivered, filled.finished), (150, false));
+    assert_eq!(script.feed(segment(150, 0, 10)).delivered, 10);
+    assert!(script.feed(fin(160, 0)).finished);
+}
+
+#[test]
+fn small_segments_with_holes_do_not_shut_out_what_comes_next() {
+    let mut script = Script::established();
+    let mut kept = 0;
+    for hole in 0..200 {
+        kept += u32::from(script.feed(segment(100 + 2 * hole, 0, 1)).keep.is_some());
+    }
+    assert_eq!(kept, 64, "holes are bounded");
+    // It fills no hole to its end.
+    let next = script.feed(segment(0, 0, 10));
+    assert_eq!((next.delivered, next.refusal), (10, None));
+    let far = script.feed(segment(5000, 0, 10));
+    assert_eq!(far.refusal, Some(Refusal::TooManyHoles));
+    let again = script.feed(segment(100, 0, 1));
+    assert_eq!(again.refusal, Some(Refusal::Duplicate));
+}
+
+#[test]
 fn an_acknowledgement_resets_a_syn_only_if_it_is_for_it() {
     let mut script = Script::active(config());
     script.sent();

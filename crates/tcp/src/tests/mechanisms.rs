@@ -246,6 +246,26 @@ fn a_peer_that_takes_its_window_back_is_asked_as_long_as_it_answers() {
 }
 
 #[test]
+fn a_peer_that_takes_its_window_back_does_not_keep_an_orphan_for_ever() {
+    let mut script = Script::established();
+    script.push(1000);
+    script.connection.close(script.now);
+    script.connection.orphan(script.now);
+    script.sent();
+    for round in 0.. {
+        assert!(round <= config().orphan_retries, "it is sent for ever");
+        if script.fire_within(ms(120_000)).closed {
+            break;
+        }
+        script.sent();
+        let _ = script.feed(Segment {
+            window: 0,
+            ..segment(0, 0, 0)
+        });
+    }
+}
+
+#[test]
 fn a_peer_that_answers_no_probe_is_gone() {
     let mut script = Script::established();
     let _ = script.feed(Segment {
@@ -312,6 +332,31 @@ fn the_third_duplicate_sends_the_first_hole_again() {
     assert_eq!(script.answer(segment(0, 0, 0)), []);
     let again = script.answer(segment(0, 0, 0));
     assert_eq!((again.len(), again[0].seq, again[0].len), (1, ours(0), MSS));
+}
+
+#[test]
+fn a_loss_after_gigabytes_without_one_is_still_recovered() {
+    // Beyond 2^31 bytes the end of the last recovery (RFC 6582's "recover") would lie ahead again.
+    let scaled = Options {
+        mss: Some(60_000),
+        window_scale: Some(8),
+        timestamps: None,
+    };
+    let big = Config {
+        mss: 60_000,
+        ..config()
+    };
+    let mut script = Script::established_with(big, syn_with(scaled));
+    let mut acked = 0u32;
+    while acked < 3 << 30 {
+        script.push(2 * 60_000);
+        acked += script.sent().iter().map(|sent| sent.len).sum::<u32>();
+        let _ = script.feed(segment(0, acked, 0));
+    }
+    script.push(5 * 60_000);
+    script.sent();
+    (0..2).for_each(|_| drop(script.answer(segment(0, acked, 0))));
+    assert_eq!(script.answer(segment(0, acked, 0))[0].seq, ours(acked));
 }
 
 #[test]
@@ -425,6 +470,24 @@ fn a_syn_that_was_sent_twice_measures_nothing() {
         script.connection.rtt.rto(&script.connection.config),
         ms(3000)
     );
+}
+
+#[test]
+fn a_syn_ack_that_the_peer_asked_for_again_measures_nothing() {
+    let mut script = Script::passive(config(), &syn());
+    script.sent();
+    script.skip(ms(900));
+    assert_eq!(script.answer(syn()).len(), 1);
+    script.skip(ms(10));
+    assert!(script.feed(segment(0, 0, 0)).established);
+    // RFC 6298, section 3: it may answer the first or the second.
+    assert_eq!(script.connection.rtt.srtt(), None);
+    // What follows is measured again.
+    script.push(10);
+    script.sent();
+    script.skip(ms(7));
+    let _ = script.feed(segment(0, 10, 0));
+    assert_eq!(script.connection.rtt.srtt(), Some(ms(7)));
 }
 
 #[test]

@@ -18,6 +18,21 @@ fn an_active_open_is_three_segments() {
 }
 
 #[test]
+fn data_that_comes_with_the_answer_to_our_syn_is_taken() {
+    // RFC 9293, section 3.10.7.3, "fourth"; our SYN has offered a window for it.
+    let mut script = Script::active(config());
+    let offered = u32::from(script.sent_one().window);
+    let answer = script.feed(Segment {
+        len: offered + 1,
+        ..syn_ack()
+    });
+    assert!(answer.established);
+    let keep = answer.keep.expect("payload is kept");
+    assert_eq!((keep.seq, keep.skip, keep.len), (theirs(0), 0, offered));
+    assert_eq!(script.sent_one().ack, Some(theirs(offered)));
+}
+
+#[test]
 fn a_passive_open_is_three_segments() {
     let mut script = Script::passive(config(), &syn());
     let sent = script.sent_one();
@@ -256,7 +271,14 @@ fn a_newer_syn_takes_the_place_of_time_wait() {
             ..syn()
         }
     };
-    for (seq, value, reopens) in [(5, 50, true), (0, 51, true), (0, 50, false), (0, 49, false)] {
+    // RFC 6191, section 2: the timestamp decides, and the number only where it is the same.
+    for (seq, value, reopens) in [
+        (5, 50, true),
+        (0, 51, true),
+        (0, 50, false),
+        (0, 49, false),
+        (5, 49, false),
+    ] {
         let answer = waiting
             .clone()
             .on_segment(script.now, &syn_at(seq, value), &config());
