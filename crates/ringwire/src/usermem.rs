@@ -15,6 +15,8 @@ use ringwire_abi::register::{BUF_ENTRY_BYTES, BUF_RING_TAIL};
 const FIRST_ADDRESS: u64 = 4096;
 /// Most iovecs of one message (`UIO_MAXIOV`).
 pub(crate) const MAX_IOVECS: usize = 1024;
+/// Most bytes of one transfer (`MAX_RW_COUNT`): a completion's result is an `int`.
+pub(crate) const MAX_TRANSFER: usize = (i32::MAX & !4095) as usize;
 /// Bytes of the largest socket address (`struct sockaddr_storage`).
 pub(crate) const MAX_SOCKADDR: usize = 128;
 
@@ -148,15 +150,19 @@ impl Message {
             return Err(Errno::EMSGSIZE);
         }
         let mut buffers = Vec::with_capacity(raw.msg_iovlen);
+        // What goes beyond the most is cut off (`__import_iovec`).
+        let mut room = MAX_TRANSFER;
         for index in 0..raw.msg_iovlen {
             let at = raw.msg_iov as u64 + (index * size_of::<libc::iovec>()) as u64;
             let iovec: libc::iovec = read_plain(at)?;
             if iovec.iov_len > isize::MAX as usize {
                 return Err(Errno::EINVAL);
             }
+            let len = iovec.iov_len.min(room);
+            room -= len;
             buffers.push(Span {
                 addr: iovec.iov_base as u64,
-                len: iovec.iov_len,
+                len,
             });
         }
         let name_len = if raw.msg_name.is_null() {

@@ -66,6 +66,12 @@ fn a_message_is_copied_with_its_iovecs() {
         (header.msg_namelen, header.msg_flags),
         (28, libc::MSG_TRUNC)
     );
+    for iovec in &mut iovecs {
+        iovec.iov_len = isize::MAX as usize;
+    }
+    let message = Message::read(&raw mut header as u64).unwrap();
+    let total: usize = message.buffers.iter().map(|span| span.len).sum();
+    assert_eq!(total, MAX_TRANSFER, "a result is an int");
     header.msg_iovlen = MAX_IOVECS + 1;
     assert_eq!(
         Message::read(&raw mut header as u64).unwrap_err(),

@@ -1,6 +1,7 @@
 //! The engine, driven by segments and time.
 
 mod attacks;
+mod flow;
 mod mechanisms;
 mod property;
 mod script;

@@ -106,9 +106,13 @@ impl SendWindow {
     }
 
     /// Takes a segment's window, unless an older segment has come late (RFC 9293, section 3.10.7.4).
+    /// A newer acknowledgement is never from before, though it may come with data that is sent again:
+    /// without its window, SND.UNA + SND.WND would lie beyond what was offered (Linux
+    /// `tcp_may_update_window`).
     pub(crate) fn update(&mut self, field: u16, seq: SeqNumber, ack: SeqNumber) {
         let (seq_before, ack_before) = self.from;
-        if seq_before.before(seq) || (seq_before == seq && !ack.before(ack_before)) {
+        let same = seq == seq_before && ack == ack_before;
+        if same || seq.after(seq_before) || ack.after(ack_before) {
             self.begin(u32::from(field) << self.scale, seq, ack);
         }
     }
@@ -202,12 +206,14 @@ mod tests {
         let mut window = SendWindow::default();
         let at = SeqNumber;
         window.update(100, at(10), at(5));
-        window.update(50, at(9), at(9));
+        window.update(50, at(9), at(5));
         assert_eq!(window.size(), 100, "an older sequence number");
         window.update(50, at(10), at(4));
         assert_eq!(window.size(), 100, "an older acknowledgement");
         window.update(50, at(10), at(5));
         assert_eq!(window.size(), 50, "the same segment again may shrink it");
+        window.update(40, at(9), at(6));
+        assert_eq!(window.size(), 40, "older data with news");
         window.update(70, at(11), at(4));
         assert_eq!((window.size(), window.largest()), (70, 100));
     }

@@ -31,9 +31,15 @@ impl Engine {
         if accept.slot == Slot::None {
             return Attempt::failed(Errno::EOPNOTSUPP);
         }
-        let readiness = self.stack.readiness(&self.ledger, socket);
-        if first && accept.poll_first && !readiness.readable && !readiness.hung_up {
-            return Attempt::Wait;
+        if first && accept.poll_first {
+            // The first attempt is left out, and there is to be no other.
+            if accept.dont_wait {
+                return Attempt::failed(Errno::EAGAIN);
+            }
+            let readiness = self.stack.readiness(&self.ledger, socket);
+            if !readiness.readable && !readiness.hung_up {
+                return Attempt::Wait;
+            }
         }
         let accepted = match self.stack.tcp_accept(socket) {
             Ok(accepted) => accepted,

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{IORING_CQE_BUFFER_SHIFT, IORING_CQE_F_BUF_MORE, IORING_CQE_F_BUFFER};
 
-use crate::usermem::{BufferRing, Span};
+use crate::usermem::{BufferRing, MAX_TRANSFER, Span};
 
 /// A buffer taken for one attempt: used up by [`Groups::commit`], or put back by [`Groups::recycle`].
 #[derive(Clone, Copy, Debug)]
@@ -137,11 +137,6 @@ impl Groups {
         }
     }
 
-    /// Whether the group was ever made.
-    pub(crate) fn exists(&self, group: u16) -> bool {
-        self.groups.contains_key(&group)
-    }
-
     /// Takes a buffer for one attempt, at most `limit` bytes of it (0: all of it).
     pub(crate) fn select(&mut self, group: u16, limit: usize) -> Result<Selected, Errno> {
         let (addr, len, bid) = match self.groups.get_mut(&group) {
@@ -161,17 +156,24 @@ impl Groups {
             addr,
             len: len as usize,
         };
-        let len = if limit == 0 {
-            whole.len
-        } else {
-            whole.len.min(limit)
-        };
+        let limit = if limit == 0 { MAX_TRANSFER } else { limit };
+        let len = whole.len.min(limit).min(MAX_TRANSFER);
         Ok(Selected {
             group,
             bid,
             span: Span { addr, len },
             whole,
         })
+    }
+
+    /// As [`Groups::select`], with a send's answers: `ENOENT` for a group that never was, `ENOBUFS`
+    /// also where the next buffer of a ring is empty (Linux `io_buffers_select`).
+    pub(crate) fn select_to_send(&mut self, group: u16, limit: usize) -> Result<Selected, Errno> {
+        match self.groups.get(&group) {
+            None => Err(Errno::ENOENT),
+            Some(Group::Ring { ring, head, .. }) if ring.entry(*head).1 == 0 => Err(Errno::ENOBUFS),
+            Some(_) => self.select(group, limit),
+        }
     }
 
     /// Looks at the buffers for a bundle of at most `limit` bytes; without a limit (0) at one. Nothing
@@ -185,7 +187,7 @@ impl Groups {
                     group,
                     bid: selected.bid,
                     spans: vec![selected.span],
-                    exhausted: false,
+                    exhausted: self.is_empty(group),
                     cut: false,
                     legacy: Some(selected),
                 })
@@ -196,6 +198,11 @@ impl Groups {
                 incremental,
             }) => peek_ring(group, ring, head, incremental, limit),
         }
+    }
+
+    /// Whether a group that was filled by requests has no buffer left.
+    fn is_empty(&self, group: u16) -> bool {
+        matches!(self.groups.get(&group), Some(Group::Legacy(buffers)) if buffers.is_empty())
     }
 
     /// Uses a bundle up with `used` bytes; returns the flags that name its first buffer.
@@ -271,7 +278,8 @@ impl Groups {
         if *incremental {
             let Span { addr, len } = selected.whole;
             let used = used.min(len);
-            ring.advance(*head, addr + used as u64, (len - used) as u32);
+            let rest = (len - used) as u32;
+            ring.advance(*head, addr.wrapping_add(used as u64), rest);
             if used < len {
                 return flags | IORING_CQE_F_BUF_MORE;
             }
@@ -298,7 +306,11 @@ fn peek_ring(
         0 => 1,
         limit => available.min(limit.div_ceil(len as usize).min(MAX_BUNDLE)),
     };
-    let mut left = if limit == 0 { usize::MAX } else { limit };
+    let mut left = if limit == 0 {
+        MAX_TRANSFER
+    } else {
+        limit.min(MAX_TRANSFER)
+    };
     let mut bundle = Bundle {
         group,
         bid,
@@ -335,3 +347,7 @@ fn peek_ring(
     bundle.exhausted = head == tail;
     Ok(bundle)
 }
+
+#[cfg(test)]
+#[path = "buffers_tests.rs"]
+mod tests;

@@ -62,7 +62,7 @@ impl Engine {
     }
 
     /// The buffers of a request that ends in the middle of them; returns the flags that name them.
-    fn let_go_of_buffers(&mut self, id: RequestId) -> u32 {
+    pub(super) fn let_go_of_buffers(&mut self, id: RequestId) -> u32 {
         let request = self.requests.get_mut(id);
         let (done, flags) = (request.done, request.buffer_flags);
         match request.kept.take() {

@@ -10,6 +10,11 @@ use super::address::{self, Given};
 use super::request::{Prepared, RequestId};
 use super::{Engine, errno};
 
+/// The kernel knows no socket type from here on (`SOCK_MAX`).
+const SOCK_MAX: i32 = 11;
+/// Nor a protocol from here on (`IPPROTO_MAX`).
+const IPPROTO_MAX: i32 = 263;
+
 impl Engine {
     /// Makes the first attempt. The request has its socket, if it needs one.
     pub(super) fn issue(&mut self, id: RequestId) {
@@ -95,12 +100,14 @@ impl Engine {
             libc::AF_INET6 => Family::V6,
             _ => return Err(Errno::EAFNOSUPPORT),
         };
+        if !(0..SOCK_MAX).contains(&kind) || !(0..IPPROTO_MAX).contains(&protocol) {
+            return Err(Errno::EINVAL);
+        }
         let protocol = match (kind, protocol) {
             (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Protocol::Udp,
             (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Protocol::Tcp,
             (libc::SOCK_DGRAM | libc::SOCK_STREAM, _) => return Err(Errno::EPROTONOSUPPORT),
-            (1..=10, _) => return Err(Errno::ESOCKTNOSUPPORT),
-            _ => return Err(Errno::EINVAL),
+            _ => return Err(Errno::ESOCKTNOSUPPORT),
         };
         let index = self.files.find_slot(slot)?;
         let socket = self.stack.open(protocol, family);

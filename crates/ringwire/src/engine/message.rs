@@ -33,7 +33,8 @@ impl MultishotLayout {
             return Err(Errno::EFAULT);
         }
         let at = |offset: usize, len: usize| Span {
-            addr: buffer.addr + offset as u64,
+            // Checked when it is written to: the application may give any address.
+            addr: buffer.addr.wrapping_add(offset as u64),
             len,
         };
         Ok(MultishotLayout {

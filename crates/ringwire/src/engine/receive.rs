@@ -122,6 +122,10 @@ impl Engine {
             return self.attempt_accept(id, socket, &accept, first);
         }
         let wanted = self.wanted(id);
+        // The first attempt is left out, and there is to be no other.
+        if first && wanted.poll_first && wanted.has(libc::MSG_DONTWAIT) {
+            return Attempt::failed(Errno::EAGAIN);
+        }
         match socket.protocol() {
             Protocol::Udp => self.attempt_datagram(id, socket, &wanted, first),
             Protocol::Tcp => self.attempt_stream(id, socket, &wanted, first),
@@ -214,7 +218,7 @@ pub(super) struct Scatter<'a> {
     spans: &'a [Span],
     /// Bytes of the first span that are written.
     at: usize,
-    /// Bytes written in all.
+    /// Bytes of the parts that were written.
     pub(super) written: usize,
     /// What stopped it.
     pub(super) error: Option<Errno>,
@@ -244,6 +248,7 @@ impl<'a> Scatter<'a> {
     }
 
     pub(super) fn write(&mut self, mut part: &[u8]) {
+        let before = self.written;
         while let (Some(span), false, None) = (self.spans.first(), part.is_empty(), self.error) {
             let into = Span {
                 addr: span.addr.wrapping_add(self.at as u64),
@@ -256,7 +261,11 @@ impl<'a> Scatter<'a> {
                     self.written += count;
                     self.next_span();
                 }
-                Err(error) => self.error = Some(error),
+                Err(error) => {
+                    // A part that cannot be copied whole is not received (`tcp_recvmsg_locked`).
+                    self.written = before;
+                    self.error = Some(error);
+                }
             }
         }
     }

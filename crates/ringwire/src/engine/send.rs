@@ -24,17 +24,15 @@ impl Engine {
     }
 
     fn await_room(&mut self, id: RequestId, socket: SocketId) {
-        let flags = match self.requests.get(id).op {
-            Op::Send(send) => send.msg_flags,
-            Op::SendMsg(send) => send.msg_flags,
-            _ => unreachable!("send: a request that sends nothing"),
-        };
-        if flags & libc::MSG_DONTWAIT != 0 {
+        let (msg_flags, _) = self.send_flags(id);
+        if msg_flags & libc::MSG_DONTWAIT != 0 {
             let res = match self.requests.get(id).done {
                 0 => Errno::EAGAIN.res(),
                 done => done as i32,
             };
-            return self.complete_as(id, res, 0, true);
+            // Provided buffers that it has taken are used up, and are to be named.
+            let flags = self.let_go_of_buffers(id);
+            return self.complete_as(id, res, flags, true);
         }
         self.files
             .get(socket)
@@ -43,15 +41,24 @@ impl Engine {
             .push_back(id);
     }
 
-    /// Whether the first attempt waits until the socket can send (`IORING_RECVSEND_POLL_FIRST`).
+    /// A send's `MSG_*` flags, and whether it polls first.
+    fn send_flags(&self, id: RequestId) -> (i32, bool) {
+        match self.requests.get(id).op {
+            Op::Send(send) => (send.msg_flags, send.poll_first),
+            Op::SendMsg(send) => (send.msg_flags, send.poll_first),
+            _ => unreachable!("send: a request that sends nothing"),
+        }
+    }
+
+    /// Whether the first attempt waits until the socket can send (`IORING_RECVSEND_POLL_FIRST`). Of a
+    /// request that is not to wait it is left out all the same.
     fn waits_for_poll(&self, id: RequestId, socket: SocketId) -> bool {
-        let poll_first = match self.requests.get(id).op {
-            Op::Send(send) => send.poll_first,
-            Op::SendMsg(send) => send.poll_first,
-            _ => false,
-        };
-        let readiness = || self.stack.readiness(&self.ledger, socket);
-        poll_first && !readiness().writable && !readiness().hung_up && !readiness().error
+        let (msg_flags, poll_first) = self.send_flags(id);
+        if !poll_first || msg_flags & libc::MSG_DONTWAIT != 0 {
+            return poll_first;
+        }
+        let readiness = self.stack.readiness(&self.ledger, socket);
+        !readiness.writable && !readiness.hung_up && !readiness.error
     }
 
     /// Serves the sends that wait for room, and a connect that they wait for, in order.
@@ -86,19 +93,13 @@ impl Engine {
             Op::Send(send) => send.group.map(|group| (group, send.len as usize)),
             _ => None,
         };
-        let selected = match group {
+        let selected = match group.map(|(group, limit)| self.groups.select_to_send(group, limit)) {
             None => None,
-            Some((group, _)) if !self.groups.exists(group) => {
-                self.complete(id, Errno::ENOENT.res(), 0);
+            Some(Ok(selected)) => Some(selected),
+            Some(Err(error)) => {
+                self.complete(id, error.res(), 0);
                 return true;
             }
-            Some((group, limit)) => match self.groups.select(group, limit) {
-                Ok(selected) => Some(selected),
-                Err(error) => {
-                    self.complete(id, error.res(), 0);
-                    return true;
-                }
-            },
         };
         match self.send_now(id, socket, selected) {
             Ok(len) => {

@@ -11,7 +11,7 @@ use super::message::{MultishotLayout, write_message};
 use super::receive::{Attempt, Scatter, Wanted};
 use super::request::{Kept, Prepared, RequestId};
 use super::{Engine, errno};
-use crate::usermem::{Message, Span};
+use crate::usermem::{MAX_TRANSFER, Message, Span};
 
 /// Where received bytes go.
 enum Room {
@@ -185,8 +185,7 @@ impl Engine {
         let short = count < size;
         if short && wanted.has(libc::MSG_WAITALL) && count > 0 {
             request.done += count;
-            self.keep(id, room);
-            return self.attempt_stream(id, socket, wanted, false);
+            return self.await_rest(id, socket, wanted, room);
         }
         let done = std::mem::take(&mut request.done);
         if let Room::Many(bundle) = room {
@@ -199,7 +198,35 @@ impl Engine {
         } else {
             self.give_up(id, room);
         }
+        if wanted.multishot && count == 0 {
+            // Nothing of the stream fits, though headers may have been written: that ends it.
+            return Attempt::Done {
+                res: res as i32,
+                flags,
+                failed: false,
+            };
+        }
         self.deliver(id, wanted, res, flags, inq, short)
+    }
+
+    /// MSG_WAITALL has received something, but not all.
+    fn await_rest(
+        &mut self,
+        id: RequestId,
+        socket: SocketId,
+        wanted: &Wanted,
+        room: Room,
+    ) -> Attempt {
+        if wanted.has(libc::MSG_DONTWAIT) {
+            return self.finish_without(id, room, Errno::EAGAIN.res());
+        }
+        self.keep(id, room);
+        if wanted.has(libc::MSG_PEEK) {
+            // What was looked at is still there, and fills the rest: others have their turn first.
+            return Attempt::Requeue;
+        }
+        // The end of the stream, or an error, may be behind what was received.
+        self.attempt_stream(id, socket, wanted, false)
     }
 
     /// The completion of received bytes, and what comes after it.
@@ -247,7 +274,8 @@ impl Engine {
         let mut flags = self.groups.commit_bundle(&bundle, res);
         let mut exhausted = bundle.exhausted;
         let inq = self.stack.tcp_inq(socket);
-        let capped = wanted.limit > 0 && res >= wanted.limit;
+        // Only of a multishot receive is the length the most of a completion (`mshot_len`).
+        let capped = wanted.multishot && wanted.limit > 0 && res >= wanted.limit;
         let limit_left = match self.requests.get(id).op {
             Op::Recv(recv) if recv.limit > 0 => (recv.limit as usize).saturating_sub(res),
             _ => usize::MAX,
@@ -257,10 +285,14 @@ impl Engine {
             let count = self
                 .copy_bytes(socket, wanted, &more.spans, 0, inq)
                 .unwrap_or(0);
-            // The buffers follow those of the first pass: its id names them all.
-            flags |= self.groups.commit_bundle(&more, count) & IORING_CQE_F_BUF_MORE;
-            exhausted = more.exhausted;
-            res += count;
+            if count == 0 {
+                self.groups.recycle_bundle(more);
+            } else {
+                // The buffers follow those of the first pass: its id names them all.
+                flags |= self.groups.commit_bundle(&more, count) & IORING_CQE_F_BUF_MORE;
+                exhausted = more.exhausted;
+                res += count;
+            }
         }
         let inq = self.stack.tcp_inq(socket);
         self.requests.get_mut(id).inq = Some(inq);
@@ -299,45 +331,50 @@ impl Engine {
         room: &Room,
         available: usize,
     ) -> Result<Stored, Errno> {
+        let message = self.take_message(id);
+        let stored = self.store_with(id, socket, wanted, room, message.as_deref(), available);
+        if let Some(message) = message {
+            self.requests.get_mut(id).prepared = Prepared::Message(message);
+        }
+        stored
+    }
+
+    fn store_with(
+        &mut self,
+        id: RequestId,
+        socket: SocketId,
+        wanted: &Wanted,
+        room: &Room,
+        message: Option<&Message>,
+        available: usize,
+    ) -> Result<Stored, Errno> {
+        if let (Room::One(selected), Some(message), true) = (room, message, wanted.multishot) {
+            return self.store_stream_message(socket, wanted, selected, message, available);
+        }
+        let single;
+        let spans: &[Span] = match (room, message) {
+            (Room::Many(bundle), _) => &bundle.spans,
+            (Room::Own, Some(message)) => &message.buffers,
+            (Room::One(selected), _) => {
+                single = [selected.span];
+                &single
+            }
+            (Room::Own, None) => {
+                single = [self.own_span(id)];
+                &single
+            }
+        };
         let done = self.requests.get(id).done;
-        let plain = |count: usize, size: usize| Stored {
+        let count = self.copy_bytes(socket, wanted, spans, done, available)?;
+        if let Some(message) = message {
+            // A connection's peer is no name of a message (`tcp_recvmsg`).
+            message.write_back(0, 0, 0)?;
+        }
+        Ok(Stored {
             count,
             header: 0,
-            size: size - done,
-        };
-        let message = self.message_of(id);
-        match room {
-            Room::Many(bundle) => {
-                let count = self.copy_bytes(socket, wanted, &bundle.spans, done, available)?;
-                Ok(plain(count, total(&bundle.spans)))
-            }
-            Room::One(selected) => match message {
-                Some(message) if wanted.multishot => {
-                    self.store_stream_message(socket, wanted, selected, &message, available)
-                }
-                message => {
-                    let spans = [selected.span];
-                    let count = self.copy_bytes(socket, wanted, &spans, done, available)?;
-                    if let Some(message) = message {
-                        message.write_back(0, 0, 0)?;
-                    }
-                    Ok(plain(count, total(&spans)))
-                }
-            },
-            Room::Own => match message {
-                Some(message) => {
-                    let count =
-                        self.copy_bytes(socket, wanted, &message.buffers, done, available)?;
-                    message.write_back(0, 0, 0)?;
-                    Ok(plain(count, total(&message.buffers)))
-                }
-                None => {
-                    let spans = [self.own_span(id)];
-                    let count = self.copy_bytes(socket, wanted, &spans, done, available)?;
-                    Ok(plain(count, total(&spans)))
-                }
-            },
-        }
+            size: total(spans) - done,
+        })
     }
 
     /// A message of a multishot receive: headers, then payload.
@@ -363,16 +400,17 @@ impl Engine {
         match self.requests.get(id).op {
             Op::Recv(recv) => Span {
                 addr: recv.addr,
-                len: recv.len as usize,
+                len: (recv.len as usize).min(MAX_TRANSFER),
             },
             _ => unreachable!("stream: a request without memory of its own"),
         }
     }
 
-    /// The message that a RECVMSG was given; `None` for RECV.
-    fn message_of(&self, id: RequestId) -> Option<Box<Message>> {
-        match &self.requests.get(id).prepared {
-            Prepared::Message(message) => Some(message.clone()),
+    /// Takes the message that a RECVMSG was given out of the request; `None` for RECV.
+    fn take_message(&mut self, id: RequestId) -> Option<Box<Message>> {
+        match std::mem::take(&mut self.requests.get_mut(id).prepared) {
+            Prepared::Message(message) => Some(message),
+            // A RECV has nothing prepared.
             _ => None,
         }
     }
@@ -407,7 +445,7 @@ impl Engine {
 
     /// The end of the stream, for a multishot RECVMSG: a message without payload.
     fn end_message(&mut self, id: RequestId, selected: Selected) -> Attempt {
-        let message = self.message_of(id);
+        let message = self.take_message(id);
         let message = message.expect("stream: a message was copied at submission");
         let written = MultishotLayout::new(&message, selected.span).and_then(|layout| {
             write_message(&layout, &[], 0, 0)?;

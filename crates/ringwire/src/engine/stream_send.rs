@@ -8,10 +8,7 @@ use ringwire_stack::SocketId;
 use super::request::{Kept, Prepared, RequestId};
 use super::send::Gather;
 use super::{Engine, errno};
-use crate::usermem::Span;
-
-/// What a limit of zero means.
-const NO_LIMIT: usize = i32::MAX as usize;
+use crate::usermem::{MAX_TRANSFER, Span};
 
 /// What one attempt came to.
 enum Outcome {
@@ -67,18 +64,15 @@ impl Engine {
         let Some(group) = send.group.filter(|_| request.kept.is_none()) else {
             return Ok(());
         };
-        if !self.groups.exists(group) {
-            return Err(Errno::ENOENT);
-        }
         let limit = send.len as usize;
         let (kept, flags) = if send.bundle {
-            let limit = if limit == 0 { NO_LIMIT } else { limit };
+            let limit = if limit == 0 { MAX_TRANSFER } else { limit };
             let bundle = self.groups.peek_bundle(group, limit)?;
             let len = bundle.spans.iter().map(|span| span.len).sum();
             let flags = self.groups.commit_bundle(&bundle, len);
             (Kept::Many(bundle), flags)
         } else {
-            let selected = self.groups.select(group, limit)?;
+            let selected = self.groups.select_to_send(group, limit)?;
             let flags = self.groups.commit(selected, selected.span.len);
             (Kept::One(selected), flags)
         };
@@ -100,7 +94,7 @@ impl Engine {
             (Op::Send(send), None) => {
                 single = [Span {
                     addr: send.addr,
-                    len: send.len as usize,
+                    len: (send.len as usize).min(MAX_TRANSFER),
                 }];
                 (&single, send.msg_flags, false)
             }

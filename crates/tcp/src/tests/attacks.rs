@@ -3,7 +3,9 @@
 use super::script::{
     MSS, Script, config, fin, flags, ms, ours, rst, segment, syn, syn_ack, theirs,
 };
-use crate::{Options, Refusal, Segment, State, Timestamps};
+use crate::{
+    Answer, Instant, Options, Refusal, Segment, State, TimeWait, Timestamps, closed, listen,
+};
 
 fn stamped(segment: Segment, value: u32) -> Segment {
     let timestamps = Some(Timestamps { value, echo: 0 });
@@ -199,7 +201,7 @@ fn an_acknowledgement_resets_a_syn_only_if_it_is_for_it() {
 /// SYN-SENT: nothing panics, numbers never go back, and only a RST exactly in its place ends it.
 #[test]
 fn no_segment_does_harm() {
-    let makers: [fn() -> Script; 8] = [
+    let makers: [fn() -> Script; 11] = [
         || Script::active(config()),
         || Script::passive(config(), &syn()),
         Script::established,
@@ -213,7 +215,33 @@ fn no_segment_does_harm() {
             script
         },
         || closing(half_closed(Script::established())),
+        || half_closed(closing(Script::established())),
+        || {
+            let mut script = closing(Script::established());
+            script.sent();
+            let _ = script.feed(segment(0, 1, 0));
+            script
+        },
+        || {
+            let mut script = Script::active(config());
+            script.sent();
+            let _ = script.feed(syn());
+            script
+        },
     ];
+    let states: Vec<State> = makers.iter().map(|maker| maker().state()).collect();
+    for state in [
+        State::SynSent,
+        State::SynReceived,
+        State::Established,
+        State::FinWait1,
+        State::FinWait2,
+        State::CloseWait,
+        State::Closing,
+        State::LastAck,
+    ] {
+        assert!(states.contains(&state), "{state:?} is left out");
+    }
     for maker in makers {
         let mut base = maker();
         base.sent();
@@ -249,6 +277,58 @@ fn no_segment_does_harm() {
                 }
             }
         }
+    }
+}
+
+/// The same for what no connection answers.
+#[test]
+fn no_segment_does_harm_where_there_is_no_connection() {
+    let mut script = closing(Script::established_with(config(), stamped(syn(), 100)));
+    script.sent();
+    let _ = script.feed(stamped(fin(0, 1), 100));
+    let waiting = script.connection.time_wait(script.now).unwrap();
+    let (next, una) = (
+        script.connection.receive_next(),
+        script.connection.send_una(),
+    );
+    for flags in 0..16u32 {
+        for (seq, ack) in numbers(next, next)
+            .into_iter()
+            .flat_map(|seq| numbers(una, una).map(|ack| (seq, ack)))
+        {
+            for (len, value) in [(0, 99), (1, 100), (MSS, 101), (1 << 20, u32::MAX)] {
+                let one = Segment {
+                    seq: crate::SeqNumber(seq),
+                    ack: (flags & 1 != 0).then_some(crate::SeqNumber(ack)),
+                    syn: flags & 2 != 0,
+                    fin: flags & 4 != 0,
+                    rst: flags & 8 != 0,
+                    len,
+                    ..Segment::default()
+                };
+                harmless_without_connection(waiting, script.now, one);
+                harmless_without_connection(waiting, script.now, stamped(one, value));
+            }
+        }
+    }
+}
+
+fn harmless_without_connection(mut waiting: TimeWait, now: Instant, segment: Segment) {
+    let answer = waiting.on_segment(now, &segment, &config());
+    let bare_syn = segment.syn && segment.ack.is_none() && !segment.rst;
+    match answer {
+        Answer::Ack(ack) => assert!(!segment.rst && !ack.rst, "{segment:?}"),
+        Answer::Reopen(_) => assert!(bare_syn, "{segment:?}"),
+        Answer::Ignore => {}
+    }
+    assert_eq!(waiting.until(), now + config().time_wait);
+    // Two hosts that know nothing of each other do not go on for ever.
+    match closed::on_segment(&segment) {
+        Some(rst) => assert!(rst.rst && closed::on_segment(&rst).is_none(), "{segment:?}"),
+        None => assert!(segment.rst, "{segment:?}"),
+    }
+    if listen::on_segment(&segment) == listen::Arrival::Syn {
+        assert!(bare_syn, "{segment:?}");
     }
 }
 

@@ -176,145 +176,6 @@ fn a_segment_ends_where_its_piece_ends() {
     assert_eq!(sent, [600, 600, 300]);
 }
 
-// Flow control.
-
-#[test]
-fn a_closed_window_is_probed_with_doubling_waits_and_opens() {
-    let mut script = Script::established();
-    let _ = script.feed(Segment {
-        window: 0,
-        ..segment(0, 0, 1)
-    });
-    script.sent();
-    script.push(100);
-    assert_eq!(script.sent(), []);
-    let mut waits = Vec::new();
-    for _ in 0..4 {
-        let before = script.now;
-        let _ = script.fire_within(ms(120_000));
-        waits.push((script.now - before).as_millis());
-        let probe = script.sent_one();
-        assert_eq!((probe.seq, probe.len), (ours(0) - 1, 0));
-        // The peer is there, and its window is still closed.
-        let _ = script.feed(Segment {
-            window: 0,
-            ..segment(1, 0, 0)
-        });
-    }
-    assert_eq!(waits, [200, 400, 800, 1600]);
-    let opened = script.answer(segment(1, 0, 0));
-    assert_eq!(lens(&opened), [100]);
-}
-
-#[test]
-fn a_window_that_stays_closed_does_not_keep_an_orphan_for_ever() {
-    let mut script = Script::established();
-    let _ = script.feed(Segment {
-        window: 0,
-        ..segment(0, 0, 1)
-    });
-    script.push(100);
-    script.connection.close(script.now);
-    script.connection.orphan(script.now);
-    script.sent();
-    for probes in 0.. {
-        assert!(probes < 10, "it is probed for ever");
-        if script.fire_within(ms(120_000)).closed {
-            break;
-        }
-        script.sent();
-        let _ = script.feed(Segment {
-            window: 0,
-            ..segment(1, 0, 0)
-        });
-    }
-}
-
-#[test]
-fn a_peer_that_takes_its_window_back_is_asked_as_long_as_it_answers() {
-    let mut script = Script::established();
-    script.push(1000);
-    script.sent();
-    for round in 0..40 {
-        let _ = script.fire_within(ms(120_000));
-        assert_eq!(script.sent_one().len, 1000, "round {round}");
-        let _ = script.feed(Segment {
-            window: 0,
-            ..segment(0, 0, 0)
-        });
-    }
-}
-
-#[test]
-fn a_peer_that_takes_its_window_back_does_not_keep_an_orphan_for_ever() {
-    let mut script = Script::established();
-    script.push(1000);
-    script.connection.close(script.now);
-    script.connection.orphan(script.now);
-    script.sent();
-    for round in 0.. {
-        assert!(round <= config().orphan_retries, "it is sent for ever");
-        if script.fire_within(ms(120_000)).closed {
-            break;
-        }
-        script.sent();
-        let _ = script.feed(Segment {
-            window: 0,
-            ..segment(0, 0, 0)
-        });
-    }
-}
-
-#[test]
-fn a_peer_that_answers_no_probe_is_gone() {
-    let mut script = Script::established();
-    let _ = script.feed(Segment {
-        window: 0,
-        ..segment(0, 0, 1)
-    });
-    script.sent();
-    script.push(100);
-    script.sent();
-    for _ in 0..15 {
-        assert!(!script.fire_within(ms(120_000)).closed);
-        script.sent();
-    }
-    assert!(script.fire_within(ms(120_000)).closed);
-}
-
-#[test]
-fn a_window_that_was_offered_is_not_taken_back() {
-    let mut script = Script::established();
-    let ack = script.answer(segment(0, 0, MSS))[0];
-    let edge = ack.ack.unwrap() + u32::from(ack.window);
-    script.connection.set_receive_room(0);
-    let ack = script.answer(segment(MSS, 0, MSS))[0];
-    assert_eq!(ack.ack.unwrap() + u32::from(ack.window), edge);
-}
-
-#[test]
-fn a_window_that_opens_again_is_announced() {
-    let mut script = Script::established();
-    for part in 0..10 {
-        let _ = script.feed(segment(part * MSS, 0, MSS));
-        script.connection.set_receive_room((9 - part) * MSS);
-        script.sent();
-    }
-    assert_eq!(script.answer(segment(10 * MSS, 0, 1))[0].window, 0);
-    script.connection.read(100);
-    assert_eq!(script.sent(), [], "too little to speak of");
-    script.connection.read(5 * MSS);
-    assert_eq!(u32::from(script.sent_one().window), 5 * MSS);
-}
-
-#[test]
-fn what_exceeds_the_window_is_cut_off() {
-    let mut script = Script::established();
-    let _ = script.feed(segment(0, 0, MSS));
-    let most = script.feed(segment(MSS, 0, 20 * MSS));
-    assert_eq!(most.delivered, 9 * MSS);
-}
-
 // Losses.
 
 /// A connection with 10 segments outstanding.
@@ -511,23 +372,6 @@ fn a_retransmitted_syn_makes_a_careful_start() {
 }
 
 #[test]
-fn nothing_is_sent_beyond_the_peers_window() {
-    let mut script = Script::established();
-    let _ = script.feed(Segment {
-        window: 2500,
-        ..segment(0, 0, 1)
-    });
-    script.push(10 * MSS);
-    let sent = script.sent();
-    let end = sent
-        .iter()
-        .map(|segment| segment.end())
-        .next_back()
-        .unwrap();
-    assert!(end.since(ours(0)) <= 2500);
-}
-
-#[test]
 #[should_panic(expected = "closed for sending")]
 fn data_behind_the_fin_is_a_broken_promise() {
     let mut script = Script::established();
@@ -554,4 +398,27 @@ fn pushed_data_is_marked() {
     script.push(MSS + 1);
     let marks: Vec<String> = script.sent().iter().map(flags).collect();
     assert_eq!(marks, [".", "P."]);
+}
+
+#[test]
+fn the_echo_measures_what_was_sent_twice() {
+    let stamped = |segment: Segment, value, echo| Segment {
+        options: Options {
+            timestamps: Some(Timestamps { value, echo }),
+            ..segment.options
+        },
+        ..segment
+    };
+    let mut script = Script::established_with(config(), stamped(syn(), 5, 0));
+    script.push(10);
+    script.sent();
+    let _ = script.fire_within(ms(60_000));
+    let again = script.sent_one().options.timestamps.unwrap();
+    script.skip(ms(30));
+    let rto = script.connection.rtt.rto(&config());
+    let _ = script.feed(stamped(segment(0, 10, 0), 6, again.value));
+    assert!(
+        script.connection.rtt.rto(&config()) < rto,
+        "the backing off is over"
+    );
 }

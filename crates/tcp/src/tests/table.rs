@@ -3,55 +3,62 @@
 use std::fmt::Write;
 
 use super::script::{Script, config, fin, flags, ms, rst, segment, syn, syn_ack};
-use crate::{Answer, Segment, State, closed, listen};
+use crate::{Answer, Disposition, Segment, State, closed, listen};
 
-type Event = (&'static str, fn(&mut Script) -> Option<Segment>);
+type Event = (&'static str, fn(&mut Script) -> Step);
+
+enum Step {
+    /// The peer sends it.
+    Arrives(Segment),
+    /// It is done, and this is to be said of it.
+    Done(String),
+}
 
 /// What happens to a connection whose peer's numbers stand at `RCV.NXT` and whose everything sent is
 /// to be acknowledged by the segment.
 const EVENTS: &[Event] = &[
-    ("SYN", |_| Some(syn())),
-    ("SYN ACK", |_| Some(syn_ack())),
-    ("ACK of everything", |script| Some(bare(script))),
+    ("SYN", |_| Step::Arrives(syn())),
+    ("SYN ACK", |_| Step::Arrives(syn_ack())),
+    ("ACK of everything", |script| Step::Arrives(bare(script))),
     ("old ACK", |script| {
-        Some(Segment {
+        Step::Arrives(Segment {
             ack: Some(script.connection.send_una()),
             ..bare(script)
         })
     }),
     ("ACK of unsent", |script| {
-        Some(Segment {
+        Step::Arrives(Segment {
             ack: bare(script).ack.map(|ack| ack + 1),
             ..bare(script)
         })
     }),
     ("data", |script| {
-        Some(Segment {
+        Step::Arrives(Segment {
             len: 10,
             ..bare(script)
         })
     }),
     ("FIN", |script| {
-        Some(Segment {
+        Step::Arrives(Segment {
             fin: true,
             ack: Some(script.connection.send_una()),
             ..bare(script)
         })
     }),
     ("FIN, ACK of everything", |script| {
-        Some(Segment {
+        Step::Arrives(Segment {
             fin: true,
             ..bare(script)
         })
     }),
     ("RST at RCV.NXT", |script| {
-        Some(Segment {
+        Step::Arrives(Segment {
             rst: true,
             ..bare(script)
         })
     }),
     ("RST in the window", |script| {
-        Some(Segment {
+        Step::Arrives(Segment {
             rst: true,
             seq: bare(script).seq + 1,
             ..bare(script)
@@ -59,17 +66,23 @@ const EVENTS: &[Event] = &[
     }),
     ("close", |script| {
         script.connection.close(script.now);
-        None
+        Step::Done(String::new())
     }),
     ("abort", |script| {
         let rst = script.connection.abort();
-        assert!(rst.is_none_or(|rst| rst.rst));
-        None
+        Step::Done(rst.map_or(String::new(), |rst| format!(", sends {}", flags(&rst))))
     }),
+    ("all timers", |script| run_out(script)),
     ("orphaned, and all timers", |script| {
         script.connection.orphan(script.now);
-        run_out(script);
-        None
+        run_out(script)
+    }),
+    ("data, no answer, timers", |script| {
+        if script.state().may_send() {
+            script.push(10);
+            script.sent();
+        }
+        run_out(script)
     }),
 ];
 
@@ -82,12 +95,16 @@ fn bare(script: &Script) -> Segment {
     }
 }
 
-fn run_out(script: &mut Script) {
+/// Lets all timers run, with a peer that does not answer.
+fn run_out(script: &mut Script) -> Step {
+    let mut said = String::new();
     for _ in 0..100 {
         if script.connection.next_deadline().is_none() {
-            return;
+            return Step::Done(said);
         }
-        let _ = script.fire_within(ms(1_000_000));
+        if let Some(failure) = script.fire_within(ms(1_000_000)).failure {
+            said = format!(", fails: {failure:?}");
+        }
         script.sent();
     }
     panic!("timers without an end");
@@ -152,13 +169,13 @@ const STATES: [State; 11] = [
 ];
 
 fn row(script: &mut Script, event: &Event) -> String {
-    let segment = event.1(script);
-    let disposition = segment
-        .map(|segment| script.feed(segment))
-        .unwrap_or_default();
+    let (disposition, done) = match event.1(script) {
+        Step::Arrives(segment) => (script.feed(segment), String::new()),
+        Step::Done(done) => (Disposition::default(), done),
+    };
     let mut said: Vec<String> = disposition.reply.iter().map(flags).collect();
     said.extend(script.sent().iter().map(flags));
-    let mut row = format!("{:?}", script.state());
+    let mut row = format!("{:?}{done}", script.state());
     if !said.is_empty() {
         write!(row, ", sends {}", said.join(" ")).unwrap();
     }
@@ -184,7 +201,9 @@ fn row(script: &mut Script, event: &Event) -> String {
 fn row_without_connection(state: State, event: &Event) -> Option<String> {
     let mut script = in_state(State::TimeWait)?;
     let mut waiting = script.connection.time_wait(script.now)?;
-    let segment = event.1(&mut script)?;
+    let Step::Arrives(segment) = event.1(&mut script) else {
+        return None;
+    };
     match state {
         State::Closed => Some(match closed::on_segment(&segment) {
             Some(rst) => format!("Closed, sends {}", flags(&rst)),
