@@ -13,6 +13,8 @@ use ringwire_abi::register::{BUF_ENTRY_BYTES, BUF_RING_TAIL};
 
 /// Nothing is mapped below (`vm.mmap_min_addr`).
 const FIRST_ADDRESS: u64 = 4096;
+/// Nothing of a process is beyond, on any 64-bit machine that runs Linux.
+const ADDRESS_END: u64 = 1 << 56;
 /// Most iovecs of one message (`UIO_MAXIOV`).
 pub(crate) const MAX_IOVECS: usize = 1024;
 /// Most bytes of one transfer (`MAX_RW_COUNT`): a completion's result is an `int`.
@@ -30,13 +32,16 @@ pub(crate) struct Span {
 impl Span {
     /// Checks that the span can be memory.
     pub(crate) fn check(self) -> Result<Span, Errno> {
-        let end = self.addr.checked_add(self.len as u64);
-        if self.len > 0
-            && (self.addr < FIRST_ADDRESS || end.is_none_or(|end| end > isize::MAX as u64))
-        {
+        if self.len > 0 && (self.addr < FIRST_ADDRESS || !self.is_in_range()) {
             return Err(Errno::EFAULT);
         }
         Ok(self)
+    }
+
+    /// Whether it ends where a process's memory can end (`access_ok`).
+    fn is_in_range(self) -> bool {
+        let end = self.addr.checked_add(self.len as u64);
+        end.is_some_and(|end| end <= ADDRESS_END)
     }
 }
 
@@ -140,8 +145,9 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// `name_len` is an `int` in the kernel's eyes: a negative one is refused.
-    pub(crate) fn read(header: u64) -> Result<Message, Errno> {
+    /// `name_len` is an `int` in the kernel's eyes: a negative one is refused. If the payload's memory
+    /// is selected from a buffer group, it does not matter where the iovecs point.
+    pub(crate) fn read(header: u64, selects: bool) -> Result<Message, Errno> {
         let raw: libc::msghdr = read_plain(header)?;
         if (raw.msg_namelen as i32) < 0 {
             return Err(Errno::EINVAL);
@@ -158,12 +164,16 @@ impl Message {
             if iovec.iov_len > isize::MAX as usize {
                 return Err(Errno::EINVAL);
             }
-            let len = iovec.iov_len.min(room);
-            room -= len;
-            buffers.push(Span {
+            let mut span = Span {
                 addr: iovec.iov_base as u64,
-                len,
-            });
+                len: iovec.iov_len,
+            };
+            if !selects && !span.is_in_range() {
+                return Err(Errno::EFAULT);
+            }
+            span.len = span.len.min(room);
+            room -= span.len;
+            buffers.push(span);
         }
         let name_len = if raw.msg_name.is_null() {
             0
@@ -304,4 +314,4 @@ impl BufferRing {
 
 #[cfg(test)]
 #[path = "usermem_tests.rs"]
-mod tests;
+pub(crate) mod tests;

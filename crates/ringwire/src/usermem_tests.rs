@@ -1,9 +1,46 @@
 use super::*;
 
+/// A buffer ring as an application has it. It is never unmapped: a ring may outlive its test.
+pub(crate) struct AppRing {
+    memory: *mut u8,
+    tail: u16,
+}
+
+impl AppRing {
+    pub(crate) const ENTRIES: u16 = 8;
+
+    /// An empty ring, and what the engine knows it by.
+    pub(crate) fn new() -> (AppRing, BufferRing) {
+        #[repr(align(4096))]
+        struct Page([u8; AppRing::ENTRIES as usize * BUF_ENTRY_BYTES]);
+        let page = Box::leak(Box::new(Page([0; _])));
+        let memory = page.0.as_mut_ptr();
+        // SAFETY: the page is leaked: it stays valid.
+        let ring = unsafe { BufferRing::new(memory as u64, AppRing::ENTRIES) };
+        (AppRing { memory, tail: 0 }, ring)
+    }
+
+    /// Writes an entry, and makes it known by moving the tail.
+    pub(crate) fn provide(&mut self, addr: u64, len: u32, bid: u16) {
+        let at = usize::from(self.tail % AppRing::ENTRIES) * BUF_ENTRY_BYTES;
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: the page is leaked, and holds the entry and the tail; both are aligned. This test is
+        // the only thread that uses it.
+        unsafe {
+            let entry = self.memory.add(at);
+            entry.cast::<u64>().write_volatile(addr);
+            entry.add(8).cast::<u32>().write_volatile(len);
+            entry.add(12).cast::<u16>().write_volatile(bid);
+            let tail = self.memory.add(BUF_RING_TAIL).cast::<u16>();
+            tail.write_volatile(self.tail);
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_memory_is_refused() {
     let mut to = [0; 4];
-    for addr in [0, 1, 4095, u64::MAX - 2, 1 << 63] {
+    for addr in [0, 1, 4095, (1 << 56) - 3, u64::MAX - 2, 1 << 63] {
         assert_eq!(
             read(Span { addr, len: 4 }, &mut to),
             Err(Errno::EFAULT),
@@ -51,7 +88,7 @@ fn a_message_is_copied_with_its_iovecs() {
     header.msg_iov = iovecs.as_mut_ptr();
     header.msg_iovlen = 2;
     header.msg_namelen = 16;
-    let message = Message::read(&raw mut header as u64).unwrap();
+    let message = Message::read(&raw mut header as u64, false).unwrap();
     assert_eq!(
         message
             .buffers
@@ -67,15 +104,21 @@ fn a_message_is_copied_with_its_iovecs() {
         (28, libc::MSG_TRUNC)
     );
     for iovec in &mut iovecs {
-        iovec.iov_len = isize::MAX as usize;
+        iovec.iov_len = 1 << 40;
     }
-    let message = Message::read(&raw mut header as u64).unwrap();
+    header.msg_iov = iovecs.as_mut_ptr();
+    let message = Message::read(&raw mut header as u64, false).unwrap();
     let total: usize = message.buffers.iter().map(|span| span.len).sum();
     assert_eq!(total, MAX_TRANSFER, "a result is an int");
+    iovecs[1].iov_len = 1 << 60;
+    header.msg_iov = iovecs.as_mut_ptr();
+    let read = |selects| Message::read(&raw const header as u64, selects).map(drop);
+    assert_eq!(read(false), Err(Errno::EFAULT), "no memory is that long");
+    assert_eq!(read(true), Ok(()), "nobody goes where the iovecs point");
     header.msg_iovlen = MAX_IOVECS + 1;
     assert_eq!(
-        Message::read(&raw mut header as u64).unwrap_err(),
+        Message::read(&raw mut header as u64, false).unwrap_err(),
         Errno::EMSGSIZE
     );
-    assert_eq!(Message::read(0).unwrap_err(), Errno::EFAULT);
+    assert_eq!(Message::read(0, false).unwrap_err(), Errno::EFAULT);
 }

@@ -1,51 +1,24 @@
 use super::*;
-use ringwire_abi::register::{BUF_ENTRY_BYTES, BUF_RING_TAIL};
+use crate::usermem::tests::AppRing;
 
 const GROUP: u16 = 3;
-const ENTRIES: usize = 8;
 /// Where the first buffer would be. Selection never looks into buffers: there is no memory behind it.
 const BASE: u64 = 1 << 20;
 /// What lies between the beginnings of two buffers.
 const STRIDE: u64 = 1 << 12;
 
-#[repr(align(4096))]
-struct Page([u8; ENTRIES * BUF_ENTRY_BYTES]);
-
-/// A registered ring as an application has it.
-struct App {
-    page: Box<Page>,
-    tail: u16,
+/// An empty ring, registered in new groups.
+fn ring(incremental: bool) -> (AppRing, Groups) {
+    let (app, ring) = AppRing::new();
+    let mut groups = Groups::default();
+    groups.add_ring(GROUP, ring, incremental).unwrap();
+    (app, groups)
 }
 
-impl App {
-    /// An empty ring, registered in new groups.
-    fn new(incremental: bool) -> (App, Groups) {
-        let mut page = Box::new(Page([0; ENTRIES * BUF_ENTRY_BYTES]));
-        // SAFETY: the page outlives the groups in every test.
-        let ring = unsafe { BufferRing::new(page.0.as_mut_ptr() as u64, ENTRIES as u16) };
-        let mut groups = Groups::default();
-        groups.add_ring(GROUP, ring, incremental).unwrap();
-        (App { page, tail: 0 }, groups)
-    }
-
-    /// Provides buffers of these lengths, with ids from `bid` on.
-    fn provide(&mut self, bid: u16, lens: &[u32]) {
-        for (bid, &len) in (bid..).zip(lens) {
-            let at = usize::from(self.tail) % ENTRIES * BUF_ENTRY_BYTES;
-            self.write(at, &(BASE + u64::from(bid) * STRIDE).to_ne_bytes());
-            self.write(at + 8, &len.to_ne_bytes());
-            self.write(at + 12, &bid.to_ne_bytes());
-            self.tail = self.tail.wrapping_add(1);
-            self.write(BUF_RING_TAIL, &self.tail.to_ne_bytes());
-        }
-    }
-
-    /// Volatile, as the engine reads through an address of its own.
-    fn write(&mut self, at: usize, bytes: &[u8]) {
-        for (to, &byte) in self.page.0[at..].iter_mut().zip(bytes) {
-            // SAFETY: a reference is a valid place to write to.
-            unsafe { std::ptr::write_volatile(to, byte) };
-        }
+/// Provides buffers of these lengths, with ids from `bid` on.
+fn provide(app: &mut AppRing, bid: u16, lens: &[u32]) {
+    for (bid, &len) in (bid..).zip(lens) {
+        app.provide(BASE + u64::from(bid) * STRIDE, len, bid);
     }
 }
 
@@ -68,8 +41,8 @@ fn lens(bundle: &Bundle) -> Vec<usize> {
 
 #[test]
 fn a_buffer_is_cut_to_the_limit_and_used_up_whole() {
-    let (mut app, mut groups) = App::new(false);
-    app.provide(0, &[100, 100]);
+    let (mut app, mut groups) = ring(false);
+    provide(&mut app, 0, &[100, 100]);
     let selected = groups.select(GROUP, 10).unwrap();
     assert_eq!(
         selected.span,
@@ -87,9 +60,9 @@ fn a_buffer_is_cut_to_the_limit_and_used_up_whole() {
 
 #[test]
 fn a_buffer_that_is_put_back_is_the_next_again() {
-    let (mut app, mut ring) = App::new(false);
-    app.provide(7, &[100, 100]);
-    for mut groups in [std::mem::take(&mut ring), legacy(&[100, 100])] {
+    let (mut app, mut groups) = ring(false);
+    provide(&mut app, 7, &[100, 100]);
+    for mut groups in [std::mem::take(&mut groups), legacy(&[100, 100])] {
         let first = groups.select(GROUP, 0).unwrap();
         let bid = first.bid;
         groups.recycle(first);
@@ -100,8 +73,8 @@ fn a_buffer_that_is_put_back_is_the_next_again() {
 
 #[test]
 fn an_incremental_buffer_comes_again_until_it_is_full() {
-    let (mut app, mut groups) = App::new(true);
-    app.provide(0, &[100, 50]);
+    let (mut app, mut groups) = ring(true);
+    provide(&mut app, 0, &[100, 50]);
     let selected = groups.select(GROUP, 0).unwrap();
     assert_eq!(
         groups.commit(selected, 40),
@@ -120,34 +93,34 @@ fn an_incremental_buffer_comes_again_until_it_is_full() {
 
 #[test]
 fn a_send_is_told_what_is_wrong_with_its_group() {
-    let (mut app, mut groups) = App::new(false);
+    let (mut app, mut groups) = ring(false);
     assert_eq!(groups.select_to_send(99, 0).unwrap_err(), Errno::ENOENT);
     assert_eq!(groups.select(99, 0).unwrap_err(), Errno::ENOBUFS);
-    app.provide(0, &[0, 8]);
+    provide(&mut app, 0, &[0, 8]);
     assert_eq!(groups.select_to_send(GROUP, 0).unwrap_err(), Errno::ENOBUFS);
     assert_eq!(groups.select(GROUP, 0).unwrap().span.len, 0);
 }
 
 #[test]
 fn no_buffer_holds_more_than_a_result_can_say() {
-    let (mut app, mut groups) = App::new(false);
-    app.provide(0, &[u32::MAX]);
+    let (mut app, mut groups) = ring(false);
+    provide(&mut app, 0, &[u32::MAX]);
     assert_eq!(groups.select(GROUP, 0).unwrap().span.len, MAX_TRANSFER);
     assert_eq!(lens(&groups.peek_bundle(GROUP, 0).unwrap()), [MAX_TRANSFER]);
 }
 
 #[test]
 fn a_bundle_without_a_limit_is_one_buffer() {
-    let (mut app, mut groups) = App::new(false);
-    app.provide(0, &[100, 100]);
+    let (mut app, mut groups) = ring(false);
+    provide(&mut app, 0, &[100, 100]);
     let bundle = groups.peek_bundle(GROUP, 0).unwrap();
     assert_eq!((lens(&bundle), bundle.exhausted), (vec![100], false));
 }
 
 #[test]
 fn a_bundle_takes_as_many_as_the_first_ones_length_asks_for() {
-    let (mut app, mut groups) = App::new(false);
-    app.provide(0, &[10, 30, 5, 40, 10]);
+    let (mut app, mut groups) = ring(false);
+    provide(&mut app, 0, &[10, 30, 5, 40, 10]);
     // 45 / 10: five at most; the first three hold it.
     let bundle = groups.peek_bundle(GROUP, 45).unwrap();
     assert_eq!((lens(&bundle), bundle.cut), (vec![10, 30, 5], false));
@@ -159,14 +132,14 @@ fn a_bundle_takes_as_many_as_the_first_ones_length_asks_for() {
 
 #[test]
 fn only_the_first_buffer_of_a_bundle_is_cut() {
-    let (mut app, mut groups) = App::new(false);
-    app.provide(0, &[100, 100]);
+    let (mut app, mut groups) = ring(false);
+    provide(&mut app, 0, &[100, 100]);
     let bundle = groups.peek_bundle(GROUP, 150).unwrap();
     assert_eq!((lens(&bundle), bundle.cut), (vec![100], true));
     let bundle = groups.peek_bundle(GROUP, 50).unwrap();
     assert_eq!((lens(&bundle), bundle.cut), (vec![50], true));
-    let (mut app, mut groups) = App::new(true);
-    app.provide(0, &[100, 100]);
+    let (mut app, mut groups) = ring(true);
+    provide(&mut app, 0, &[100, 100]);
     let bundle = groups.peek_bundle(GROUP, 150).unwrap();
     assert_eq!(
         (lens(&bundle), bundle.cut),
@@ -177,18 +150,18 @@ fn only_the_first_buffer_of_a_bundle_is_cut() {
 
 #[test]
 fn a_bundle_ends_with_the_group() {
-    let (mut app, mut groups) = App::new(false);
+    let (mut app, mut groups) = ring(false);
     assert_eq!(groups.peek_bundle(99, 10).unwrap_err(), Errno::ENOENT);
     assert_eq!(groups.peek_bundle(GROUP, 10).unwrap_err(), Errno::ENOBUFS);
-    app.provide(0, &[10, 10]);
+    provide(&mut app, 0, &[10, 10]);
     let bundle = groups.peek_bundle(GROUP, 100).unwrap();
     assert_eq!((lens(&bundle), bundle.exhausted), (vec![10, 10], true));
 }
 
 #[test]
 fn what_was_used_of_a_bundle_is_what_goes() {
-    let (mut app, mut groups) = App::new(false);
-    app.provide(4, &[10, 10, 10]);
+    let (mut app, mut groups) = ring(false);
+    provide(&mut app, 4, &[10, 10, 10]);
     let bundle = groups.peek_bundle(GROUP, 30).unwrap();
     assert_eq!(groups.commit_bundle(&bundle, 0), 0, "nothing was used");
     assert_eq!(groups.commit_bundle(&bundle, 11), named(4));
@@ -198,8 +171,8 @@ fn what_was_used_of_a_bundle_is_what_goes() {
 
 #[test]
 fn an_incremental_bundle_leaves_the_rest_of_its_last_buffer() {
-    let (mut app, mut groups) = App::new(true);
-    app.provide(0, &[10, 10, 10]);
+    let (mut app, mut groups) = ring(true);
+    provide(&mut app, 0, &[10, 10, 10]);
     let bundle = groups.peek_bundle(GROUP, 30).unwrap();
     let flags = groups.commit_bundle(&bundle, 14);
     assert_eq!(flags, named(0) | IORING_CQE_F_BUF_MORE);
@@ -213,13 +186,13 @@ fn an_incremental_bundle_leaves_the_rest_of_its_last_buffer() {
 
 #[test]
 fn a_bundle_goes_over_the_end_of_the_ring() {
-    let (mut app, mut groups) = App::new(false);
-    app.provide(0, &[10; ENTRIES]);
+    let (mut app, mut groups) = ring(false);
+    provide(&mut app, 0, &[10; AppRing::ENTRIES as usize]);
     for bid in 0..6 {
         let selected = groups.select(GROUP, 0).unwrap();
         assert_eq!(groups.commit(selected, 10), named(bid));
     }
-    app.provide(8, &[10, 10]);
+    provide(&mut app, 8, &[10, 10]);
     let bundle = groups.peek_bundle(GROUP, 40).unwrap();
     let starts: Vec<u64> = bundle
         .spans
@@ -247,9 +220,7 @@ fn a_bundle_of_a_group_that_requests_fill_is_one_buffer() {
 fn a_buffer_is_never_put_into_a_ring_that_took_its_groups_place() {
     let mut groups = legacy(&[10]);
     let selected = groups.select(GROUP, 0).unwrap();
-    let mut page = Box::new(Page([0; ENTRIES * BUF_ENTRY_BYTES]));
-    // SAFETY: the page outlives the groups' use of it.
-    let ring = unsafe { BufferRing::new(page.0.as_mut_ptr() as u64, ENTRIES as u16) };
+    let (_app, ring) = AppRing::new();
     groups.add_ring(GROUP, ring, false).unwrap();
     groups.recycle(selected);
     assert_eq!(groups.select(GROUP, 0).unwrap_err(), Errno::ENOBUFS);
@@ -257,9 +228,8 @@ fn a_buffer_is_never_put_into_a_ring_that_took_its_groups_place() {
 
 #[test]
 fn an_address_that_nothing_is_at_does_no_harm() {
-    let (mut app, mut groups) = App::new(true);
-    app.provide(0, &[100]);
-    app.write(0, &(u64::MAX - 1).to_ne_bytes());
+    let (mut app, mut groups) = ring(true);
+    app.provide(u64::MAX - 1, 100, 0);
     let selected = groups.select(GROUP, 0).unwrap();
     assert_eq!(selected.span.check(), Err(Errno::EFAULT));
     // As where MSG_TRUNC receives without writing.

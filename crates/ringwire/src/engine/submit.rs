@@ -176,14 +176,14 @@ fn prepare_pointers(op: &Op) -> Result<Prepared, Errno> {
             RawAddress::read(send.to.0, send.to.1.into()).map(Prepared::Address)
         }
         Op::SendMsg(send) => {
-            let mut message = Message::read(send.header)?;
+            let mut message = Message::read(send.header, false)?;
             if message.name.len > 0 {
                 message.to = Some(RawAddress::read(message.name.addr, message.name.len)?);
             }
             Ok(Prepared::Message(Box::new(message)))
         }
         Op::RecvMsg(recv) => {
-            let message = Message::read(recv.header)?;
+            let message = Message::read(recv.header, recv.group.is_some())?;
             if recv.group.is_some() && message.buffers.len() > 1 {
                 return Err(Errno::EINVAL);
             }
