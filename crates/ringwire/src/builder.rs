@@ -9,7 +9,8 @@ use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::*;
 use ringwire_abi::setup::ring_sizes;
 use ringwire_stack::{
-    AddressState, Cidr, DadConfig, MAX_ADDRESSES, RxChecksum, Stack, multicast_mac, solicited_node,
+    AddressState, Cidr, DadConfig, MAX_ADDRESSES, RxChecksum, Stack, TxChecksum, multicast_mac,
+    solicited_node,
 };
 use ringwire_umem::{Layout, Ledger, Pool, Umem, UmemError};
 use ringwire_xsk::{AttachMode, BindMode, Interface, Program, QueueConfig, Rings, Socket, Waiter};
@@ -458,6 +459,7 @@ impl Builder {
             addresses: self.addresses.clone(),
             gateways: self.gateways.clone(),
             rx_checksum: self.rx_checksum,
+            tx_checksum: TxChecksum::Compute,
             dad: if self.detect_duplicates {
                 DadConfig::default()
             } else {

@@ -2,7 +2,7 @@
 //! tests, with bytes from a seeded generator.
 
 use ringwire_stack::{
-    Config, DadConfig, Family, Instant, Packet, Protocol, RxChecksum, SocketId, Stack,
+    Config, DadConfig, Family, Instant, Packet, Protocol, RxChecksum, SocketId, Stack, TxChecksum,
 };
 use ringwire_tcp::{Connection, Options, Segment, SeqNumber, Timestamps};
 use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
@@ -212,6 +212,7 @@ fn listening_stack() -> (Stack, Ledger, SocketId) {
         ],
         gateways: vec![],
         rx_checksum: RxChecksum::Trust,
+        tx_checksum: TxChecksum::Compute,
         dad: DadConfig::OFF,
     };
     let now = Instant::from_nanos(1_000_000_000);

@@ -19,7 +19,7 @@ use std::hash::Hasher;
 use std::sync::Arc;
 
 use ringwire::engine::{Engine, EngineConfig};
-use ringwire_stack::{DadConfig, Instant, RxChecksum, Stack};
+use ringwire_stack::{DadConfig, Instant, RxChecksum, Stack, TxChecksum};
 use ringwire_umem::{Layout, Ledger, Pool, Umem};
 
 use app::App;
@@ -207,6 +207,7 @@ impl World {
             ],
             gateways: vec![],
             rx_checksum: RxChecksum::Verify,
+            tx_checksum: TxChecksum::Compute,
             dad: DadConfig::OFF,
         };
         let stack = Stack::new(now, stack_config, &ledger, [config.seed; 3]);

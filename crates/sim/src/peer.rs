@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use ringwire_stack::{
     Config, DadConfig, Family, Instant, Packet, Protocol, RxChecksum, SendOptions, SocketId, Stack,
+    TxChecksum,
 };
 use ringwire_umem::{Layout, Ledger, Piece, Pool, TxDone, Umem};
 
@@ -50,6 +51,7 @@ impl Peer {
             ],
             gateways: vec![],
             rx_checksum: RxChecksum::Verify,
+            tx_checksum: TxChecksum::Compute,
             dad: DadConfig::OFF,
         };
         let mut stack = Stack::new(now, config, &ledger, [seed; 3]);

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use ringwire_umem::{Frame, Ledger, Piece, Pool};
 use smoltcp::wire::{Ipv4Packet, Ipv6Packet};
 
-use crate::Stack;
 use crate::address::{Reach, multicast_mac};
 use crate::checksum::Checksum;
 use crate::error::SocketError;
@@ -16,6 +15,7 @@ use crate::headers::{
 use crate::neighbour::Resolve;
 use crate::packet::{Packet, TxPacket};
 use crate::socket::SocketId;
+use crate::{Stack, TxChecksum};
 use ringwire_tcp::Instant;
 
 /// Send chunks that no socket may take: ARP, ND and ICMP go on when the application fills the rest.
@@ -29,7 +29,7 @@ pub(crate) struct Packets {
     rest: Vec<Packet>,
     /// Where the IP payload begins in the first piece of the first packet.
     pub(crate) payload_at: usize,
-    /// Over the whole IP payload as it was written.
+    /// Over the whole IP payload as it was written; of nothing with [`TxChecksum::Omit`].
     pub(crate) sum: Checksum,
 }
 
@@ -143,7 +143,10 @@ impl Stack {
         let payload_at = write_headers(self.config.mac, bytes, meta, part);
         let end = chunk.min(payload_at + part.len);
         write(&mut bytes[payload_at..end]);
-        sum.add(&bytes[payload_at..end]);
+        let summed = self.config.tx_checksum == TxChecksum::Compute;
+        if summed {
+            sum.add(&bytes[payload_at..end]);
+        }
         let mut packet = Packet::new(Piece {
             frame,
             start: 0,
@@ -155,7 +158,9 @@ impl Stack {
             let take = left.min(chunk);
             let bytes = &mut ledger.bytes_mut(&mut frame)[..take];
             write(bytes);
-            sum.add(bytes);
+            if summed {
+                sum.add(bytes);
+            }
             packet.rest.push(Piece {
                 frame,
                 start: 0,

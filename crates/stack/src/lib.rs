@@ -72,6 +72,19 @@ pub enum RxChecksum {
     Trust,
 }
 
+/// What to do about the checksum of a datagram or TCP segment that is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TxChecksum {
+    /// Write it.
+    #[default]
+    Compute,
+    /// Leave the field zero: what carries the packets keeps them whole by other means and the receiver
+    /// does not look ([`RxChecksum::Trust`]), as between two stacks in one memory. Never right on a
+    /// network: a receiver that looks takes a UDP datagram over IPv4 for one without a checksum, and
+    /// drops everything else. The IPv4 header's own checksum is written all the same.
+    Omit,
+}
+
 /// What a stack is made for.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -89,6 +102,8 @@ pub struct Config {
     pub gateways: Vec<IpAddr>,
     /// Checksums on receive.
     pub rx_checksum: RxChecksum,
+    /// Checksums on transmit.
+    pub tx_checksum: TxChecksum,
     /// Duplicate address detection.
     pub dad: DadConfig,
 }

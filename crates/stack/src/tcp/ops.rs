@@ -8,10 +8,10 @@ use ringwire_umem::{Ledger, Pool};
 use super::listener::Listener;
 use super::send_queue::HEADROOM;
 use super::{Socket, wire};
-use crate::Stack;
 use crate::egress::{CONTROL_RESERVE_CHUNKS, SOCKET_CHUNKS};
 use crate::error::SocketError;
 use crate::socket::{Family, Protocol, Readiness, Shutdown, SocketId, for_each_key};
+use crate::{Stack, TxChecksum};
 
 /// A sender that found no room hears of it when no more chunks than this are in use.
 pub(super) const WAKE_CHUNKS: u32 = SOCKET_CHUNKS / 3 * 2;
@@ -151,7 +151,7 @@ impl Stack {
         if socket.send_shut || !socket.state().may_send() {
             return Err(SocketError::Pipe);
         }
-        let queued = queue_bytes(socket, ledger, len, fill);
+        let queued = queue_bytes(socket, ledger, len, self.config.tx_checksum, fill);
         if queued > 0
             && let Some(connection) = &mut socket.connection
         {
@@ -394,6 +394,7 @@ fn queue_bytes(
     socket: &mut Socket,
     ledger: &mut Ledger,
     len: usize,
+    checksum: TxChecksum,
     fill: &mut dyn FnMut(&mut [u8]),
 ) -> usize {
     let Some(connection) = &socket.connection else {
@@ -419,7 +420,7 @@ fn queue_bytes(
             room = cell_bytes;
         }
         let take = room.min(len - queued);
-        socket.send.write(ledger, take, fill);
+        socket.send.write(ledger, take, checksum, fill);
         queued += take;
         end += take as u32;
     }

@@ -9,13 +9,13 @@ use smoltcp::wire::IpProtocol;
 
 use super::send_queue::{HEADROOM, Place};
 use super::{Ends, Looped, RECEIVE_BUFFER_BYTES, wire};
-use crate::Stack;
 use crate::address::Reach;
 use crate::checksum::Checksum;
 use crate::egress::Packets;
 use crate::headers::{Fragment, IpMeta, headers_len, write_headers};
 use crate::packet::{Packet, Payload};
 use crate::socket::SocketId;
+use crate::{Stack, TxChecksum};
 
 /// Linux's default TTL and hop limit.
 const HOP_LIMIT: u8 = 64;
@@ -164,7 +164,7 @@ impl Stack {
         place: &Place,
         to: [u8; 6],
     ) -> Sent {
-        let mac = self.config.mac;
+        let (mac, checksum) = (self.config.mac, self.config.tx_checksum);
         let send = &mut self.tcp.at(id).send;
         let frame = send.frame(place);
         let tcp_len = wire::header_len(&segment.options) + segment.len as usize;
@@ -174,7 +174,7 @@ impl Stack {
         let bytes = &mut ledger.bytes_mut(frame)[start..end];
         let at = write_headers(mac, bytes, &meta(ends), Fragment::whole(tcp_len));
         bytes[..6].copy_from_slice(&to);
-        write_tcp(&mut bytes[at..], ends, segment, place.sum);
+        write_tcp(&mut bytes[at..], ends, segment, checksum, place.sum);
         let len = (end - start) as u32;
         let addr = ledger.post_tx(frame, start as u32, len);
         self.count_sent(segment);
@@ -247,7 +247,13 @@ impl Stack {
         );
         let end = at + tcp_len;
         bytes[end - payload.len()..end].copy_from_slice(payload);
-        write_tcp(&mut bytes[at..end], ends, segment, None);
+        write_tcp(
+            &mut bytes[at..end],
+            ends,
+            segment,
+            self.config.tx_checksum,
+            None,
+        );
         let packet = Packet::new(Piece {
             frame,
             start: 0,
@@ -312,9 +318,18 @@ fn meta(ends: Ends) -> IpMeta {
 }
 
 /// Writes the header of a segment in front of its payload. `sum`: over the payload, if it is known.
-fn write_tcp(bytes: &mut [u8], ends: Ends, segment: &Segment, sum: Option<Checksum>) {
+fn write_tcp(
+    bytes: &mut [u8],
+    ends: Ends,
+    segment: &Segment,
+    policy: TxChecksum,
+    sum: Option<Checksum>,
+) {
     const CHECKSUM_AT: usize = 16;
     wire::emit(bytes, ends.0.port(), ends.1.port(), segment);
+    if policy == TxChecksum::Omit {
+        return;
+    }
     let len = bytes.len() as u32;
     let mut checksum = Checksum::pseudo(ends.0.ip(), ends.1.ip(), IpProtocol::Tcp.into(), len);
     match sum {

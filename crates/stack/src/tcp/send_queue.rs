@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use ringwire_tcp::SeqNumber;
 use ringwire_umem::{Frame, Ledger};
 
+use crate::TxChecksum;
 use crate::checksum::Checksum;
 
 /// Room in front of a cell's payload: Ethernet, IPv6 and the longest TCP header, and aligned.
@@ -103,8 +104,14 @@ impl SendQueue {
         });
     }
 
-    /// Writes `len` bytes behind those of the last cell.
-    pub(crate) fn write(&mut self, ledger: &Ledger, len: usize, fill: &mut dyn FnMut(&mut [u8])) {
+    /// Writes `len` bytes behind those of the last cell, and adds them to its sum if sums are wanted.
+    pub(crate) fn write(
+        &mut self,
+        ledger: &Ledger,
+        len: usize,
+        checksum: TxChecksum,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) {
         let cell = self.cells.back_mut().expect("send queue: a cell was added");
         let block = self
             .blocks
@@ -113,7 +120,9 @@ impl SendQueue {
         let start = (cell.start + cell.len) as usize;
         let bytes = &mut ledger.bytes_mut(&mut block.frame)[start..start + len];
         fill(bytes);
-        cell.sum.add(bytes);
+        if checksum == TxChecksum::Compute {
+            cell.sum.add(bytes);
+        }
         cell.len += len as u32;
     }
 

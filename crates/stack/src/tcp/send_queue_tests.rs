@@ -33,7 +33,7 @@ fn queue(ledger: &mut Ledger, lens: &[usize]) -> SendQueue {
 }
 
 fn write(queue: &mut SendQueue, ledger: &Ledger, at: u32, len: usize) {
-    queue.write(ledger, len, &mut |part| {
+    queue.write(ledger, len, TxChecksum::Compute, &mut |part| {
         for (index, byte) in part.iter_mut().enumerate() {
             *byte = (at as usize + index) as u8;
         }

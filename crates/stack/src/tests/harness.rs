@@ -9,7 +9,7 @@ use super::build;
 use crate::neighbour::dad::Probing;
 use crate::{
     Config, DadConfig, Event, Family, Instant, Packet, Protocol, RxChecksum, SendOptions,
-    SocketError, SocketId, Stack,
+    SocketError, SocketId, Stack, TxChecksum,
 };
 
 pub(super) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -108,6 +108,7 @@ impl Default for Setup {
                 ],
                 gateways: Vec::new(),
                 rx_checksum: RxChecksum::Verify,
+                tx_checksum: TxChecksum::Compute,
                 dad: DadConfig {
                     ipv4: Probing::OFF,
                     ipv6: Probing::OFF,

@@ -6,7 +6,7 @@ use smoltcp::wire::Ipv4Packet;
 
 use super::build::{self, ETHERNET};
 use super::harness::{Host, OUR_V4, OUR_V6, PEER_MAC, Pair, at, ip, pattern};
-use crate::{Family, MAX_SEGMENTS, SendOptions, Shutdown, SocketError, multicast_mac};
+use crate::{Family, MAX_SEGMENTS, SendOptions, Shutdown, SocketError, TxChecksum, multicast_mac};
 
 /// The families: (ours, the peer, most payload bytes of a datagram).
 const FAMILIES: [(&str, &str, usize); 2] = [
@@ -42,6 +42,18 @@ fn a_datagram_goes_out_with_a_right_checksum() {
             );
         }
         assert_eq!(host.stack.counters().tx_datagrams, 7);
+    }
+}
+
+#[test]
+fn without_checksums_the_field_of_a_datagram_is_zero() {
+    for (local, peer, _) in FAMILIES {
+        let mut host = Host::ready_with(|setup| setup.config.tx_checksum = TxChecksum::Omit);
+        let socket = host.bound(local);
+        host.send(socket, peer, &pattern(51)).unwrap();
+        let frame = &host.sent()[0];
+        let checksum_at = frame.len() - 51 - 2;
+        assert_eq!(frame[checksum_at..][..2], [0, 0], "{peer}");
     }
 }
 

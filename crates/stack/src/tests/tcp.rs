@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringwire_tcp::State;
 
 use super::harness::{Host, Pair, Setup, pattern};
-use crate::{Shutdown, SocketError, SocketId};
+use crate::{RxChecksum, Shutdown, SocketError, SocketId, TxChecksum};
 
 const SERVER_V4: &str = "10.0.0.3:80";
 const SERVER_V6: &str = "[fd00::3]:80";
@@ -58,6 +58,31 @@ fn bytes_arrive_as_they_were_sent() {
         assert!(stream(&mut pair, client, server, &bytes) == bytes);
         assert_eq!(pair.b.stack.counters().rx_bad_checksum, 0);
     }
+}
+
+#[test]
+fn without_checksums_a_receiver_that_trusts_reads_the_stream() {
+    let mut pair = Pair::with(|setup: &mut Setup| {
+        setup.config.tx_checksum = TxChecksum::Omit;
+        setup.config.rx_checksum = RxChecksum::Trust;
+    });
+    let (client, server) = pair.connect(SERVER_V4);
+    let bytes = pattern(100_000);
+    assert!(stream(&mut pair, client, server, &bytes) == bytes);
+    pair.a.write(client, &bytes[..100]).unwrap();
+    let frame = &pair.a.sent()[0];
+    assert_eq!(frame[14 + 20 + 16..][..2], [0, 0], "nothing was summed");
+}
+
+#[test]
+fn without_checksums_a_receiver_that_looks_takes_nothing() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connect(SERVER_V4);
+    pair.a.stack.config.tx_checksum = TxChecksum::Omit;
+    pair.a.write(client, b"unprotected").unwrap();
+    pair.exchange();
+    assert_eq!(pair.b.read(server, 100), Err(SocketError::WouldBlock));
+    assert_eq!(pair.b.stack.counters().rx_bad_checksum, 1);
 }
 
 #[test]

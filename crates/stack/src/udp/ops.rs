@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use ringwire_umem::Ledger;
 use smoltcp::wire::{IpProtocol, UdpPacket};
 
-use crate::Stack;
 use crate::address::Reach;
 use crate::checksum::Checksum;
 use crate::error::SocketError;
@@ -15,6 +14,7 @@ use crate::ingress::{IpIn, Reject};
 use crate::packet::Payload;
 use crate::socket::{Family, Readiness, Shutdown, SocketId};
 use crate::udp::Datagram;
+use crate::{Stack, TxChecksum};
 use ringwire_tcp::Instant;
 
 const UDP_HEADER: usize = 8;
@@ -219,16 +219,19 @@ impl Stack {
                 fill(part);
             }
         });
-        let mut sum = Checksum::pseudo(from.ip(), to.ip(), IpProtocol::Udp.into(), udp_len as u32);
-        sum.add_u16(packets.sum.fold());
-        // RFC 768: a computed zero is sent as all ones.
-        let checksum = match sum.finish() {
-            0 => 0xffff,
-            sum => sum,
-        };
-        let at = packets.payload_at + 6;
-        let first = ledger.bytes_mut(&mut packets.first.first.frame);
-        first[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+        if self.config.tx_checksum == TxChecksum::Compute {
+            let len = udp_len as u32;
+            let mut sum = Checksum::pseudo(from.ip(), to.ip(), IpProtocol::Udp.into(), len);
+            sum.add_u16(packets.sum.fold());
+            // RFC 768: a computed zero is sent as all ones.
+            let checksum = match sum.finish() {
+                0 => 0xffff,
+                sum => sum,
+            };
+            let at = packets.payload_at + 6;
+            let first = ledger.bytes_mut(&mut packets.first.first.frame);
+            first[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+        }
         self.counters.tx_datagrams += 1;
         self.dispatch(now, ledger, to.ip(), packets, queue);
     }
