@@ -1,0 +1,8 @@
+//! What the benchmarks in memory and the tests of memory bounds share: two hosts of ours, two of
+//! smoltcp's, the wire between either, and what they allocate.
+
+pub mod clock;
+pub mod count;
+pub mod hosts;
+pub mod smol;
+pub mod wire;
