@@ -1,11 +1,12 @@
 //! Ethernet and IP headers of packets that are sent.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6FragmentHeader, Ipv6FragmentRepr,
-    Ipv6Packet,
+    EthernetFrame, EthernetProtocol, IpProtocol, Ipv6FragmentHeader, Ipv6FragmentRepr, Ipv6Packet,
 };
+
+use crate::checksum::Checksum;
 
 pub(crate) const ETHERNET_HEADER: usize = 14;
 pub(crate) const IPV4_HEADER: usize = 20;
@@ -54,6 +55,7 @@ pub(crate) fn headers_len(to: IpAddr) -> usize {
 }
 
 /// Writes Ethernet and IP headers, but for the Ethernet destination; returns where the payload begins.
+#[inline]
 pub(crate) fn write_headers(
     mac: [u8; 6],
     bytes: &mut [u8],
@@ -66,23 +68,7 @@ pub(crate) fn write_headers(
     match (meta.source, meta.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             ethernet.set_ethertype(EthernetProtocol::Ipv4);
-            let mut ip = Ipv4Packet::new_unchecked(&mut bytes[at..at + IPV4_HEADER]);
-            ip.set_version(4);
-            ip.set_header_len(IPV4_HEADER as u8);
-            ip.set_dscp(meta.traffic_class >> 2);
-            ip.set_ecn(meta.traffic_class & 3);
-            ip.set_total_len((IPV4_HEADER + part.len) as u16);
-            ip.set_ident(part.id.unwrap_or(0) as u16);
-            ip.clear_flags();
-            // RFC 6864: a datagram that may not be fragmented needs no identification.
-            ip.set_dont_frag(part.id.is_none());
-            ip.set_more_frags(part.more);
-            ip.set_frag_offset(part.offset as u16);
-            ip.set_hop_limit(meta.hop_limit);
-            ip.set_next_header(meta.protocol);
-            ip.set_src_addr(source);
-            ip.set_dst_addr(destination);
-            ip.fill_checksum();
+            write_ipv4(&mut bytes[at..], meta, source, destination, part);
             at + IPV4_HEADER
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
@@ -123,4 +109,33 @@ pub(crate) fn write_headers(
         }
         _ => unreachable!("egress: source and destination of different families"),
     }
+}
+
+/// Writes an IPv4 header without options (RFC 791, section 3.1).
+#[inline]
+fn write_ipv4(
+    bytes: &mut [u8],
+    meta: &IpMeta,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    part: Fragment,
+) {
+    // RFC 6864: a datagram that may not be fragmented needs no identification.
+    let dont_fragment = u16::from(part.id.is_none()) << 14;
+    let more = u16::from(part.more) << 13;
+    let offset = (part.offset / 8) as u16;
+    let header = &mut bytes[..IPV4_HEADER];
+    header[0] = 0x45;
+    header[1] = meta.traffic_class;
+    header[2..4].copy_from_slice(&((IPV4_HEADER + part.len) as u16).to_be_bytes());
+    header[4..6].copy_from_slice(&(part.id.unwrap_or(0) as u16).to_be_bytes());
+    header[6..8].copy_from_slice(&(dont_fragment | more | offset).to_be_bytes());
+    header[8] = meta.hop_limit;
+    header[9] = meta.protocol.into();
+    header[10..12].fill(0);
+    header[12..16].copy_from_slice(&source.octets());
+    header[16..20].copy_from_slice(&destination.octets());
+    let mut checksum = Checksum::new();
+    checksum.add(header);
+    header[10..12].copy_from_slice(&checksum.finish().to_be_bytes());
 }

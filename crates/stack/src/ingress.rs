@@ -1,6 +1,6 @@
 //! Packets on their way in: Ethernet, IP, and what each is for.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ringwire_umem::Ledger;
 use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6Packet};
@@ -8,7 +8,7 @@ use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv
 use crate::address::is_bad_source;
 use crate::checksum::Checksum;
 use crate::extension::{Walk, walk_extensions};
-use crate::headers::ETHERNET_HEADER;
+use crate::headers::{ETHERNET_HEADER, IPV4_HEADER};
 use crate::packet::{Packet, Payload};
 use crate::reassembly::{Expired, Key, Outcome};
 use crate::{RxChecksum, Stack};
@@ -258,45 +258,49 @@ impl Stack {
 }
 
 /// Reads an IPv4 header in the first piece of a frame of `frame_len` bytes.
+#[inline]
 fn parse_ipv4(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
     let bytes = &head[ETHERNET_HEADER..];
-    // `new_checked` would refuse a packet that goes on in another piece: the lengths are checked here.
-    if bytes.len() < 20 {
+    // A packet may go on in another piece: its lengths are checked against the frame's.
+    let Some(fixed) = bytes.first_chunk::<IPV4_HEADER>() else {
         return Err(Reject::Malformed);
-    }
-    let ip = Ipv4Packet::new_unchecked(bytes);
-    let header_len = usize::from(ip.header_len());
-    let total_len = usize::from(ip.total_len());
-    let fits = header_len >= 20
+    };
+    let number = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+    let header_len = usize::from(fixed[0] & 0xf) * 4;
+    let total_len = usize::from(number(2));
+    let fits = header_len >= IPV4_HEADER
         && header_len <= bytes.len()
         && header_len <= total_len
         && ETHERNET_HEADER + total_len <= frame_len;
-    if ip.version() != 4 || !fits {
+    if fixed[0] >> 4 != 4 || !fits {
         return Err(Reject::Malformed);
     }
-    if !ip.verify_checksum() {
+    let mut sum = Checksum::new();
+    sum.add(&bytes[..header_len]);
+    if sum.finish() != 0 {
         return Err(Reject::BadChecksum);
     }
-    check_options(&bytes[20..header_len])?;
+    if header_len > IPV4_HEADER {
+        check_options(&bytes[IPV4_HEADER..header_len])?;
+    }
+    let address = |at: usize| Ipv4Addr::new(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]);
     let parsed = IpIn {
-        source: ip.src_addr().into(),
-        destination: ip.dst_addr().into(),
-        protocol: ip.next_header(),
+        source: address(12).into(),
+        destination: address(16).into(),
+        protocol: fixed[9].into(),
         header_at: ETHERNET_HEADER,
         payload_at: ETHERNET_HEADER + header_len,
         payload_len: total_len - header_len,
     };
-    if ip.more_frags() || ip.frag_offset() > 0 {
-        let (offset, more, id) = (
-            usize::from(ip.frag_offset()),
-            ip.more_frags(),
-            u32::from(ip.ident()),
-        );
+    const MORE_FRAGMENTS: u16 = 0x2000;
+    const OFFSET: u16 = 0x1fff;
+    let fragment = number(6);
+    if fragment & (MORE_FRAGMENTS | OFFSET) != 0 {
         return Ok(Parsed::Fragment(FragmentIn {
             ip: parsed,
-            offset,
-            more,
-            id,
+            offset: usize::from(fragment & OFFSET) * 8,
+            more: fragment & MORE_FRAGMENTS != 0,
+            id: u32::from(number(4)),
         }));
     }
     Ok(Parsed::Whole(parsed))

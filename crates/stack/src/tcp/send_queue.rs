@@ -55,6 +55,8 @@ pub(crate) struct SendQueue {
     blocks: VecDeque<Block>,
     /// Serial number of the first block.
     base: u64,
+    /// Index of the cell that was sent last: the next one is nearly always the one behind it.
+    cursor: usize,
 }
 
 impl SendQueue {
@@ -138,6 +140,7 @@ impl SendQueue {
         let index = self
             .find(seq)
             .expect("send queue: bytes that are not queued");
+        self.cursor = index;
         let cell = &mut self.cells[index];
         let fresh = !std::mem::replace(&mut cell.sent, true);
         let offset = seq.since(cell.seq);
@@ -166,6 +169,7 @@ impl SendQueue {
         {
             self.blocks[(cell.block - self.base) as usize].cells -= 1;
             self.cells.pop_front();
+            self.cursor = self.cursor.saturating_sub(1);
         }
         // The last chunk stays while another cell may come into it and something is queued.
         while let Some(block) = self.blocks.front()
@@ -187,7 +191,20 @@ impl SendQueue {
         }
     }
 
+    /// The cell that holds the byte at `seq`.
+    #[inline]
     fn find(&self, seq: SeqNumber) -> Option<usize> {
+        let holds = |index: usize| {
+            let cell = self.cells.get(index)?;
+            let inside = !seq.before(cell.seq) && seq.before(cell.seq + cell.len);
+            inside.then_some(index)
+        };
+        holds(self.cursor)
+            .or_else(|| holds(self.cursor + 1))
+            .or_else(|| self.search(seq))
+    }
+
+    fn search(&self, seq: SeqNumber) -> Option<usize> {
         let first = self.cells.front()?.seq;
         let offset = seq.since_or_zero(first);
         // Cells are in order: by how far they lie behind the first.

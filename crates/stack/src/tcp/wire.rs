@@ -1,12 +1,20 @@
 //! TCP headers, to and from the engine's segments (RFC 9293, section 3.1).
 
 use ringwire_tcp::{Options, Segment, SeqNumber, Timestamps};
-use smoltcp::wire::{TcpOption, TcpPacket, TcpSeqNumber};
+use smoltcp::wire::TcpOption;
 
 /// Bytes of a header without options.
 pub(crate) const HEADER: usize = 20;
 /// Bytes of the longest header.
 pub(crate) const MAX_HEADER: usize = 60;
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const PSH: u8 = 0x08;
+const ACK: u8 = 0x10;
+/// Two no-operations, kind and length of the timestamps option.
+const TIMESTAMPS_ALIGNED: [u8; 4] = [1, 1, 8, 10];
 
 /// A header that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,41 +29,66 @@ pub(crate) struct Header {
 
 /// Reads a header at the beginning of a TCP segment of `segment_len` bytes. `None` if it does not fit.
 /// What is wrong in the options makes the rest of them unread, not the segment unusable.
+#[inline]
 pub(crate) fn parse(bytes: &[u8], segment_len: usize) -> Option<Header> {
-    if bytes.len() < HEADER {
-        return None;
-    }
-    let packet = TcpPacket::new_unchecked(bytes);
-    let len = usize::from(packet.header_len());
+    let fixed: &[u8; HEADER] = bytes.first_chunk()?;
+    let len = usize::from(fixed[12] >> 4) * 4;
     if len < HEADER || len > bytes.len() || len > segment_len {
         return None;
     }
-    if packet.src_port() == 0 || packet.dst_port() == 0 {
+    let (source_port, destination_port) = (u16_at(fixed, 0), u16_at(fixed, 2));
+    if source_port == 0 || destination_port == 0 {
         return None;
     }
-    let number = |number: TcpSeqNumber| SeqNumber(number.0 as u32);
+    let number = |at| SeqNumber(u32_at(fixed, at));
+    let flags = fixed[13];
+    let syn = flags & SYN != 0;
     let segment = Segment {
-        seq: number(packet.seq_number()),
-        ack: packet.ack().then(|| number(packet.ack_number())),
-        window: packet.window_len(),
-        syn: packet.syn(),
-        fin: packet.fin(),
-        rst: packet.rst(),
-        psh: packet.psh(),
-        options: parse_options(&bytes[HEADER..len], packet.syn()),
+        seq: number(4),
+        ack: (flags & ACK != 0).then(|| number(8)),
+        window: u16_at(fixed, 14),
+        syn,
+        fin: flags & FIN != 0,
+        rst: flags & RST != 0,
+        psh: flags & PSH != 0,
+        options: parse_options(&bytes[HEADER..len], syn),
         len: (segment_len - len) as u32,
     };
     Some(Header {
-        source_port: packet.src_port(),
-        destination_port: packet.dst_port(),
+        source_port,
+        destination_port,
         segment,
         len,
-        checksum: packet.checksum(),
+        checksum: u16_at(fixed, 16),
+    })
+}
+
+fn u16_at(bytes: &[u8; HEADER], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// The timestamps alone, as nearly every segment has them (RFC 7323, appendix A).
+#[inline]
+fn only_timestamps(bytes: &[u8]) -> Option<Timestamps> {
+    let aligned = bytes.len() == 12 && bytes[..4] == TIMESTAMPS_ALIGNED;
+    aligned.then(|| Timestamps {
+        value: u32_at(bytes, 4),
+        echo: u32_at(bytes, 8),
     })
 }
 
 fn parse_options(mut bytes: &[u8], syn: bool) -> Options {
-    let mut options = Options::default();
+    let mut options = Options {
+        timestamps: only_timestamps(bytes),
+        ..Options::default()
+    };
+    if options.timestamps.is_some() {
+        return options;
+    }
     while !bytes.is_empty() {
         let Ok((rest, option)) = TcpOption::parse(bytes) else {
             break;
@@ -87,34 +120,34 @@ pub(crate) fn header_len(options: &Options) -> usize {
 
 /// Writes a header, the checksum left zero. Options are in Linux's order, padded as Linux does, so that
 /// captures read the same.
+#[inline]
 pub(crate) fn emit(bytes: &mut [u8], source_port: u16, destination_port: u16, segment: &Segment) {
     let len = header_len(&segment.options);
-    let mut packet = TcpPacket::new_unchecked(&mut bytes[..len]);
-    packet.set_src_port(source_port);
-    packet.set_dst_port(destination_port);
-    packet.set_seq_number(TcpSeqNumber(segment.seq.0 as i32));
-    packet.set_ack_number(TcpSeqNumber(segment.ack.map_or(0, |ack| ack.0 as i32)));
-    packet.clear_flags();
-    packet.set_header_len(len as u8);
-    packet.set_ack(segment.ack.is_some());
-    packet.set_syn(segment.syn);
-    packet.set_fin(segment.fin);
-    packet.set_rst(segment.rst);
-    packet.set_psh(segment.psh);
-    packet.set_window_len(segment.window);
-    packet.set_checksum(0);
-    packet.set_urgent_at(0);
-    let mut rest = &mut bytes[HEADER..len];
+    let bytes = &mut bytes[..len];
+    let flag = |on: bool, bit: u8| if on { bit } else { 0 };
+    bytes[0..2].copy_from_slice(&source_port.to_be_bytes());
+    bytes[2..4].copy_from_slice(&destination_port.to_be_bytes());
+    bytes[4..8].copy_from_slice(&segment.seq.0.to_be_bytes());
+    bytes[8..12].copy_from_slice(&segment.ack.map_or(0, |ack| ack.0).to_be_bytes());
+    bytes[12] = (len as u8 / 4) << 4;
+    bytes[13] = flag(segment.fin, FIN)
+        | flag(segment.syn, SYN)
+        | flag(segment.rst, RST)
+        | flag(segment.psh, PSH)
+        | flag(segment.ack.is_some(), ACK);
+    bytes[14..16].copy_from_slice(&segment.window.to_be_bytes());
+    // Checksum and urgent pointer.
+    bytes[16..HEADER].fill(0);
+    let mut rest = &mut bytes[HEADER..];
     if let Some(mss) = segment.options.mss {
         rest = TcpOption::MaxSegmentSize(mss).emit(rest);
     }
     if let Some(Timestamps { value, echo }) = segment.options.timestamps {
-        rest = no_operation(no_operation(rest));
-        let option = TcpOption::TimeStamp {
-            tsval: value,
-            tsecr: echo,
-        };
-        rest = option.emit(rest);
+        let option;
+        (option, rest) = rest.split_at_mut(12);
+        option[..4].copy_from_slice(&TIMESTAMPS_ALIGNED);
+        option[4..8].copy_from_slice(&value.to_be_bytes());
+        option[8..].copy_from_slice(&echo.to_be_bytes());
     }
     if let Some(scale) = segment.options.window_scale {
         rest = no_operation(rest);
