@@ -146,6 +146,11 @@ impl Addresses {
 
     /// What the destination of a packet of ours is.
     pub(crate) fn reach(&self, to: IpAddr) -> Reach {
+        if let IpAddr::V4(v4) = to
+            && let Some(reach) = self.reach_on_link(v4)
+        {
+            return reach;
+        }
         if self.is_local(to) {
             return Reach::Local;
         }
@@ -170,6 +175,30 @@ impl Addresses {
             .iter()
             .find(|gateway| gateway.is_ipv4() == to.is_ipv4());
         gateway.map_or(Reach::None, |&gateway| Reach::Via(gateway))
+    }
+
+    /// What most packets are for, in one pass: a host on the link. `None`: look closer.
+    #[inline]
+    fn reach_on_link(&self, to: Ipv4Addr) -> Option<Reach> {
+        let mut via = None;
+        for cidr in self.usable() {
+            let IpAddr::V4(ours) = cidr.address else {
+                continue;
+            };
+            let host_bits = u32::MAX.checked_shr(cidr.prefix_bits.into()).unwrap_or(0);
+            let differing = ours.to_bits() ^ to.to_bits();
+            if differing == 0 {
+                return Some(Reach::Local);
+            }
+            if differing & !host_bits == 0 {
+                // All ones is the network's broadcast address, where there is one.
+                if to.to_bits() & host_bits == host_bits {
+                    return None;
+                }
+                via = Some(Reach::Via(to.into()));
+            }
+        }
+        via.filter(|_| !to.is_loopback() && !to.is_unspecified() && !to.is_multicast())
     }
 
     pub(crate) fn is_broadcast(&self, to: IpAddr) -> bool {

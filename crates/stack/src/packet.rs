@@ -146,7 +146,31 @@ impl Payload {
         }
     }
 
+    /// Shows its first `N` bytes, or all if it is shorter, in one piece: where they lie if they do, or
+    /// copied together.
+    #[inline]
+    pub(crate) fn with_head<const N: usize, R>(
+        &self,
+        ledger: &Ledger,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> R {
+        let want = N.min(self.len());
+        if let Payload::Frames { packet, start, .. } = self
+            && let Some(head) = ledger.piece(&packet.first).get(*start..start + want)
+        {
+            return read(head);
+        }
+        let mut bytes = [0; N];
+        let mut at = 0;
+        self.for_each(ledger, want, |part| {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        });
+        read(&bytes[..at])
+    }
+
     /// `len` bytes of it, from `skip` on.
+    #[inline]
     pub(crate) fn part(self, skip: usize, len: usize) -> Payload {
         assert!(
             skip + len <= self.len(),

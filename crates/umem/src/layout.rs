@@ -105,10 +105,16 @@ impl Layout {
     }
 
     /// The pool that a chunk belongs to; `None` for a chunk of a registered area.
+    #[inline]
     pub fn pool_of(&self, chunk: u32) -> Option<Pool> {
-        Pool::ALL
-            .into_iter()
-            .find(|&pool| self.pool_chunks(pool).contains(&chunk))
+        let header = self.rx_chunks;
+        let send = header + self.header_chunks;
+        match chunk {
+            _ if chunk < header => Some(Pool::Rx),
+            _ if chunk < send => Some(Pool::Header),
+            _ if chunk < send + self.send_chunks => Some(Pool::Send),
+            _ => None,
+        }
     }
 
     /// Offset and length in bytes of a registered area.

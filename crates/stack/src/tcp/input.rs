@@ -54,13 +54,9 @@ impl Stack {
         if !self.addresses.is_local(ip.destination) {
             return Err(Some(Reject::NotOurs));
         }
-        let mut bytes = [0; MAX_HEADER];
-        let mut at = 0;
-        payload.for_each(ledger, MAX_HEADER, |part| {
-            bytes[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        });
-        let header = wire::parse(&bytes[..at], payload.len()).ok_or(Some(Reject::Malformed))?;
+        let header = payload.with_head::<MAX_HEADER, _>(ledger, |head| {
+            wire::parse(head, payload.len()).ok_or(Some(Reject::Malformed))
+        })?;
         self.verify(
             ledger,
             payload,

@@ -2,6 +2,7 @@
 //! found. Nothing here walks all sockets.
 
 mod connect;
+mod ends_map;
 mod input;
 mod listener;
 mod ops;
@@ -26,6 +27,7 @@ use crate::socket::{Events, Family, Protocol, SocketId};
 
 pub use ops::Accepted;
 
+use ends_map::EndsMap;
 use listener::Listener;
 use ports::Ports;
 use receive_queue::ReceiveQueue;
@@ -135,7 +137,7 @@ struct Looped {
 #[derive(Debug)]
 pub(crate) struct Table {
     slab: Slab<Socket>,
-    connections: HashMap<Ends, SocketId, FixedState>,
+    connections: EndsMap<SocketId>,
     listeners: HashMap<SocketAddr, SocketId, FixedState>,
     ports: Ports,
     time_waits: TimeWaits,
@@ -154,11 +156,10 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(seed: u64, secret: [u64; 2], queues: u16) -> Table {
-        let hasher = || FixedState::with_seed(seed);
         Table {
             slab: Slab::new(Protocol::Tcp),
-            connections: HashMap::with_hasher(hasher()),
-            listeners: HashMap::with_hasher(hasher()),
+            connections: EndsMap::new(seed),
+            listeners: HashMap::with_hasher(FixedState::with_seed(seed)),
             ports: Ports::new(seed),
             time_waits: TimeWaits::new(seed),
             timers: Timers::default(),

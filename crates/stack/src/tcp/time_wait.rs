@@ -1,18 +1,18 @@
 //! Connections in TIME-WAIT: a few numbers each, in a table of their own, bounded.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use foldhash::fast::FixedState;
 use ringwire_tcp::{Instant, TimeWait};
 
 use super::Ends;
+use super::ends_map::EndsMap;
 
 /// Most that are kept: the oldest goes for one more (Linux's `tcp_max_tw_buckets` is of this order).
 const MAX_ENTRIES: usize = 65_536;
 
 #[derive(Debug)]
 pub(crate) struct TimeWaits {
-    entries: HashMap<Ends, TimeWait, FixedState>,
+    entries: EndsMap<TimeWait>,
     /// In the order in which they end, but for those whose wait began again.
     order: VecDeque<(Instant, Ends)>,
 }
@@ -20,7 +20,7 @@ pub(crate) struct TimeWaits {
 impl TimeWaits {
     pub(crate) fn new(seed: u64) -> TimeWaits {
         TimeWaits {
-            entries: HashMap::with_hasher(FixedState::with_seed(seed)),
+            entries: EndsMap::new(seed),
             order: VecDeque::new(),
         }
     }
