@@ -6,8 +6,6 @@ use smoltcp::wire::{
     EthernetFrame, EthernetProtocol, IpProtocol, Ipv6FragmentHeader, Ipv6FragmentRepr, Ipv6Packet,
 };
 
-use crate::checksum::Checksum;
-
 pub(crate) const ETHERNET_HEADER: usize = 14;
 pub(crate) const IPV4_HEADER: usize = 20;
 pub(crate) const IPV6_HEADER: usize = 40;
@@ -124,18 +122,24 @@ fn write_ipv4(
     let dont_fragment = u16::from(part.id.is_none()) << 14;
     let more = u16::from(part.more) << 13;
     let offset = (part.offset / 8) as u16;
+    // As five numbers, which the checksum is taken of: read back right after it was written, the header
+    // would have to be waited for.
+    let words = [
+        0x4500_0000 | u32::from(meta.traffic_class) << 16 | (IPV4_HEADER + part.len) as u32,
+        part.id.unwrap_or(0) << 16 | u32::from(dont_fragment | more | offset),
+        u32::from(meta.hop_limit) << 24 | u32::from(u8::from(meta.protocol)) << 16,
+        source.to_bits(),
+        destination.to_bits(),
+    ];
+    let sum: u32 = words
+        .iter()
+        .map(|word| (word >> 16) + (word & 0xffff))
+        .sum();
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let checksum = !((sum >> 16) + sum) & 0xffff;
     let header = &mut bytes[..IPV4_HEADER];
-    header[0] = 0x45;
-    header[1] = meta.traffic_class;
-    header[2..4].copy_from_slice(&((IPV4_HEADER + part.len) as u16).to_be_bytes());
-    header[4..6].copy_from_slice(&(part.id.unwrap_or(0) as u16).to_be_bytes());
-    header[6..8].copy_from_slice(&(dont_fragment | more | offset).to_be_bytes());
-    header[8] = meta.hop_limit;
-    header[9] = meta.protocol.into();
-    header[10..12].fill(0);
-    header[12..16].copy_from_slice(&source.octets());
-    header[16..20].copy_from_slice(&destination.octets());
-    let mut checksum = Checksum::new();
-    checksum.add(header);
-    header[10..12].copy_from_slice(&checksum.finish().to_be_bytes());
+    for (place, word) in header.chunks_exact_mut(4).zip(words) {
+        place.copy_from_slice(&word.to_be_bytes());
+    }
+    header[10..12].copy_from_slice(&(checksum as u16).to_be_bytes());
 }

@@ -176,6 +176,9 @@ impl Payload {
             skip + len <= self.len(),
             "packet: a part outside of its payload"
         );
+        if skip == 0 && len == self.len() {
+            return self;
+        }
         match self {
             Payload::Frames { packet, start, .. } => Payload::Frames {
                 packet,

@@ -41,7 +41,8 @@ impl Stack {
         let len = header.segment.len as usize;
         let payload = payload.part(header.len, len);
         self.counters.tcp_rx_segments += 1;
-        self.take_segment(now, ledger, (local, remote), header.segment, payload, queue);
+        let ends = (local, remote);
+        self.take_segment(now, ledger, ends, &header.segment, payload, queue);
     }
 
     fn check_tcp(
@@ -74,7 +75,7 @@ impl Stack {
         now: Instant,
         ledger: &mut Ledger,
         ends: Ends,
-        segment: Segment,
+        segment: &Segment,
         payload: Payload,
         queue: u16,
     ) {
@@ -85,7 +86,7 @@ impl Stack {
         let config = self.tcp_config(ledger, ends.1.ip());
         let mut floor = None;
         if let Some(waiting) = self.tcp.time_waits.get_mut(&ends) {
-            match waiting.on_segment(now, &segment, &config) {
+            match waiting.on_segment(now, segment, &config) {
                 Answer::Ignore => return,
                 Answer::Ack(ack) => {
                     self.send_segment(now, ledger, ends, &ack, queue);
@@ -96,15 +97,15 @@ impl Stack {
         }
         let Some(listening) = self.tcp.find_listener(ends.0) else {
             if floor.is_none() {
-                self.refuse_tcp(now, ledger, ends, &segment, queue);
+                self.refuse_tcp(now, ledger, ends, segment, queue);
             }
             return;
         };
-        match listen::on_segment(&segment) {
+        match listen::on_segment(segment) {
             listen::Arrival::Ignore => {}
-            listen::Arrival::Reset(_) => self.refuse_tcp(now, ledger, ends, &segment, queue),
+            listen::Arrival::Reset(_) => self.refuse_tcp(now, ledger, ends, segment, queue),
             listen::Arrival::Syn => {
-                self.accept_syn(now, ledger, listening, ends, &segment, queue, floor);
+                self.accept_syn(now, ledger, listening, ends, segment, queue, floor);
             }
         }
     }
@@ -131,7 +132,7 @@ impl Stack {
         now: Instant,
         ledger: &mut Ledger,
         id: SocketId,
-        segment: Segment,
+        segment: &Segment,
         payload: Payload,
         queue: u16,
     ) {
@@ -143,14 +144,22 @@ impl Stack {
             self.counters.tcp_listen_overflows += 1;
             return payload.release(ledger);
         }
-        let (segment, payload) = self.admit_payload(ledger, id, segment, payload);
+        let bare = Segment {
+            len: 0,
+            fin: false,
+            ..*segment
+        };
+        let (segment, payload) = match self.admit_payload(ledger, id, segment, payload) {
+            Some(payload) => (segment, payload),
+            None => (&bare, nothing()),
+        };
         let socket = self.tcp.at(id);
         let connection = socket
             .connection
             .as_mut()
             .expect("tcp: what is in the table of connections has one");
         let next = connection.receive_next();
-        let disposition = connection.on_segment(now, &segment);
+        let disposition = connection.on_segment(now, segment);
         let advanced = connection.receive_next();
         match disposition.keep {
             None => payload.release(ledger),
@@ -203,16 +212,16 @@ impl Stack {
 
     /// What becomes of a payload when RX chunks run short: it is moved out of its frames, up to as
     /// many bytes in all as the RX chunks have; what came early is dropped; and so is what is left.
-    /// What is not acknowledged comes again.
+    /// What is not acknowledged comes again. `None`: nothing is left of it.
     fn admit_payload(
         &mut self,
         ledger: &mut Ledger,
         id: SocketId,
-        segment: Segment,
+        segment: &Segment,
         payload: Payload,
-    ) -> (Segment, Payload) {
+    ) -> Option<Payload> {
         if payload.len() == 0 || !self.rx_runs_short(ledger) {
-            return (segment, payload);
+            return Some(payload);
         }
         let layout = ledger.umem().layout();
         let most = layout.rx_chunks as usize * layout.chunk_bytes as usize;
@@ -229,19 +238,14 @@ impl Stack {
         }
         if !early && self.tcp.heap_bytes + payload.len() <= most {
             self.counters.tcp_compacted += 1;
-            return (segment, payload.compact(ledger));
+            return Some(payload.compact(ledger));
         }
         self.counters.tcp_no_memory += 1;
         if let Some(connection) = &mut self.tcp.at(id).connection {
             connection.refuse_payload();
         }
         payload.release(ledger);
-        let bare = Segment {
-            len: 0,
-            fin: false,
-            ..segment
-        };
-        (bare, nothing())
+        None
     }
 
     /// Does what the engine decided.

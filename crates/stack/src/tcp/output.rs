@@ -132,11 +132,14 @@ impl Stack {
             return Sent::Nothing;
         };
         let send = &mut socket.send;
-        let Some(segment) = connection.poll_transmit(now, &mut |seq| send.contiguous(seq)) else {
+        // Not moved out of the option: whoever copies a structure right after its fields were written
+        // waits for the stores.
+        let next = connection.poll_transmit(now, &mut |seq| send.contiguous(seq));
+        let Some(segment) = &next else {
             return Sent::Nothing;
         };
         if segment.len == 0 {
-            self.send_segment(now, ledger, ends, &segment, queue);
+            self.send_segment(now, ledger, ends, segment, queue);
             return Sent::Queued;
         }
         let place = send.take(segment.seq, segment.len);
@@ -146,9 +149,9 @@ impl Stack {
             _ => None,
         };
         match mac {
-            Some(mac) if free => self.send_in_place(ledger, id, ends, &segment, &place, mac),
+            Some(mac) if free => self.send_in_place(ledger, id, ends, segment, &place, mac),
             _ => {
-                self.send_copy(now, ledger, id, ends, &segment, &place, queue);
+                self.send_copy(now, ledger, id, ends, segment, &place, queue);
                 Sent::Queued
             }
         }
@@ -283,7 +286,7 @@ impl Stack {
                 return;
             };
             let payload = Payload::heap(looped.payload);
-            self.take_segment(now, ledger, looped.ends, looped.segment, payload, 0);
+            self.take_segment(now, ledger, looped.ends, &looped.segment, payload, 0);
         }
     }
 
