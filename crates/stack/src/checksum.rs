@@ -80,10 +80,18 @@ fn sum_words(bytes: &[u8]) -> u64 {
     }
     let mut words = blocks.remainder().chunks_exact(8);
     let mut sum = (&mut words).map(word_at).fold(0, add_carry);
-    let tail = words.remainder();
-    let mut last = [0; 8];
-    last[..tail.len()].copy_from_slice(tail);
-    sum = add_carry(sum, u64::from_ne_bytes(last));
+    let mut tail = words.remainder();
+    if let Some((four, rest)) = tail.split_first_chunk() {
+        sum = add_carry(sum, u64::from(u32::from_ne_bytes(*four)));
+        tail = rest;
+    }
+    if let Some((two, rest)) = tail.split_first_chunk() {
+        sum = add_carry(sum, u64::from(u16::from_ne_bytes(*two)));
+        tail = rest;
+    }
+    if let Some(&last) = tail.first() {
+        sum = add_carry(sum, u64::from(u16::from_ne_bytes([last, 0])));
+    }
     lanes.into_iter().fold(sum, add_carry)
 }
 
