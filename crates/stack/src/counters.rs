@@ -72,8 +72,15 @@ pub struct Counters {
     pub tcp_established: u64,
     /// Connections that failed: refused, reset, timed out, or given up.
     pub tcp_failed: u64,
-    /// SYNs, and last segments of handshakes, dropped because a listener's queue was full.
+    /// SYNs, and last segments of handshakes, dropped because a listener's queue was full (of SYNs the
+    /// accept queue: see `tcp_cookies_sent` for the other).
     pub tcp_listen_overflows: u64,
+    /// SYNs answered with a SYN cookie because a listener's queue of half-open connections was full.
+    pub tcp_cookies_sent: u64,
+    /// SYN cookies that came back and were good.
+    pub tcp_cookies_received: u64,
+    /// Acknowledgements to a listener that had sent cookies, and brought back none that was good.
+    pub tcp_cookies_failed: u64,
     /// TCP payloads moved out of their frames, because they were small or RX chunks ran short.
     pub tcp_compacted: u64,
     /// TCP payloads that had come out of order and were dropped because RX chunks ran short.

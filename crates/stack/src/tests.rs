@@ -5,6 +5,7 @@ mod control;
 mod faults;
 mod fragments;
 mod harness;
+mod hostile;
 mod ip;
 mod link;
 mod pressure;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::connection::Connection;
 use crate::disposition::Disposition;
 use crate::reno::Reno;
@@ -27,6 +28,8 @@ pub(crate) struct Handshake {
     sent: bool,
     /// The peer scales its window, so we may scale ours.
     scaled: bool,
+    /// Our SYN-ACK was a cookie, whose timestamp does not say when it was sent.
+    untimed: bool,
 }
 
 impl Handshake {
@@ -36,6 +39,7 @@ impl Handshake {
             due: true,
             sent: false,
             scaled: false,
+            untimed: false,
         }
     }
 
@@ -45,6 +49,30 @@ impl Handshake {
 }
 
 impl Connection {
+    /// A connection whose SYN-ACK was a SYN cookie that has come back
+    /// ([`SynCookies::check`](crate::SynCookies::check)): `iss` is the cookie, `syn` what is remembered.
+    /// It is in SYN-RECEIVED, with everything sent, and stands with the segment that brought the cookie,
+    /// which is to be handed to it next.
+    ///
+    /// # Panics
+    /// As [`Connection::active`].
+    pub fn from_cookie(
+        now: Instant,
+        config: Config,
+        iss: SeqNumber,
+        timestamp_offset: u32,
+        syn: &Segment,
+    ) -> Connection {
+        let mut connection = Connection::passive(now, config, iss, timestamp_offset, syn);
+        connection.handshake.due = false;
+        connection.handshake.sent = true;
+        connection.handshake.untimed = true;
+        let next = connection.receive.next;
+        // The cookie has offered it.
+        connection.receive.window.advertise_unscaled(next);
+        connection
+    }
+
     /// Takes the peer's SYN: its number, and what its options settle.
     pub(crate) fn take_syn(&mut self, now: Instant, syn: &Segment) {
         let next = syn.seq + 1;
@@ -101,7 +129,9 @@ impl Connection {
             self.rtt = Rtt::new();
             self.config.initial_rto = self.config.initial_rto.max(RTO_AFTER_LOST_SYN);
         }
-        self.take_round_trip(now, segment, ack);
+        if !self.handshake.untimed {
+            self.take_round_trip(now, segment, ack);
+        }
         self.timers.progress();
         self.timers.retransmit = None;
     }

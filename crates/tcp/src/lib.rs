@@ -12,6 +12,7 @@ mod acknowledge;
 mod arrival;
 mod config;
 mod connection;
+mod cookie;
 mod disposition;
 mod handshake;
 mod isn;
@@ -32,6 +33,7 @@ mod window;
 
 pub use config::Config;
 pub use connection::Connection;
+pub use cookie::SynCookies;
 pub use disposition::{Disposition, Failure, Keep, Refusal};
 pub use isn::Isn;
 pub use segment::{Options, Segment, Timestamps};

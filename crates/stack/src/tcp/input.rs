@@ -8,6 +8,7 @@ use ringwire_tcp::{
 use ringwire_umem::{Ledger, Pool};
 use smoltcp::wire::IpProtocol;
 
+use super::listener::Cookie;
 use super::receive_queue::SMALL_BYTES;
 use super::wire::{self, Header, MAX_HEADER};
 use super::{Ends, nothing};
@@ -82,20 +83,20 @@ impl Stack {
         if let Some(&id) = self.tcp.connections.get(&ends) {
             return self.continue_connection(now, ledger, id, segment, payload, queue);
         }
-        payload.release(ledger);
         let config = self.tcp_config(ledger, ends.1.ip());
         let mut floor = None;
         if let Some(waiting) = self.tcp.time_waits.get_mut(&ends) {
             match waiting.on_segment(now, segment, &config) {
-                Answer::Ignore => return,
+                Answer::Ignore => return payload.release(ledger),
                 Answer::Ack(ack) => {
-                    self.send_segment(now, ledger, ends, &ack, queue);
-                    return;
+                    payload.release(ledger);
+                    return self.send_segment(now, ledger, ends, &ack, queue);
                 }
                 Answer::Reopen(least) => floor = Some(least),
             }
         }
         let Some(listening) = self.tcp.find_listener(ends.0) else {
+            payload.release(ledger);
             if floor.is_none() {
                 self.refuse_tcp(now, ledger, ends, segment, queue);
             }
@@ -103,11 +104,20 @@ impl Stack {
         };
         match listen::on_segment(segment) {
             listen::Arrival::Ignore => {}
-            listen::Arrival::Reset(_) => self.refuse_tcp(now, ledger, ends, segment, queue),
             listen::Arrival::Syn => {
                 self.accept_syn(now, ledger, listening, ends, segment, queue, floor);
             }
+            listen::Arrival::Reset(_) => {
+                match self.accept_cookie(now, ledger, listening, ends, segment, queue) {
+                    Cookie::Good(id) => {
+                        return self.continue_connection(now, ledger, id, segment, payload, queue);
+                    }
+                    Cookie::NoRoom => {}
+                    Cookie::Bad => self.refuse_tcp(now, ledger, ends, segment, queue),
+                }
+            }
         }
+        payload.release(ledger);
     }
 
     /// Nobody has a connection there: a RST, within the limit of control traffic.

@@ -1,17 +1,17 @@
 //! Listeners: a queue of half-open connections and one of those that wait to be accepted, each
-//! bounded by itself (RFC 4987).
+//! bounded by itself; when the first is full, SYN cookies instead of it (RFC 4987).
 
 use std::collections::{HashSet, VecDeque};
 
 use foldhash::fast::FixedState;
-use ringwire_tcp::{Connection, Instant, Segment, SeqNumber};
+use ringwire_tcp::{Config, Connection, Instant, Segment, SeqNumber, SynCookies};
 use ringwire_umem::Ledger;
 
 use super::{Ends, Socket};
 use crate::Stack;
 use crate::socket::SocketId;
 
-/// Half-open connections of one listener. A SYN that finds no room is dropped, and may come again.
+/// Half-open connections of one listener. A SYN that finds no room is answered with a cookie.
 const SYN_QUEUE: usize = 1024;
 /// Longest queue that listen(2) can ask for (`net.core.somaxconn`).
 const MAX_BACKLOG: u32 = 4096;
@@ -21,6 +21,8 @@ pub(crate) struct Listener {
     half_open: HashSet<SocketId, FixedState>,
     pub(crate) accept: VecDeque<SocketId>,
     backlog: u32,
+    /// When the last cookie was sent.
+    cookie_at: Option<Instant>,
 }
 
 impl Listener {
@@ -29,6 +31,7 @@ impl Listener {
             half_open: HashSet::with_hasher(FixedState::with_seed(hash_seed)),
             accept: VecDeque::new(),
             backlog: 0,
+            cookie_at: None,
         };
         listener.set_backlog(backlog);
         listener
@@ -43,10 +46,27 @@ impl Listener {
         self.accept.len() > self.backlog as usize
     }
 
+    /// Whether a cookie that was sent may come back now. In quiet times acknowledgements are not looked
+    /// at: guessing needs a flood to go with it (Linux `tcp_synq_no_recent_overflow`).
+    fn expects_cookies(&self, now: Instant) -> bool {
+        self.cookie_at
+            .is_some_and(|at| now - at < SynCookies::VALID)
+    }
+
     /// Everything that waits in its queues.
     fn into_waiting(self) -> impl Iterator<Item = SocketId> {
         self.accept.into_iter().chain(self.half_open)
     }
+}
+
+/// What a segment is that a listener takes for the end of a handshake.
+pub(super) enum Cookie {
+    /// It has made this connection.
+    Good(SocketId),
+    /// It would have, and may come again (as with Linux).
+    NoRoom,
+    /// It brings no cookie back.
+    Bad,
 }
 
 impl Stack {
@@ -55,7 +75,7 @@ impl Stack {
     pub(super) fn accept_syn(
         &mut self,
         now: Instant,
-        ledger: &Ledger,
+        ledger: &mut Ledger,
         listening: SocketId,
         ends: Ends,
         syn: &Segment,
@@ -63,28 +83,88 @@ impl Stack {
         floor: Option<SeqNumber>,
     ) {
         let config = self.tcp_config(ledger, ends.1.ip());
-        let table = &mut self.tcp;
-        let Some(socket) = table.get(listening) else {
+        let Some(listener) = self.tcp.listener(listening) else {
             return;
         };
-        let Some(listener) = &socket.listener else {
-            return;
-        };
-        if listener.accept_is_full() || listener.half_open.len() >= SYN_QUEUE {
+        let syn_queue_is_full = listener.half_open.len() >= SYN_QUEUE;
+        // A cookie cannot choose its number: what follows a connection in TIME-WAIT tries again.
+        if listener.accept_is_full() || syn_queue_is_full && floor.is_some() {
             self.counters.tcp_listen_overflows += 1;
             return;
         }
-        let iss = table.isn.sequence(now, ends.0, ends.1);
+        if syn_queue_is_full {
+            listener.cookie_at = Some(now);
+            return self.send_cookie(now, ledger, &config, ends, syn, queue);
+        }
+        let iss = self.tcp.isn.sequence(now, ends.0, ends.1);
         let iss = floor.map_or(iss, |floor| iss.max(floor));
-        let offset = table.isn.timestamp_offset(ends.0, ends.1);
-        let mut child = Socket::new(socket.family);
+        let offset = self.tcp.isn.timestamp_offset(ends.0, ends.1);
+        let connection = Connection::passive(now, config, iss, offset, syn);
+        self.add_half_open(listening, ends, connection, queue);
+    }
+
+    fn send_cookie(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        config: &Config,
+        ends: Ends,
+        syn: &Segment,
+        queue: u16,
+    ) {
+        self.counters.tcp_cookies_sent += 1;
+        let offset = self.tcp.isn.timestamp_offset(ends.0, ends.1);
+        let answer = self.tcp.cookies.answer(now, config, offset, ends, syn);
+        self.send_segment(now, ledger, ends, &answer, queue);
+    }
+
+    /// Makes a connection of a segment that brings a cookie back, which is to be handed to it then.
+    pub(super) fn accept_cookie(
+        &mut self,
+        now: Instant,
+        ledger: &Ledger,
+        listening: SocketId,
+        ends: Ends,
+        segment: &Segment,
+        queue: u16,
+    ) -> Cookie {
+        let config = self.tcp_config(ledger, ends.1.ip());
+        let expected = self.tcp.listener(listening);
+        let expected = expected.is_some_and(|listener| listener.expects_cookies(now));
+        let (Some(ack), true, false, false) = (segment.ack, expected, segment.syn, segment.rst)
+        else {
+            return Cookie::Bad;
+        };
+        let offset = self.tcp.isn.timestamp_offset(ends.0, ends.1);
+        let Some(syn) = self.tcp.cookies.check(now, offset, ends, segment) else {
+            self.counters.tcp_cookies_failed += 1;
+            return Cookie::Bad;
+        };
+        self.counters.tcp_cookies_received += 1;
+        let listener = self.tcp.listener(listening);
+        if listener.is_none_or(|listener| listener.accept_is_full()) {
+            self.counters.tcp_listen_overflows += 1;
+            return Cookie::NoRoom;
+        }
+        let connection = Connection::from_cookie(now, config, ack - 1, offset, &syn);
+        Cookie::Good(self.add_half_open(listening, ends, connection, queue))
+    }
+
+    fn add_half_open(
+        &mut self,
+        listening: SocketId,
+        ends: Ends,
+        connection: Connection,
+        queue: u16,
+    ) -> SocketId {
+        let table = &mut self.tcp;
+        let mut child = Socket::new(table.at(listening).family);
         child.local = Some(ends.0);
         child.remote = Some(ends.1);
         child.parent = Some(listening);
         child.accepted = true;
         child.held = false;
         child.nic_queue = queue;
-        let connection = Connection::passive(now, config, iss, offset, syn);
         child.connection = Some(Box::new(connection));
         let id = table.slab.insert(child);
         table.time_waits.remove(&ends);
@@ -95,6 +175,7 @@ impl Stack {
         }
         table.mark_ready(id);
         table.schedule(id);
+        id
     }
 
     /// Whether a half-open connection cannot be completed now, since nobody takes those that are.

@@ -18,7 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use foldhash::fast::FixedState;
-use ringwire_tcp::{Connection, Instant, Isn, Segment, State};
+use ringwire_tcp::{Connection, Instant, Isn, Segment, State, SynCookies};
 
 use crate::error::SocketError;
 use crate::packet::Payload;
@@ -150,6 +150,7 @@ pub(crate) struct Table {
     /// Bytes of received payload that were moved out of frames.
     heap_bytes: usize,
     isn: Isn,
+    cookies: SynCookies,
     hash_seed: u64,
     pub(crate) events: Events,
 }
@@ -168,6 +169,7 @@ impl Table {
             looped: VecDeque::new(),
             heap_bytes: 0,
             isn: Isn::new(secret),
+            cookies: SynCookies::new(secret),
             hash_seed: seed,
             events: Events::default(),
         }

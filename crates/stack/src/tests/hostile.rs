@@ -1,0 +1,4 @@
+//! Peers that mean harm, and hosts on the way that do: what is lost to them, and what they cost.
+
+mod cookies;
+mod peer;
