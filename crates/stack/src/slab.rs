@@ -42,6 +42,11 @@ impl<S> Slab<S> {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     pub(crate) fn get(&self, id: SocketId) -> Option<&S> {
         let slot = self.slots.get(id.slot as usize)?;
         let named = slot.generation == id.generation && id.protocol == self.protocol;

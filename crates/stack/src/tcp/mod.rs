@@ -249,6 +249,26 @@ impl Table {
             socket.scheduled = Some(next);
             self.timers.push(next, id);
         }
+        let slab = &self.slab;
+        if self.timers.is_cluttered(slab.len()) {
+            self.timers.retain(|at, id| {
+                slab.get(id)
+                    .is_some_and(|socket| socket.scheduled == Some(at))
+            });
+        }
+    }
+
+    /// How large everything is that strangers can make larger.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes {
+            sockets: self.slab.len(),
+            connections: self.connections.len(),
+            time_waits: self.time_waits.len(),
+            timers: self.timers.len(),
+            ready: self.ready.iter().map(VecDeque::len).sum(),
+            heap_bytes: self.heap_bytes,
+        }
     }
 
     /// Runs a change of a socket's receive queue, and keeps count of what it holds on the heap.
@@ -264,6 +284,18 @@ impl Table {
         self.heap_bytes = self.heap_bytes + after - before;
         Some(result)
     }
+}
+
+/// Entries in the tables, and bytes of payload on the heap.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) sockets: usize,
+    pub(crate) connections: usize,
+    pub(crate) time_waits: usize,
+    pub(crate) timers: usize,
+    pub(crate) ready: usize,
+    pub(crate) heap_bytes: usize,
 }
 
 /// A payload of nothing.

@@ -1,5 +1,6 @@
 //! When connections are due: a heap of deadlines. A deadline that moves on leaves its entry where it is,
-//! and is looked at when that comes up; so restarting a retransmission timer costs nothing.
+//! and is looked at when that comes up; so restarting a retransmission timer costs nothing. Entries that
+//! nobody waits for any more are cleared out when they are more than the sockets.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,6 +10,9 @@ use ringwire_umem::Ledger;
 
 use crate::Stack;
 use crate::socket::{Protocol, SocketId};
+
+/// Entries beyond twice the sockets that are not worth clearing out.
+const SPARE: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
@@ -25,19 +29,43 @@ impl Timers {
         self.heap.peek().map(|Reverse((at, ..))| *at)
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether there are so many entries beside the one that each of `sockets` may wait for that
+    /// clearing the others out pays for itself.
+    pub(crate) fn is_cluttered(&self, sockets: usize) -> bool {
+        self.heap.len() > 2 * sockets + SPARE
+    }
+
+    /// Keeps the entries that somebody waits for.
+    pub(crate) fn retain(&mut self, mut awaited: impl FnMut(Instant, SocketId) -> bool) {
+        self.heap.retain(|&Reverse(entry)| {
+            let (at, id) = named(entry);
+            awaited(at, id)
+        });
+    }
+
     fn pop_due(&mut self, now: Instant) -> Option<(Instant, SocketId)> {
-        let &Reverse((at, slot, generation)) = self.heap.peek()?;
+        let &Reverse(entry) = self.heap.peek()?;
+        let (at, id) = named(entry);
         if at > now {
             return None;
         }
         self.heap.pop();
-        let id = SocketId {
-            protocol: Protocol::Tcp,
-            slot,
-            generation,
-        };
         Some((at, id))
     }
+}
+
+fn named((at, slot, generation): (Instant, u32, u32)) -> (Instant, SocketId) {
+    let id = SocketId {
+        protocol: Protocol::Tcp,
+        slot,
+        generation,
+    };
+    (at, id)
 }
 
 impl Stack {

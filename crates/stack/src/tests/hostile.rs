@@ -2,3 +2,4 @@
 
 mod cookies;
 mod peer;
+mod timers;
