@@ -154,9 +154,14 @@ impl Stack {
         }
         let chunks = ledger.umem().len_bytes() / ledger.chunk_bytes() as usize;
         // A 64 KiB datagram in fragments of the smallest MTU that is common is 128 packets.
+        let defaults = neighbour::Config::default();
+        // Whoever sends from addresses that nobody has must not have all chunks wait for them.
+        let layout = ledger.umem().layout();
+        let half = (layout.header_chunks + layout.send_chunks) as usize / 2;
         let neighbours = neighbour::Config {
             pending_per_neighbour: 128,
-            ..Default::default()
+            pending_total: defaults.pending_total.min(half.max(1)),
+            ..defaults
         };
         Stack {
             addresses: Addresses::new(&config.addresses, &config.gateways),

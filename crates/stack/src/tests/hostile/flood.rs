@@ -45,6 +45,17 @@ fn syn(random: &mut Random) -> Vec<u8> {
     build::frame(&packet(from, to, &segment, &[]))
 }
 
+/// A SYN from the link itself, from an address that nobody has.
+fn syn_from_the_link(random: &mut Random) -> Vec<u8> {
+    loop {
+        let frame = syn(random);
+        let source = build::read_ip(&frame[build::ETHERNET..]).from;
+        if matches!(source, std::net::IpAddr::V6(ip) if ip.segments()[0] == 0xfd00) {
+            return frame;
+        }
+    }
+}
+
 struct Flood {
     pair: Pair,
     listeners: [SocketId; 2],
@@ -54,11 +65,11 @@ struct Flood {
 }
 
 impl Flood {
-    fn new() -> Flood {
+    fn new(send_chunks: u32) -> Flood {
         let mut pair = Pair::with(|setup| {
             setup.layout.rx_chunks = 512;
             setup.layout.header_chunks = 64;
-            setup.layout.send_chunks = 1024;
+            setup.layout.send_chunks = send_chunks;
             setup.config.gateways = vec!["10.0.0.3".parse().unwrap(), "fd00::3".parse().unwrap()];
         });
         let listeners = SERVERS.map(|to| pair.a.listener(to, BACKLOG));
@@ -114,7 +125,7 @@ impl Flood {
 
 #[test]
 fn a_million_syns_cost_the_legitimate_nothing() {
-    let mut flood = Flood::new();
+    let mut flood = Flood::new(1024);
     let mut random = Random(4);
     let mut opened = 0;
     for batch in 0..BATCHES {
@@ -156,4 +167,21 @@ fn a_million_syns_cost_the_legitimate_nothing() {
     assert_eq!(sizes.connections, OLD + flood.new.len());
     let nobody = flood.pair.a.accept(flood.listeners[0]);
     assert_eq!(nobody, Err(SocketError::WouldBlock));
+}
+
+/// Answers to them wait for neighbours that are not there: they must not take all chunks.
+#[test]
+fn syns_from_the_link_itself_leave_chunks_for_the_others() {
+    let mut flood = Flood::new(256);
+    let mut random = Random(5);
+    for batch in 0..300 {
+        for _ in 0..BATCH {
+            let syn = syn_from_the_link(&mut random);
+            flood.pair.a.receive(&syn);
+        }
+        let connection = flood.old[batch % OLD];
+        flood.ask(connection, 1 + random.below(3000));
+        flood.pair.pass(Duration::from_millis(10));
+        flood.check_sizes();
+    }
 }
