@@ -1,5 +1,6 @@
 //! Peers that mean harm, and hosts on the way that do: what is lost to them, and what they cost.
 
+mod blind;
 mod cookies;
 mod flood;
 mod peer;
