@@ -3,5 +3,7 @@
 mod blind;
 mod cookies;
 mod flood;
+mod icmp;
 mod peer;
+mod resources;
 mod timers;
