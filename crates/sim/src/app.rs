@@ -50,6 +50,7 @@ pub(crate) struct App {
     serial: u64,
     pub(crate) echoed: u64,
     pub(crate) completions: u64,
+    pub(crate) hostile_requests: u64,
     pub(crate) violation: Option<String>,
 }
 
@@ -98,6 +99,7 @@ impl App {
             serial: 0,
             echoed: 0,
             completions: 0,
+            hostile_requests: 0,
             violation: None,
         };
         for bid in 0..BUFFERS {
@@ -123,6 +125,7 @@ impl App {
     ) {
         if hostile && random.chance(300) {
             let entry = self.hostile(random);
+            self.hostile_requests += 1;
             self.to_push.push_back(entry);
         }
         if !self.armed {

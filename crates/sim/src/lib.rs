@@ -7,6 +7,9 @@
 //! faults stop, everything gets through.
 
 mod app;
+mod capture;
+mod config;
+mod coverage;
 pub mod fuzz;
 mod kernel;
 mod network;
@@ -14,6 +17,8 @@ mod payload;
 mod peer;
 mod random;
 mod streams;
+mod sweep;
+mod too_big;
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -22,9 +27,14 @@ use ringwire::engine::{Engine, EngineConfig};
 use ringwire_stack::{DadConfig, Instant, RxChecksum, Stack, TxChecksum};
 use ringwire_umem::{Layout, Ledger, Pool, Umem};
 
+pub use capture::{Capture, InterfaceId, Way};
+pub use config::{Break, Config, Faults, LONGEST_PARTITION_NS, Path};
+pub use coverage::Coverage;
+pub use sweep::{Summary, sweep};
+
 use app::App;
 use kernel::{Kicks, Queue, SimPort};
-use network::Wire;
+use network::{Direction, Network};
 use peer::Peer;
 use random::Random;
 
@@ -35,89 +45,15 @@ const FINAL_DATAGRAMS: usize = 20;
 const PATIENCE_NS: u64 = 120_000_000_000;
 /// The same for streams, whose timers may have backed off.
 const STREAM_PATIENCE_NS: u64 = 600_000_000_000;
+/// The same for everything to come to rest, once it is closed.
+const REST_PATIENCE_NS: u64 = 300_000_000_000;
+/// Steps in which what was closed may still be answered.
+const LEAST_LAST_STEPS: u32 = 500;
 /// Streams at a time.
 const MOST_CLIENTS: usize = 8;
 
-/// Faults, in so many of a thousand.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
-    /// Packets lost on the wire.
-    pub loss: u32,
-    /// Packets doubled.
-    pub duplication: u32,
-    /// Packets delayed past others.
-    pub reordering: u32,
-    /// Packets with a flipped bit.
-    pub corruption: u32,
-    /// Kicks that the kernel does not hear.
-    pub deaf: u32,
-    /// Steps in which the kernel reports nothing that it has sent.
-    pub late_completions: u32,
-    /// Steps with a frame that no honest host sends.
-    pub garbage: u32,
-    /// Whether the application makes wrong requests.
-    pub hostile: bool,
-}
-
-/// A deliberate break, to see that the checkers find it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Break {
-    /// A datagram is altered, with a checksum to match.
-    AlteredPayload,
-    /// A chunk that was filled never comes back.
-    StolenFrame,
-}
-
-/// What a run is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// The seed of everything.
-    pub seed: u64,
-    /// Steps with faults.
-    pub steps: u32,
-    /// Which faults.
-    pub faults: Faults,
-    /// Bytes of the largest IP packet.
-    pub mtu: u16,
-    /// NIC queues, 1 or 2.
-    pub queues: u16,
-    /// Entries of each AF_XDP ring.
-    pub ring_entries: u32,
-    /// Entries of the completion queue.
-    pub cq_entries: u32,
-    /// A break for the checkers to find.
-    pub broken: Option<Break>,
-}
-
-impl Config {
-    /// A run whose shape and faults the seed chooses.
-    pub fn from_seed(seed: u64) -> Config {
-        let mut random = Random::new(seed ^ 0x5eed);
-        let mut up_to = |most: u64| random.below(most + 1) as u32;
-        Config {
-            seed,
-            steps: 800,
-            faults: Faults {
-                loss: up_to(100),
-                duplication: up_to(50),
-                reordering: up_to(200),
-                corruption: up_to(50),
-                deaf: up_to(500),
-                late_completions: up_to(900),
-                garbage: up_to(200),
-                hostile: up_to(1) == 1,
-            },
-            mtu: if up_to(1) == 1 { 9000 } else { 1500 },
-            queues: 1 + up_to(1) as u16,
-            ring_entries: 32 << up_to(3),
-            cq_entries: 8 << up_to(4),
-            broken: None,
-        }
-    }
-}
-
 /// What a run came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Over all that happened: equal for equal seeds.
     pub digest: u64,
@@ -125,6 +61,8 @@ pub struct Outcome {
     pub virtual_ns: u64,
     /// Packets that reached the engine.
     pub packets: u64,
+    /// TCP segments that arrived, at either end.
+    pub segments: u64,
     /// Datagrams that came back to the peer.
     pub echoes: u64,
     /// Streams that were echoed to their end.
@@ -133,22 +71,46 @@ pub struct Outcome {
     pub stream_bytes: u64,
     /// Completions that the application took.
     pub completions: u64,
-    /// Faults on the wire.
-    pub faults: u64,
+    /// What went wrong, and was meant to.
+    pub coverage: Coverage,
 }
 
 /// Runs a simulation.
 ///
 /// # Errors
-/// What a checker found, with the seed to replay it by.
+/// What a checker found, with the seed to replay it by; a panic is a finding too.
 pub fn run(config: Config) -> Result<Outcome, String> {
+    World::new(config).finding()
+}
+
+/// Runs a simulation, and captures what both hosts send and receive.
+///
+/// # Errors
+/// As [`run`]; the capture goes as far as the run did.
+pub fn run_captured(config: Config) -> (Result<Outcome, String>, Capture) {
     let mut world = World::new(config);
-    world.run().map_err(|violation| {
-        format!(
-            "{violation}\nreplay: cargo run -p ringwire-sim -- --seed {}",
-            config.seed
-        )
-    })
+    world.trace = Some(Trace::new());
+    let outcome = world.finding();
+    let trace = world.trace.expect("it was put there");
+    (outcome, trace.capture)
+}
+
+/// A capture at both ends of the wire.
+struct Trace {
+    capture: Capture,
+    server: InterfaceId,
+    client: InterfaceId,
+}
+
+impl Trace {
+    fn new() -> Trace {
+        let mut capture = Capture::new();
+        Trace {
+            server: capture.interface("server"),
+            client: capture.interface("client"),
+            capture,
+        }
+    }
 }
 
 struct World {
@@ -160,11 +122,12 @@ struct World {
     peer: Peer,
     queues: Vec<Queue>,
     kicks: Arc<Kicks>,
-    to_engine: Wire,
-    to_peer: Wire,
+    network: Network,
     chunks: u32,
     packets: u64,
+    segments: u64,
     digest: std::hash::DefaultHasher,
+    trace: Option<Trace>,
 }
 
 impl World {
@@ -229,13 +192,31 @@ impl World {
             peer: Peer::new(now, config.mtu, !config.seed),
             queues,
             kicks,
-            to_engine: Wire::default(),
-            to_peer: Wire::default(),
+            network: Network::new(config.paths, config.reports_too_big),
             chunks,
             packets: 0,
+            segments: 0,
             digest: std::hash::DefaultHasher::new(),
+            trace: None,
             config,
         }
+    }
+
+    fn finding(&mut self) -> Result<Outcome, String> {
+        let run = std::panic::AssertUnwindSafe(|| self.run());
+        let found = std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(format!("a panic: {}", text.unwrap_or("without a message")))
+        });
+        found.map_err(|violation| {
+            let seconds = self.now.as_nanos() as f64 / 1e9;
+            let seed = self.config.seed;
+            format!(
+                "{violation}, at {seconds:.6} s\n\
+                 replay: cargo run -p ringwire-sim -- --seed {seed} --trace {seed}.pcapng"
+            )
+        })
     }
 
     fn run(&mut self) -> Result<Outcome, String> {
@@ -249,10 +230,13 @@ impl World {
             }
             // The listener is there by then; a SYN before would be refused, and rightly.
             if step >= 50 && self.peer.clients.open() < MOST_CLIENTS && self.random.chance(50) {
-                self.peer.connect(self.now, &mut self.random);
+                self.peer.connect(self.now, &mut self.random, true);
             }
+            self.network
+                .step(self.now.as_nanos(), &faults, &mut self.random);
             self.step(&faults, faults.hostile)?;
         }
+        self.network.calm();
         self.final_round()?;
         self.final_streams()?;
         self.end()?;
@@ -260,11 +244,15 @@ impl World {
             digest: self.digest.finish(),
             virtual_ns: self.now.as_nanos(),
             packets: self.packets,
+            segments: self.segments,
             echoes: self.peer.echoes.len() as u64,
             streams: self.peer.clients.finished,
             stream_bytes: self.peer.clients.bytes,
             completions: self.app.completions,
-            faults: self.to_engine.faults_done + self.to_peer.faults_done,
+            coverage: Coverage {
+                hostile_requests: self.app.hostile_requests,
+                ..self.network.coverage
+            },
         })
     }
 
@@ -298,7 +286,7 @@ impl World {
     /// Faults have stopped: every stream comes to its end, and so does a new one.
     fn final_streams(&mut self) -> Result<(), String> {
         let calm = Faults::default();
-        self.peer.connect(self.now, &mut self.random);
+        self.peer.connect(self.now, &mut self.random, false);
         let deadline = self.now.as_nanos() + STREAM_PATIENCE_NS;
         while self.peer.clients.open() > 0 {
             self.step(&calm, false)?;
@@ -314,17 +302,20 @@ impl World {
     fn end(&mut self) -> Result<(), String> {
         let calm = Faults::default();
         self.app.finish();
-        for _ in 0..2000 {
+        let deadline = self.now.as_nanos() + REST_PATIENCE_NS;
+        for _ in 0..LEAST_LAST_STEPS {
             self.step(&calm, false)?;
         }
-        let census = self.engine.census();
-        let at_rest = census.rx + census.stack + census.tx + census.descriptors_in_flight == 0;
-        if !at_rest || self.engine.pending_requests() > 0 || !self.to_engine.is_empty() {
-            let pending = self.engine.pending_requests();
-            return Err(format!(
-                "not at rest at the end: {census:?}, {pending} requests pend"
-            ));
+        while !self.is_at_rest() {
+            self.step(&calm, false)?;
+            if self.now.as_nanos() > deadline {
+                let (census, pending) = (self.engine.census(), self.engine.pending_requests());
+                return Err(format!(
+                    "not at rest at the end: {census:?}, {pending} requests pend"
+                ));
+            }
         }
+        let census = self.engine.census();
         if self.app.unanswered() > 0 {
             return Err(format!(
                 "{} requests never completed",
@@ -341,48 +332,74 @@ impl World {
         Ok(())
     }
 
+    /// Nothing is on its way, and no chunk is anywhere but in its pool or a fill ring.
+    fn is_at_rest(&self) -> bool {
+        let census = self.engine.census();
+        census.rx + census.stack + census.tx + census.descriptors_in_flight == 0
+            && self.engine.pending_requests() == 0
+            && self.network.next_arrival().is_none()
+    }
+
+    /// Time passes: a little, or more where the wire is long, or cut, and little would happen.
+    fn pass(&mut self) {
+        let most = (self.config.round_trip_ns() / 16).max(2_000_000);
+        let most = if self.network.is_cut() {
+            20 * most
+        } else {
+            most
+        };
+        let passed = 1_000 + self.random.below(most);
+        self.now = Instant::from_nanos(self.now.as_nanos() + passed);
+    }
+
     fn step(&mut self, faults: &Faults, hostile: bool) -> Result<(), String> {
-        self.now = Instant::from_nanos(self.now.as_nanos() + 1_000 + self.random.below(2_000_000));
+        self.pass();
         let now = self.now.as_nanos();
-        while let Some(packet) = self.to_engine.arrived(now) {
+        while let Some(packet) = self.network.arrived(Direction::ToServer, now) {
             self.packets += 1;
-            self.note(&packet);
+            self.note(Direction::ToServer, &packet);
             let queue = self.random.below(self.queues.len() as u64) as usize;
             // A full ring drops, as a NIC does.
-            self.queues[queue].receive(&packet);
+            let taken = self.queues[queue].receive(&packet);
+            self.network.coverage.ring_full += u64::from(!taken);
         }
         if self.random.chance(faults.garbage) {
+            self.network.coverage.garbage += 1;
             let frame = peer::garbage(&mut self.random, MAC);
             self.queues[0].receive(&frame);
         }
         self.app
             .step(self.now, &mut self.engine, &mut self.random, hostile);
-        self.kernel_step(now, faults);
-        while let Some(packet) = self.to_peer.arrived(now) {
-            self.note(&packet);
+        self.kernel_step(faults);
+        while let Some(packet) = self.network.arrived(Direction::ToClient, now) {
+            self.note(Direction::ToClient, &packet);
             self.peer.receive(self.now, &packet);
         }
         for packet in self.peer.step(self.now, &mut self.random) {
             let packet = self.maybe_alter(packet);
-            self.to_engine.send(now, packet, faults, &mut self.random);
+            self.send(Direction::ToServer, packet, faults);
         }
         self.check()
     }
 
     /// The kernel sends, if it heard that it should, and reports what it has sent, sooner or later.
-    fn kernel_step(&mut self, now: u64, faults: &Faults) {
-        let heard = self.kicks.take_tx() && !self.random.chance(faults.deaf);
+    fn kernel_step(&mut self, faults: &Faults) {
+        let kicked = self.kicks.take_tx();
+        let heard = kicked && !self.random.chance(faults.deaf);
+        self.network.coverage.unheard_kicks += u64::from(kicked && !heard);
         for index in 0..self.queues.len() {
             if heard || self.random.chance(100) {
                 // As in copy mode: a batch for each call.
                 let batch = 1 + self.random.below(32);
                 for packet in self.queues[index].transmit(batch) {
-                    self.to_peer.send(now, packet, faults, &mut self.random);
+                    self.send(Direction::ToClient, packet, faults);
                 }
             }
             if !self.random.chance(faults.late_completions) {
                 let batch = 1 + self.random.below(64);
                 self.queues[index].report(batch);
+            } else {
+                self.network.coverage.late_completions += 1;
             }
             self.queues[index].ask_for_wakeups(&mut self.random);
         }
@@ -426,8 +443,36 @@ impl World {
         packet
     }
 
-    fn note(&mut self, packet: &[u8]) {
+    /// A packet has arrived.
+    fn note(&mut self, direction: Direction, packet: &[u8]) {
+        self.segments += u64::from(is_tcp(packet));
         self.digest.write_u64(self.now.as_nanos());
         self.digest.write(packet);
+        self.trace(direction, Way::In, packet);
+    }
+
+    fn send(&mut self, direction: Direction, packet: Vec<u8>, faults: &Faults) {
+        self.trace(direction, Way::Out, &packet);
+        let now = self.now.as_nanos();
+        self.network
+            .send(direction, now, packet, faults, &mut self.random);
+    }
+
+    fn trace(&mut self, direction: Direction, way: Way, packet: &[u8]) {
+        let Some(trace) = &mut self.trace else { return };
+        let interface = match (direction, way) {
+            (Direction::ToServer, Way::In) | (Direction::ToClient, Way::Out) => trace.server,
+            (Direction::ToServer, Way::Out) | (Direction::ToClient, Way::In) => trace.client,
+        };
+        let now = self.now.as_nanos();
+        trace.capture.packet(interface, now, way, packet);
+    }
+}
+
+fn is_tcp(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([8, 0]) => frame.get(23) == Some(&6),
+        Some([0x86, 0xdd]) => frame.get(20) == Some(&6),
+        _ => false,
     }
 }

@@ -1,33 +1,68 @@
-//! `ringwire-sim --seed N` replays one run; `ringwire-sim --seeds A..B` sweeps.
+//! `ringwire-sim --seed N` replays one run, with `--trace FILE` it writes a capture; `--seeds A..B` sweeps.
 
+use std::ops::Range;
 use std::process::ExitCode;
 
-use ringwire_sim::{Config, run};
+use ringwire_sim::{Config, run, run_captured, sweep};
+
+const USAGE: &str = "usage: ringwire-sim --seed N [--trace FILE.pcapng] | --seeds A..B";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let seeds = match &args[..] {
-        [name, seed] if name == "--seed" => seed.parse().ok().map(|seed: u64| seed..seed + 1),
-        [name, range] if name == "--seeds" => range
-            .split_once("..")
-            .and_then(|(first, end)| Some(first.parse().ok()?..end.parse().ok()?)),
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let code = match args[..] {
+        ["--seed", seed] => seed.parse().ok().map(|seed| replay(seed, None)),
+        ["--seed", seed, "--trace", file] => seed.parse().ok().map(|seed| replay(seed, Some(file))),
+        ["--seeds", range] => parse_range(range).map(sweep_seeds),
         _ => None,
     };
-    let Some(seeds) = seeds else {
-        eprintln!("usage: ringwire-sim --seed N | --seeds A..B");
-        return ExitCode::from(2);
-    };
-    let mut failed = 0;
-    for seed in seeds {
-        match run(Config::from_seed(seed)) {
-            Ok(outcome) => println!("seed {seed}: {outcome:?}"),
-            Err(violation) => {
-                eprintln!("seed {seed}: {violation}");
-                failed += 1;
+    code.unwrap_or_else(|| {
+        eprintln!("{USAGE}");
+        ExitCode::from(2)
+    })
+}
+
+/// `A..B`, with at least one seed in it.
+fn parse_range(range: &str) -> Option<Range<u64>> {
+    let (first, end) = range.split_once("..")?;
+    let range = first.parse().ok()?..end.parse().ok()?;
+    (!range.is_empty()).then_some(range)
+}
+
+fn replay(seed: u64, trace: Option<&str>) -> ExitCode {
+    let config = Config::from_seed(seed);
+    let outcome = match trace {
+        None => run(config),
+        Some(file) => {
+            let (outcome, capture) = run_captured(config);
+            if let Err(error) = std::fs::write(file, capture.as_bytes()) {
+                eprintln!("cannot write {file}: {error}");
+                return ExitCode::FAILURE;
             }
+            outcome
+        }
+    };
+    println!("{config:#?}");
+    match outcome {
+        Ok(outcome) => {
+            println!("{outcome:#?}\ndigest {:016x}", outcome.digest);
+            ExitCode::SUCCESS
+        }
+        Err(violation) => {
+            eprintln!("seed {seed}: {violation}");
+            ExitCode::FAILURE
         }
     }
-    if failed == 0 {
+}
+
+fn sweep_seeds(seeds: Range<u64>) -> ExitCode {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let summary = sweep(seeds, threads);
+    println!("{summary}");
+    for (seed, violation) in &summary.violations {
+        eprintln!("seed {seed}: {violation}");
+    }
+    if summary.violations.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -73,9 +73,9 @@ impl Peer {
     }
 
     /// Begins another stream.
-    pub(crate) fn connect(&mut self, now: Instant, random: &mut Random) {
+    pub(crate) fn connect(&mut self, now: Instant, random: &mut Random, may_fail: bool) {
         let (stack, ledger) = (&mut self.stack, &mut self.ledger);
-        self.clients.start(now, stack, ledger, random);
+        self.clients.start(now, stack, ledger, random, may_fail);
     }
 
     /// Takes a frame off the wire.

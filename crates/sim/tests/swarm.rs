@@ -1,35 +1,23 @@
 //! Many seeds, the same seed twice, and breaks that must be found.
 
-use ringwire_sim::{Break, Config, Outcome, run};
+use ringwire_sim::{Break, Config, run, run_captured, sweep};
 
 #[test]
-fn a_swarm_of_seeds_violates_nothing() {
-    let mut total = Outcome {
-        digest: 0,
-        virtual_ns: 0,
-        packets: 0,
-        echoes: 0,
-        streams: 0,
-        stream_bytes: 0,
-        completions: 0,
-        faults: 0,
-    };
-    for seed in 0..100 {
-        let outcome = run(Config::from_seed(seed))
-            .unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
-        total.virtual_ns += outcome.virtual_ns;
-        total.packets += outcome.packets;
-        total.echoes += outcome.echoes;
-        total.streams += outcome.streams;
-        total.stream_bytes += outcome.stream_bytes;
-        total.completions += outcome.completions;
-        total.faults += outcome.faults;
+fn a_swarm_of_seeds_violates_nothing_and_meets_every_fault() {
+    let summary = sweep(0..100, 2);
+    println!("{summary}");
+    assert!(summary.violations.is_empty(), "{:#?}", summary.violations);
+    assert!(summary.echoes > 1000 && summary.streams > 500, "{summary}");
+    for (fault, count) in summary.coverage.kinds() {
+        assert!(count > 0, "no {fault}: {summary}");
     }
-    println!("100 seeds: {total:?}");
-    assert!(
-        total.echoes > 1000 && total.streams > 500 && total.faults > 1000,
-        "the swarm did something: {total:?}"
-    );
+}
+
+#[test]
+fn a_sweep_comes_to_the_same_on_any_number_of_threads() {
+    let alone = sweep(20..30, 1);
+    let together = sweep(20..30, 3);
+    assert_eq!(alone.to_string(), together.to_string());
 }
 
 #[test]
@@ -39,6 +27,15 @@ fn a_seed_replays_exactly() {
     let other = run(Config::from_seed(8)).expect("no violation");
     assert_eq!(first, again);
     assert_ne!(first.digest, other.digest);
+}
+
+#[test]
+fn a_capture_changes_nothing_and_replays_byte_for_byte() {
+    let (first, capture) = run_captured(Config::from_seed(7));
+    let (_, again) = run_captured(Config::from_seed(7));
+    assert_eq!(first, run(Config::from_seed(7)));
+    assert!(capture.as_bytes() == again.as_bytes());
+    assert!(capture.as_bytes().len() > 100_000);
 }
 
 #[test]

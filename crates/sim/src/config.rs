@@ -1,0 +1,138 @@
+//! What a run is made of: the shape that a seed chooses, and the faults.
+
+use crate::random::Random;
+
+/// Faults, in so many of a thousand: packets on the wire, or steps of the simulation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Packets lost on the wire.
+    pub loss: u32,
+    /// Packets doubled.
+    pub duplication: u32,
+    /// Packets delayed past others.
+    pub reordering: u32,
+    /// Packets with a flipped bit, of every layer.
+    pub corruption: u32,
+    /// Steps in which the wire is cut, one way or both, for up to [`LONGEST_PARTITION_NS`].
+    pub partition: u32,
+    /// Steps in which the path's MTU changes.
+    pub mtu_change: u32,
+    /// Kicks that the kernel does not hear.
+    pub deaf: u32,
+    /// Steps in which the kernel reports nothing that it has sent.
+    pub late_completions: u32,
+    /// Steps with a frame that no honest host sends.
+    pub garbage: u32,
+    /// Whether the application makes wrong requests.
+    pub hostile: bool,
+}
+
+/// A cut wire heals after this time at the latest.
+pub const LONGEST_PARTITION_NS: u64 = 4_000_000_000;
+
+/// One direction of the wire. It is what it is, faults or no faults.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// Bytes that leave the bottleneck in a second; 0 is no bottleneck.
+    pub rate_bytes_per_s: u64,
+    /// Bytes that may wait in front of it; what exceeds them is dropped.
+    pub queue_bytes: u64,
+    /// Propagation.
+    pub delay_ns: u64,
+    /// What is added to it at most. Jitter alone does not reorder.
+    pub jitter_ns: u64,
+}
+
+/// A deliberate break, to see that the checkers find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// A datagram is altered, with a checksum to match.
+    AlteredPayload,
+    /// A chunk that was filled never comes back.
+    StolenFrame,
+}
+
+/// What a run is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The seed of everything.
+    pub seed: u64,
+    /// Steps with faults.
+    pub steps: u32,
+    /// Which faults.
+    pub faults: Faults,
+    /// The wire towards the server, and back.
+    pub paths: [Path; 2],
+    /// Whether the path says so when it drops a packet that exceeds its MTU (RFC 1191, RFC 8201); a
+    /// switch, or a firewall in front of a router, does not.
+    pub reports_too_big: bool,
+    /// Bytes of the largest IP packet.
+    pub mtu: u16,
+    /// NIC queues, 1 or 2.
+    pub queues: u16,
+    /// Entries of each AF_XDP ring.
+    pub ring_entries: u32,
+    /// Entries of the completion queue.
+    pub cq_entries: u32,
+    /// A break for the checkers to find.
+    pub broken: Option<Break>,
+}
+
+impl Config {
+    /// A run whose shape and faults the seed chooses.
+    pub fn from_seed(seed: u64) -> Config {
+        let mut random = Random::new(seed ^ 0x5eed);
+        let mut up_to = |most: u64| random.below(most + 1) as u32;
+        Config {
+            seed,
+            steps: 800,
+            faults: Faults {
+                loss: up_to(100),
+                duplication: up_to(50),
+                reordering: up_to(200),
+                corruption: up_to(50),
+                partition: up_to(4).saturating_sub(2),
+                mtu_change: up_to(10).saturating_sub(5),
+                deaf: up_to(500),
+                late_completions: up_to(900),
+                garbage: up_to(200),
+                hostile: up_to(1) == 1,
+            },
+            mtu: if up_to(1) == 1 { 9000 } else { 1500 },
+            queues: 1 + up_to(1) as u16,
+            ring_entries: 32 << up_to(3),
+            cq_entries: 8 << up_to(4),
+            paths: paths(&mut random),
+            reports_too_big: random.chance(500),
+            broken: None,
+        }
+    }
+
+    /// The longest way there and back without a queue.
+    pub(crate) fn round_trip_ns(&self) -> u64 {
+        let one_way = |path: &Path| path.delay_ns + path.jitter_ns;
+        self.paths.iter().map(one_way).sum()
+    }
+}
+
+/// A rack, a city, or a continent away, at a rate that matters or not; now and then the two ways differ.
+fn paths(random: &mut Random) -> [Path; 2] {
+    let mut path = || {
+        let most_delay_ns = [20_000, 1_000_000, 20_000_000, 100_000_000][random.below(4) as usize];
+        let rate = [0, 0, 1_250_000_000, 12_500_000, 1_250_000][random.below(5) as usize];
+        let delay_ns = 5_000 + random.below(most_delay_ns);
+        Path {
+            rate_bytes_per_s: rate,
+            queue_bytes: 20_000 + random.below(200_000),
+            delay_ns,
+            jitter_ns: random.below(delay_ns / 2),
+        }
+    };
+    let there = path();
+    let back = path();
+    if random.chance(700) {
+        [there, there]
+    } else {
+        [there, back]
+    }
+}

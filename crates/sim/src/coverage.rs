@@ -1,0 +1,78 @@
+//! What a run has met with: that a sweep has seen every fault is itself to be seen.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+macro_rules! coverage {
+    ($($(#[$doc:meta])* $name:ident: $label:literal,)*) => {
+        /// How often each kind of fault happened.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Coverage {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Coverage {
+            /// Every kind of fault, by the name that people know it by, with its count.
+            pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$(($label, self.$name),)*].into_iter()
+            }
+        }
+
+        impl AddAssign for Coverage {
+            fn add_assign(&mut self, other: Coverage) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+coverage! {
+    /// Packets lost on the wire.
+    lost: "lost",
+    /// Packets doubled.
+    duplicated: "duplicated",
+    /// Packets delayed past others.
+    reordered: "reordered",
+    /// Packets with a flipped bit.
+    corrupted: "corrupted",
+    /// Packets that found the bottleneck's queue full.
+    overflowed: "queue overflows",
+    /// Times that the wire was cut.
+    partitions: "partitions",
+    /// Packets lost to that.
+    cut_off: "cut off",
+    /// Times that the path's MTU changed.
+    mtu_changes: "MTU changes",
+    /// Packets that exceeded it.
+    too_big: "too big",
+    /// Of those, the ones that the path reported by ICMP.
+    too_big_reported: "too big, reported",
+    /// Kicks that the kernel did not hear.
+    unheard_kicks: "unheard kicks",
+    /// Steps in which the kernel kept to itself what it had sent.
+    late_completions: "late completions",
+    /// Packets that found no chunk or no room in the RX ring.
+    ring_full: "RX ring full",
+    /// Frames that no honest host sends.
+    garbage: "garbage frames",
+    /// Requests of the application that are wrong, or meant to be in the way.
+    hostile_requests: "hostile requests",
+}
+
+impl Coverage {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.kinds().map(|(_, count)| count).sum()
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (name, count) in self.kinds() {
+            write!(f, "{separator}{name} {count}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
