@@ -1,7 +1,10 @@
 //! Support for tests that need network namespaces and privileges.
 
+pub mod impair;
+pub mod middlebox;
 pub mod net;
 pub mod privilege;
+pub mod stream;
 
 use libtest_mimic::{Failed, Trial};
 

@@ -1,11 +1,14 @@
-//! Two network namespaces joined by a veth pair. They have no name, so they are gone with the test,
-//! however it ends.
+//! Two network namespaces joined by a veth pair, or by a third one whose bridge impairs what passes. They
+//! have no name, so they are gone with the test, however it ends.
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::time::Duration;
+
+use crate::impair::Impairment;
+use crate::middlebox::Middlebox;
 
 /// The ring's interface, its addresses, and the peer's.
 pub const RING_INTERFACE: &str = "rw0";
@@ -34,9 +37,50 @@ impl Veth {
         let veth = Veth { home, ring, peer };
         veth.in_ring(|| {
             ip(&format!("link add rw0 numrxqueues {queues} numtxqueues {queues} type veth peer name rw1 numrxqueues {queues} numtxqueues {queues}"));
-            // /proc/PID/fd/N is a name of the namespace that `ip` understands.
-            let target = format!("/proc/{}/fd/{}", std::process::id(), veth.peer.as_raw_fd());
-            ip(&format!("link set rw1 netns {target}"));
+            ip(&format!("link set rw1 netns {}", name_of(&veth.peer)));
+        });
+        veth.configure(mtu, kernel_at_ring);
+        veth
+    }
+
+    /// Two namespaces of which each has one interface, and a third between them. All the kernel's ends
+    /// have their offloads off. The third's interfaces are `m0`, to the ring, and `m1`, to the peer;
+    /// frames pass while the middlebox runs.
+    ///
+    /// # Panics
+    /// When the middlebox cannot be started.
+    pub fn impaired(kernel_at_ring: bool, impairment: Impairment) -> (Veth, Middle) {
+        let home = namespace();
+        let ring = fresh_namespace();
+        let peer = fresh_namespace();
+        let middle = fresh_namespace();
+        let veth = Veth { home, ring, peer };
+        let middlebox = veth.within(&middle, || {
+            for (number, end) in [(0, &veth.ring), (1, &veth.peer)] {
+                ip(&format!(
+                    "link add m{number} type veth peer name rw{number}"
+                ));
+                ip(&format!("link set rw{number} netns {}", name_of(end)));
+                // The bridge has no address, and says nothing of its own.
+                ip(&format!("link set m{number} up addrgenmode none"));
+                offloads_off(&format!("m{number}"));
+            }
+            Middlebox::start(["m0", "m1"], impairment).expect("a middlebox")
+        });
+        veth.configure(1500, kernel_at_ring);
+        veth.in_ring(|| offloads_off("rw0"));
+        veth.in_peer(|| offloads_off("rw1"));
+        (
+            veth,
+            Middle {
+                namespace: middle,
+                middlebox,
+            },
+        )
+    }
+
+    fn configure(&self, mtu: u32, kernel_at_ring: bool) {
+        self.in_ring(|| {
             ip("link set lo up");
             ip(&format!("link set rw0 up mtu {mtu}"));
             if kernel_at_ring {
@@ -44,13 +88,12 @@ impl Veth {
                 ip(&format!("addr add {RING_V6}/64 dev rw0 nodad"));
             }
         });
-        veth.in_peer(|| {
+        self.in_peer(|| {
             ip("link set lo up");
             ip(&format!("link set rw1 up mtu {mtu}"));
             ip(&format!("addr add {PEER_V4}/24 dev rw1"));
             ip(&format!("addr add {PEER_V6}/64 dev rw1 nodad"));
         });
-        veth
     }
 
     /// Runs something with this thread in the ring's namespace.
@@ -72,22 +115,18 @@ impl Veth {
         socket
     }
 
-    /// Has the peer's kernel write whole checksums (`ethtool -K rw1 tx off`), which ends its segmentation
-    /// offload too.
+    /// Has the peer's kernel write whole checksums and send whole packets (`ethtool -K rw1 tx off`).
     pub fn peer_offloads_off(&self) {
-        const SIOCETHTOOL: libc::c_ulong = 0x8946;
-        const ETHTOOL_STXCSUM: u32 = 0x17;
-        let socket = self.peer_socket(PEER_V4);
-        let mut value = [ETHTOOL_STXCSUM, 0];
-        // SAFETY: all zeroes is a valid ifreq.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (to, from) in request.ifr_name.iter_mut().zip(b"rw1") {
-            *to = *from as libc::c_char;
-        }
-        request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
-        // SAFETY: the request and the value that it names live across the call.
-        let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        self.in_peer(|| offloads_off("rw1"));
+    }
+
+    /// A thread whose namespace is the peer's.
+    pub fn peer_thread<T: Send + 'static>(
+        &self,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> std::thread::JoinHandle<T> {
+        // A thread begins in its parent's namespace.
+        self.in_peer(|| std::thread::spawn(run))
     }
 
     /// A TCP listener of the peer's, on a free port.
@@ -120,6 +159,14 @@ impl Veth {
         enter(&self.home);
         result
     }
+}
+
+/// What stands between two namespaces.
+pub struct Middle {
+    /// Its namespace.
+    pub namespace: File,
+    /// The bridge.
+    pub middlebox: Middlebox,
 }
 
 /// An AF_PACKET socket on the peer's interface.
@@ -167,6 +214,39 @@ impl RawSocket {
             std::io::Error::last_os_error()
         );
     }
+}
+
+/// Switches checksums, segmentation and merging of packets by the device off: what a peer on the same
+/// kernel would otherwise leave to a device that is not there (`ethtool -K`, <linux/ethtool.h>).
+fn offloads_off(interface: &str) {
+    const SIOCETHTOOL: libc::c_ulong = 0x8946;
+    const ETHTOOL_STXCSUM: u32 = 0x17;
+    const ETHTOOL_SGSO: u32 = 0x24;
+    const ETHTOOL_SGRO: u32 = 0x2c;
+    // SAFETY: a call without pointers; the new descriptor has no other owner.
+    let socket = unsafe {
+        let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        assert!(fd >= 0, "a socket to ask by");
+        OwnedFd::from_raw_fd(fd)
+    };
+    // Without checksums there is no TCP segmentation offload either.
+    for command in [ETHTOOL_STXCSUM, ETHTOOL_SGSO, ETHTOOL_SGRO] {
+        let mut value = [command, 0];
+        // SAFETY: all zeroes is a valid ifreq.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+        // SAFETY: the request and the value that it names live across the call.
+        let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+/// A name of a namespace that `ip` and `nsenter` understand while this process lives.
+pub fn name_of(namespace: &File) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd())
 }
 
 fn namespace() -> File {
