@@ -26,6 +26,8 @@ pub struct Report {
     pub lines: [Counts; 2],
     /// Frames that the bridge itself lost, because it was too slow. Anything but 0 spoils a measurement.
     pub overruns: u64,
+    /// How late a frame was sent on after it was due, on average: what the machine adds to the delay.
+    pub mean_lateness: Duration,
 }
 
 impl Middlebox {
@@ -46,6 +48,8 @@ impl Middlebox {
             lines: [Line::new(impairment, 0), Line::new(impairment, 1)],
             start: Instant::now(),
             unsent: 0,
+            sent: 0,
+            lateness: Duration::ZERO,
         };
         let thread = std::thread::Builder::new()
             .name("middlebox".to_owned())
@@ -88,6 +92,9 @@ struct Bridge {
     lines: [Line; 2],
     start: Instant,
     unsent: u64,
+    sent: u64,
+    /// Of all frames together.
+    lateness: Duration,
 }
 
 impl Bridge {
@@ -107,6 +114,7 @@ impl Bridge {
         Report {
             lines: [self.lines[0].counts(), self.lines[1].counts()],
             overruns: self.unsent + dropped,
+            mean_lateness: self.lateness.div_f64(self.sent.max(1) as f64),
         }
     }
 
@@ -161,8 +169,11 @@ impl Bridge {
     }
 
     fn send_due(&mut self, side: usize) {
-        let now: Duration = self.start.elapsed();
-        while let Some(frame) = self.lines[side].take(now) {
+        let now = self.start.elapsed();
+        while let Some(due) = self.lines[side].next_due().filter(|due| *due <= now) {
+            let frame = self.lines[side].take(now).expect("a frame is due");
+            self.lateness += now - due;
+            self.sent += 1;
             // SAFETY: the frame is readable for its length.
             let sent = unsafe {
                 let fd = self.sockets[1 - side].as_raw_fd();
