@@ -1,10 +1,12 @@
 # Everything here does its own set-up on a bare Debian 12 machine with Rust: `make help`.
-.PHONY: help demo test bench lint bpf bpf-check
+.PHONY: help demo test bench tools lint bpf bpf-check
 
 help:
 	@echo "make demo       an echo server and an HTTP server on ringwire, driven by ping, socat, ncat, curl..."
 	@echo "make test       every test; those that need privileges are listed as skipped without them"
 	@echo "make bench      TCP and UDP echo: ringwire, the kernel's io_uring, a raw AF_XDP loop; smoltcp"
+	@echo "                and goodput through impaired lines beside Linux's (PEERS=--full: all of it, in 45 minutes)"
+	@echo "make tools      curl, wrk, iperf3 and nmap against ringwire and against Linux, compared"
 	@echo "make lint       formatting and clippy"
 	@echo "make bpf        compile the steering program again (needs clang 14)"
 	@echo "make bpf-check  is the committed steering program what its source compiles to?"
@@ -23,6 +25,12 @@ bench:
 	@scripts/setup.sh build bench
 	@cargo build --release --quiet -p ringwire-examples -p ringwire-bench
 	@scripts/as-root.sh scripts/bench.sh
+	@scripts/as-root.sh target/release/peers $(PEERS)
+
+tools:
+	@scripts/setup.sh build tools
+	@cargo build --release --quiet -p ringwire-examples
+	@scripts/as-root.sh scripts/tools.sh
 
 lint:
 	@scripts/setup.sh build

@@ -7,6 +7,7 @@ declare -A PACKAGES=(
     [build]="gcc pkg-config libelf-dev zlib1g-dev linux-libc-dev iproute2"
     [demo]="iputils-ping socat ncat sockperf ethtool curl"
     [bench]="ethtool"
+    [tools]="ethtool curl wrk iperf3 nmap"
 )
 
 missing=()

@@ -83,8 +83,8 @@ pub fn kernel_sends(mut stream: TcpStream, stop: &AtomicBool) {
     }
 }
 
-/// Receives for so long; how many bytes.
-pub fn kernel_receives(mut stream: TcpStream, run: Duration) -> u64 {
+/// Receives for so long; how many bytes. The stream stays open: a sender that is not told yet goes on.
+pub fn kernel_receives(stream: &mut TcpStream, run: Duration) -> u64 {
     stream.set_read_timeout(Some(TICK)).expect("a timeout");
     let mut buffer = vec![0; BUFFER_BYTES];
     let (start, mut bytes) = (Instant::now(), 0);

@@ -68,17 +68,18 @@ fn with_ring(veth: &Veth, role: Role, time: Duration, stop: &Arc<AtomicBool>) ->
     let to = listener.local_addr().expect("an address");
     let accepted = std::thread::spawn(move || listener.accept().expect("a connection").0);
     connect(&mut ring, to);
-    let peer: TcpStream = outlive(&mut ring, accepted, time);
+    let mut peer: TcpStream = outlive(&mut ring, accepted, time);
     let told = stop.clone();
     match role {
         Role::Sends => {
             let receiver = std::thread::spawn(move || {
-                let bytes = kernel_receives(peer, time);
+                let bytes = kernel_receives(&mut peer, time);
                 told.store(true, Ordering::Relaxed);
-                bytes
+                // The sender may be sending: its peer is closed when it is not.
+                (bytes, peer)
             });
             ring_sends(&mut ring, stop);
-            receiver.join().expect("the receiver")
+            receiver.join().expect("the receiver").0
         }
         Role::Receives => {
             let sender = std::thread::spawn(move || kernel_sends(peer, &told));
@@ -95,13 +96,13 @@ fn with_kernel(veth: &Veth, role: Role, time: Duration, stop: &Arc<AtomicBool>) 
     let to = listener.local_addr().expect("an address");
     let ours = veth.in_ring(|| TcpStream::connect(to).expect("a connection"));
     let (theirs, _) = listener.accept().expect("a connection");
-    let (from, to) = match role {
+    let (from, mut to) = match role {
         Role::Sends => (ours, theirs),
         Role::Receives => (theirs, ours),
     };
     let told = stop.clone();
     let sender = std::thread::spawn(move || kernel_sends(from, &told));
-    let bytes = kernel_receives(to, time);
+    let bytes = kernel_receives(&mut to, time);
     stop.store(true, Ordering::Relaxed);
     sender.join().expect("the sender");
     bytes
