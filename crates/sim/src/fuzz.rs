@@ -1,10 +1,14 @@
 //! What fuzzers run: any bytes in, and nothing may break. The targets in `fuzz/` call these; so do
 //! tests, with bytes from a seeded generator.
 
+use std::time::Duration;
+
 use ringwire_stack::{
     Config, DadConfig, Family, Instant, Packet, Protocol, RxChecksum, SocketId, Stack, TxChecksum,
 };
-use ringwire_tcp::{Connection, Options, Segment, SeqNumber, Timestamps};
+use ringwire_tcp::{
+    Algorithm, Connection, Ecn, Options, SackBlocks, Segment, SeqNumber, Timestamps,
+};
 use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
 
 /// Takes numbers off a fuzzer's bytes; zeroes when they are used up.
@@ -104,7 +108,7 @@ fn engine_event(
             *queued -= disposition.acked;
         }
         4 => {
-            *now = *now + std::time::Duration::from_micros(input.word().into());
+            *now = *now + Duration::from_micros(input.word().into());
             if connection.next_deadline().is_some_and(|at| at <= *now) {
                 let _ = connection.on_timer(*now);
             }
@@ -120,12 +124,27 @@ fn engine_event(
             1 => connection.orphan(*now),
             2 => drop(connection.abort()),
             3 => connection.prune(),
-            4 => connection.set_no_delay(input.byte().is_multiple_of(2)),
-            5 => connection.set_cork(input.byte().is_multiple_of(2)),
+            4 => choose(connection, *now, input),
+            5 => drop(connection.on_packet_too_big(*now, una, input.word() as u16)),
             _ => connection.set_receive_room(input.word() % 100_000),
         },
         _ => {}
     }
+}
+
+/// Changes the options of a socket.
+fn choose(connection: &mut Connection, now: Instant, input: &mut Input<'_>) {
+    let mut options = connection.options();
+    let on = input.byte();
+    let bit = |bit: u8| on & 1 << bit != 0;
+    options.no_delay = bit(0);
+    options.cork = bit(1);
+    options.quick_ack = bit(2);
+    options.keep_alive.enabled = bit(3);
+    options.keep_alive.idle = Duration::from_micros(input.word().into());
+    options.user_timeout = bit(4).then(|| Duration::from_micros(input.word().into()));
+    options.algorithm = Algorithm::ALL[usize::from(bit(5))];
+    connection.set_options(now, options);
 }
 
 fn segment(input: &mut Input<'_>, seq: SeqNumber, ack: SeqNumber) -> Segment {
@@ -152,8 +171,23 @@ fn segment(input: &mut Input<'_>, seq: SeqNumber, ack: SeqNumber) -> Segment {
                 value: input.word(),
                 echo: input.word(),
             }),
+            sack_permitted: options & 8 != 0,
+            sack: sack(input, usize::from(options >> 4) % 5, ack),
         },
+        ece: options & 0x80 != 0,
+        cwr: flags & 0x40 != 0,
+        ecn: [Ecn::Incapable, Ecn::Capable, Ecn::Congested][usize::from(options) % 3],
     }
+}
+
+/// Blocks near what is outstanding.
+fn sack(input: &mut Input<'_>, count: usize, una: SeqNumber) -> SackBlocks {
+    let mut blocks = SackBlocks::default();
+    for _ in 0..count {
+        let start = una + input.word() % 100_000 - 1000;
+        blocks.push(start, start + input.word() % 10_000 - 100);
+    }
+    blocks
 }
 
 /// TCP headers and options on the wire: packets to a stack with a listener, with right checksums and

@@ -12,7 +12,7 @@ use crate::headers::{ETHERNET_HEADER, IPV4_HEADER};
 use crate::packet::{Packet, Payload};
 use crate::reassembly::{Expired, Key, Outcome};
 use crate::{RxChecksum, Stack};
-use ringwire_tcp::Instant;
+use ringwire_tcp::{Ecn, Instant};
 
 /// The IP packet inside a received Ethernet frame, by offsets: headers parsed and checked, no byte moved.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct IpIn {
     pub(crate) header_at: usize,
     pub(crate) payload_at: usize,
     pub(crate) payload_len: usize,
+    /// What routers have said of congestion.
+    pub(crate) ecn: Ecn,
 }
 
 /// An IP packet that is a fragment.
@@ -291,6 +293,7 @@ fn parse_ipv4(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
         header_at: ETHERNET_HEADER,
         payload_at: ETHERNET_HEADER + header_len,
         payload_len: total_len - header_len,
+        ecn: ecn(fixed[1]),
     };
     const MORE_FRAGMENTS: u16 = 0x2000;
     const OFFSET: u16 = 0x1fff;
@@ -304,6 +307,15 @@ fn parse_ipv4(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
         }));
     }
     Ok(Parsed::Whole(parsed))
+}
+
+/// The ECN field of a traffic class (RFC 3168, section 5).
+fn ecn(traffic_class: u8) -> Ecn {
+    match traffic_class & 3 {
+        0 => Ecn::Incapable,
+        3 => Ecn::Congested,
+        _ => Ecn::Capable,
+    }
 }
 
 /// IPv4 options are skipped, but malformed ones and source routes are not (RFC 7126).
@@ -356,6 +368,7 @@ fn parse_ipv6(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
         header_at: ETHERNET_HEADER,
         payload_at: ETHERNET_HEADER + 40 + headers_len,
         payload_len: payload_len - headers_len,
+        ecn: ecn(ip.traffic_class()),
     };
     match walk {
         Walk::Upper { .. } | Walk::SourceRoute => Ok(Parsed::Whole(parsed)),
@@ -389,6 +402,7 @@ fn whole_packet(header: Vec<u8>, payload: &[u8]) -> Option<(Vec<u8>, IpIn)> {
             header_at: 0,
             payload_at: header_len,
             payload_len: payload.len(),
+            ecn: ecn(ip.ecn()),
         };
         return Some((bytes, parsed));
     }
@@ -401,6 +415,7 @@ fn whole_packet(header: Vec<u8>, payload: &[u8]) -> Option<(Vec<u8>, IpIn)> {
     ip.set_payload_len(payload_len);
     ip.set_next_header(next_header);
     let (source, destination) = (ip.src_addr().into(), ip.dst_addr().into());
+    let traffic_class = ip.traffic_class();
     let Walk::Upper { protocol, len } = walk_extensions(next_header, payload)? else {
         return None;
     };
@@ -411,6 +426,7 @@ fn whole_packet(header: Vec<u8>, payload: &[u8]) -> Option<(Vec<u8>, IpIn)> {
         header_at: 0,
         payload_at: 40 + len,
         payload_len: payload.len() - len,
+        ecn: ecn(traffic_class),
     };
     Some((bytes, parsed))
 }

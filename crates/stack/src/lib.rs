@@ -38,7 +38,10 @@ pub use counters::Counters;
 pub use error::SocketError;
 pub use neighbour::dad::{AddressState, DadConfig};
 pub use packet::{Packet, TxPacket};
-pub use ringwire_tcp::Instant;
+pub use ringwire_tcp::{
+    Algorithm, CongestionState, Info as TcpInfo, Instant, KeepAlive, TcpOptions,
+    Totals as TcpTotals,
+};
 pub use socket::{Event, Family, Protocol, Readiness, Shutdown, SocketId};
 pub use tcp::Accepted;
 pub use udp::Datagram;

@@ -6,7 +6,7 @@ use crate::time::Instant;
 
 /// Segments that are acknowledged at once when a connection begins, so that the peer's slow start is
 /// not held back (Linux's quick-ack mode).
-const QUICK_SEGMENTS: u32 = 16;
+pub(crate) const QUICK_SEGMENTS: u32 = 16;
 /// No peer's full segment is taken to be smaller (Linux's `TCP_MIN_MSS` for the estimate).
 const LEAST_SEGMENT: u32 = 536;
 
@@ -25,15 +25,36 @@ pub(crate) struct Acknowledger {
 }
 
 impl Acknowledger {
-    pub(crate) fn new() -> Acknowledger {
+    pub(crate) fn new(quick: bool) -> Acknowledger {
         Acknowledger {
             now: false,
             delayed: None,
             bytes: 0,
             full: LEAST_SEGMENT,
-            quick: QUICK_SEGMENTS,
+            quick: if quick { QUICK_SEGMENTS } else { 0 },
             last_data: None,
         }
+    }
+
+    /// Whether the next segment is acknowledged at once.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.quick > 0
+    }
+
+    /// Acknowledges the next `segments` at once, and what waits now if there are any.
+    pub(crate) fn set_quick(&mut self, segments: u32) {
+        self.quick = segments;
+        self.now |= segments > 0 && self.delayed.is_some();
+    }
+
+    /// Bytes of a full segment of the peer's, as far as is known.
+    pub(crate) fn full_segment(&self) -> u32 {
+        self.full
+    }
+
+    /// When data came last.
+    pub(crate) fn last_data(&self) -> Option<Instant> {
+        self.last_data
     }
 
     /// Asks for an acknowledgement at once.
@@ -94,7 +115,7 @@ mod tests {
 
     /// Past the segments that are acknowledged at once.
     fn settled() -> Acknowledger {
-        let mut ack = Acknowledger::new();
+        let mut ack = Acknowledger::new(true);
         for _ in 0..QUICK_SEGMENTS {
             ack.received(START, 1000, DELAY);
             assert!(ack.is_due());
@@ -134,7 +155,7 @@ mod tests {
 
     #[test]
     fn answers_end_the_quick_acknowledgements() {
-        let mut ack = Acknowledger::new();
+        let mut ack = Acknowledger::new(true);
         ack.received(START, 10, DELAY);
         ack.answered(START, DELAY);
         ack.sent();

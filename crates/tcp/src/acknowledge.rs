@@ -1,10 +1,26 @@
-//! What an acknowledgement means (RFC 9293, section 3.10.7.4, "fifth"; RFC 5961, section 5).
+//! What an acknowledgement means (RFC 9293, section 3.10.7.4, "fifth"; RFC 5961, section 5), and the
+//! selective ones that come with it (RFC 2018, RFC 2883).
 
 use crate::connection::Connection;
 use crate::disposition::{Disposition, Refusal};
+use crate::recovery::{Ack, Phase};
 use crate::segment::Segment;
 use crate::seq::SeqNumber;
 use crate::time::Instant;
+
+/// What has arrived, according to one acknowledgement.
+#[derive(Clone, Copy, Debug, Default)]
+struct Delivery {
+    bytes: u32,
+    /// Segments acknowledged in order.
+    segments: u32,
+    /// When the first of those was sent, if it was once.
+    sent_at: Option<Instant>,
+    /// One of them was sent more than once.
+    again: bool,
+    /// The end of what came twice (D-SACK).
+    twice: Option<SeqNumber>,
+}
 
 impl Connection {
     /// Takes the acknowledgement of a segment that is acceptable. `false`: the segment is done with.
@@ -29,66 +45,175 @@ impl Connection {
             // It says nothing new, but the data that came with it may be.
             return true;
         }
-        self.timers.heard();
-        let window_before = self.send.window.size();
+        self.timers.heard(now);
+        let window_same = self.take_window(segment, ack);
+        if self.send.una == self.send.next {
+            return true;
+        }
+        let bare = segment.len == 0 && !segment.fin && window_same;
+        let duplicate = bare && ack == self.send.una;
+        let is_new = ack != self.send.una || !segment.options.sack.is_empty();
+        if is_new || duplicate {
+            self.take_acknowledgement(now, segment, ack, duplicate, disposition);
+        }
+        if segment.ece && self.ecn.agreed {
+            self.slow_down();
+        }
+        true
+    }
+
+    /// Takes the window; returns whether it is the same as before.
+    fn take_window(&mut self, segment: &Segment, ack: SeqNumber) -> bool {
+        let before = self.send.window.size();
         self.send.window.update(segment.window, segment.seq, ack);
-        let window_same = self.send.window.size() == window_before;
-        if self.send.window.size() > 0 && window_before == 0 {
+        let size = self.send.window.size();
+        if size > 0 && before == 0 {
             self.timers.window_opened();
         }
-        if self.send.window.size() == 0 && !self.orphaned {
+        if size == 0 && !self.orphaned {
             // It is there, and cannot take what is outstanding: that is sent again as long as it answers
             // (Linux `tcp_retransmit_timer`), but not for ever once nobody has the socket any more.
             self.timers.retries = self.timers.retries.min(1);
         }
-        if ack == self.send.una {
-            let bare = segment.len == 0 && !segment.fin && window_same;
-            if bare && self.send.una != self.send.next {
-                let (una, next) = (self.send.una, self.send.next);
-                self.recovery.duplicate(una, next, &mut self.reno);
-            }
-            return true;
-        }
-        self.advance(now, segment, ack, disposition);
-        true
+        size == before
     }
 
-    /// Something new is acknowledged.
-    fn advance(
+    fn take_acknowledgement(
         &mut self,
         now: Instant,
         segment: &Segment,
         ack: SeqNumber,
+        duplicate: bool,
         disposition: &mut Disposition,
     ) {
         let una = self.send.una;
-        disposition.acked = ack.min(self.send.end).since_or_zero(una);
-        self.send.una = ack;
-        self.take_round_trip(now, segment, ack);
-        self.timers.progress();
-        self.nagle.acknowledged(ack);
+        let pipe_before = self.recovery.pipe(&self.flight, self.send.mss);
+        let phase = self.recovery.phase();
+        let delivery = self.take_delivery(now, segment, ack);
         let acked = ack.since(una);
-        let next = self.send.next;
-        self.recovery.acknowledged(ack, next, acked, &mut self.reno);
-        self.timers.retransmit = (ack != next).then(|| now + self.rtt.rto(&self.config));
+        if acked > 0 {
+            disposition.acked = ack.min(self.send.end).since_or_zero(una);
+            self.send.una = ack;
+            self.take_round_trip(now, segment, &delivery);
+            self.timers.progress();
+            self.nagle.acknowledged(ack);
+            self.totals.bytes_acked += u64::from(disposition.acked);
+        }
+        self.totals.duplicates += u64::from(delivery.twice.is_some());
+        let ack = Ack {
+            acked,
+            segments: delivery.segments,
+            delivered: delivery.bytes,
+            duplicate,
+            twice: delivery.twice,
+            echo: self.echo(segment),
+            pipe_before,
+            ..self.state_of_affairs(now)
+        };
+        self.recovery
+            .acknowledged(&ack, &mut self.flight, &mut self.congestion);
+        self.check_path_probe(now);
+        let fell = phase == Phase::Open && self.recovery.phase() == Phase::Fast;
+        self.ecn.reduced(fell);
+        if acked > 0 {
+            self.rearm(now);
+        }
+    }
+
+    /// How things stand, for the recovery.
+    pub(crate) fn state_of_affairs(&self, now: Instant) -> Ack {
+        Ack {
+            now,
+            una: self.send.una,
+            next: self.send.next,
+            acked: 0,
+            segments: 0,
+            delivered: 0,
+            duplicate: false,
+            twice: None,
+            echo: None,
+            pipe_before: self.recovery.pipe(&self.flight, self.send.mss),
+            sack: self.handshake.sack,
+            srtt: self.rtt.srtt(),
+            mss: self.send.mss,
+        }
+    }
+
+    /// Has the record of what was sent know what has arrived.
+    fn take_delivery(&mut self, now: Instant, segment: &Segment, ack: SeqNumber) -> Delivery {
+        let mut delivery = Delivery::default();
+        let echo = self.echo(segment);
+        let (flight, rack, clock) = (&mut self.flight, &mut self.recovery.rack, self.clock);
+        let sacked_end = flight.sacked_end();
+        let mut arrived = |sent: &crate::flight::Sent| {
+            // It answers the first of several if it echoes a time before the last.
+            let spurious = match (clock, echo) {
+                (Some(clock), Some(echo)) => (echo.wrapping_sub(clock.value(sent.at)) as i32) < 0,
+                _ => false,
+            };
+            rack.delivered(now, sent, spurious);
+            let overtaken = sacked_end.is_some_and(|last| sent.end.before(last));
+            rack.reordering |= overtaken && !sent.again;
+            delivery.bytes += sent.len();
+        };
+        flight.acknowledge(ack, |sent| {
+            delivery.segments += 1;
+            delivery.again |= sent.again;
+            delivery.sent_at = delivery.sent_at.or(Some(sent.at));
+            arrived(sent);
+        });
+        if self.handshake.sack {
+            let blocks = segment.options.sack.as_slice();
+            delivery.twice = duplicate_block(blocks, ack);
+            for &(start, end) in blocks {
+                // What was never sent cannot have arrived.
+                let sent = !start.before(ack) && start.before(end) && !end.after(self.send.next);
+                if sent {
+                    flight.sack(start, end, &mut arrived);
+                }
+            }
+        }
+        delivery
+    }
+
+    /// The time that a segment echoes.
+    fn echo(&self, segment: &Segment) -> Option<u32> {
+        self.clock?;
+        segment.options.timestamps.map(|option| option.echo)
     }
 
     /// Measures the round trip: by a segment that was sent once, or else by the timestamp that came
     /// back (RFC 6298, section 3; RFC 7323, section 4.3).
-    pub(crate) fn take_round_trip(&mut self, now: Instant, segment: &Segment, ack: SeqNumber) {
-        if let Some((end, at)) = self.timers.measured {
-            if !ack.before(end) {
-                self.timers.measured = None;
-                self.rtt.sample(now - at);
-            }
-            return;
+    fn take_round_trip(&mut self, now: Instant, segment: &Segment, delivery: &Delivery) {
+        match delivery.sent_at {
+            Some(at) if !delivery.again => self.rtt.sample(now - at),
+            _ => self.take_echoed_round_trip(now, segment),
         }
-        let trip = match (self.clock, segment.options.timestamps) {
-            (Some(clock), Some(option)) => clock.round_trip(now, option.echo),
-            _ => None,
-        };
-        if let Some(trip) = trip {
+    }
+
+    pub(crate) fn take_echoed_round_trip(&mut self, now: Instant, segment: &Segment) {
+        if let (Some(clock), Some(echo)) = (self.clock, self.echo(segment))
+            && let Some(trip) = clock.round_trip(now, echo)
+        {
             self.rtt.sample(trip);
         }
     }
+
+    /// The peer has seen a packet that a router marked.
+    fn slow_down(&mut self) {
+        let (una, next) = (self.send.una, self.send.next);
+        let reduced = self.recovery.congested(una, next, &mut self.congestion);
+        self.ecn.reduced(reduced);
+    }
+}
+
+/// The end of what came twice, if the first block is a D-SACK: of what is acknowledged, or inside of the
+/// second block (RFC 2883, section 4).
+fn duplicate_block(blocks: &[(SeqNumber, SeqNumber)], ack: SeqNumber) -> Option<SeqNumber> {
+    let &(start, end) = blocks.first()?;
+    let covered = !end.after(ack)
+        || blocks
+            .get(1)
+            .is_some_and(|&(from, to)| !start.before(from) && !end.after(to));
+    (start.before(end) && covered).then_some(end)
 }

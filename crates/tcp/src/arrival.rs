@@ -3,7 +3,9 @@
 
 use crate::connection::Connection;
 use crate::disposition::{Disposition, Failure, Keep, Refusal};
+use crate::reassembly::Range;
 use crate::segment::Segment;
+use crate::seq::SeqNumber;
 use crate::state::{State, fin_wait_2, syn_received, syn_sent};
 use crate::time::Instant;
 
@@ -12,6 +14,7 @@ impl Connection {
     /// [`TimeWait::on_segment`](crate::TimeWait::on_segment).
     pub fn on_segment(&mut self, now: Instant, segment: &Segment) -> Disposition {
         let mut disposition = Disposition::default();
+        self.count_in(segment);
         match self.state {
             State::Closed | State::Listen | State::TimeWait => {
                 disposition.refusal = Some(Refusal::Unexpected);
@@ -90,6 +93,8 @@ impl Connection {
             return;
         }
         if segment.len > 0 || segment.fin {
+            let end = (segment.text() + segment.len).min(self.receive.next);
+            self.came_twice(segment.text(), end);
             self.ack.at_once();
         } else {
             self.challenge(now);
@@ -152,8 +157,12 @@ impl Connection {
         if segment.len == 0 {
             return;
         }
+        if self.ecn.arrived(segment) {
+            self.ack.at_once();
+        }
         let next = self.receive.next;
         let start = segment.text().max(next);
+        self.came_twice(segment.text(), start);
         let mut end = (segment.text() + segment.len).min(self.receive.window.edge(next));
         if let Some(fin) = self.receive.fin {
             end = end.min(fin);
@@ -166,6 +175,9 @@ impl Connection {
         let kept = match self.receive.reassembly.insert(next, start, end) {
             Ok(kept) => kept,
             Err(refusal) => {
+                if refusal == Refusal::Duplicate {
+                    self.came_twice(start, end);
+                }
                 disposition.refusal = Some(refusal);
                 return self.ack.at_once();
             }
@@ -177,6 +189,7 @@ impl Connection {
         });
         self.receive.next = self.receive.reassembly.advance(next);
         disposition.delivered = self.receive.next.since(next);
+        self.totals.bytes_received += u64::from(disposition.delivered);
         let simple = disposition.delivered == kept.end.since(kept.start);
         if simple && self.receive.reassembly.is_empty() {
             self.ack
@@ -184,6 +197,13 @@ impl Connection {
         } else {
             // A hole has appeared, or was filled, or is still there (RFC 5681, section 4.2).
             self.ack.at_once();
+        }
+    }
+
+    /// The sender is to hear of what came twice, if it knows how (RFC 2883).
+    fn came_twice(&mut self, start: SeqNumber, end: SeqNumber) {
+        if self.handshake.sack && start.before(end) {
+            self.receive.twice = Some(Range { start, end });
         }
     }
 
@@ -202,7 +222,7 @@ impl Connection {
         match state {
             State::FinWait2 => fin_wait_2::limit(self, now),
             State::TimeWait => {
-                self.timers = Default::default();
+                self.stop_timers();
                 disposition.time_wait = true;
             }
             State::Closed => {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::options::TcpOptions;
+
 /// The parameters of a connection. The defaults are Linux's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -20,8 +22,6 @@ pub struct Config {
     pub min_rto: Duration,
     /// Largest retransmission timeout (`TCP_RTO_MAX`).
     pub max_rto: Duration,
-    /// Retransmissions of a SYN before the connection fails (`tcp_syn_retries`).
-    pub syn_retries: u32,
     /// Retransmissions of a SYN-ACK before a half-open connection is forgotten (`tcp_synack_retries`).
     pub syn_ack_retries: u32,
     /// Retransmissions of data before a connection fails (`tcp_retries2`).
@@ -39,6 +39,8 @@ pub struct Config {
     /// Least time between two answers to segments that are not acceptable and carry no data, challenge
     /// ACKs among them (`tcp_invalid_ratelimit`).
     pub invalid_interval: Duration,
+    /// What the user of the socket has chosen.
+    pub options: TcpOptions,
 }
 
 impl Default for Config {
@@ -51,7 +53,6 @@ impl Default for Config {
             initial_rto: Duration::from_secs(1),
             min_rto: Duration::from_millis(200),
             max_rto: Duration::from_secs(120),
-            syn_retries: 6,
             syn_ack_retries: 5,
             retries: 15,
             orphan_retries: 8,
@@ -60,6 +61,7 @@ impl Default for Config {
             fin_wait_2: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),
             invalid_interval: Duration::from_millis(500),
+            options: TcpOptions::default(),
         }
     }
 }

@@ -2,13 +2,17 @@
 
 use crate::ack::Acknowledger;
 use crate::config::Config;
+use crate::congestion::Congestion;
 use crate::disposition::{Disposition, Failure};
+use crate::ecn::EcnState;
+use crate::flight::Flight;
 use crate::handshake::{Handshake, LEAST_MSS};
+use crate::info::Totals;
 use crate::limit::AnswerLimit;
 use crate::nagle::Nagle;
-use crate::reassembly::Reassembly;
+use crate::path_mtu::PathMtu;
+use crate::reassembly::{Range, Reassembly};
 use crate::recovery::Recovery;
-use crate::reno::Reno;
 use crate::rtt::Rtt;
 use crate::segment::Segment;
 use crate::seq::SeqNumber;
@@ -45,6 +49,8 @@ pub(crate) struct ReceiveSpace {
     pub(crate) fin: Option<SeqNumber>,
     /// The last acknowledgement sent (Last.ACK.sent).
     pub(crate) acked: SeqNumber,
+    /// What came twice, for the next acknowledgement to say (D-SACK).
+    pub(crate) twice: Option<Range>,
 }
 
 impl ReceiveSpace {
@@ -72,12 +78,16 @@ pub struct Connection {
     pub(crate) ack: Acknowledger,
     pub(crate) nagle: Nagle,
     pub(crate) rtt: Rtt,
-    pub(crate) reno: Reno,
+    pub(crate) flight: Flight,
+    pub(crate) congestion: Congestion,
     pub(crate) recovery: Recovery,
+    pub(crate) path: PathMtu,
+    pub(crate) ecn: EcnState,
     /// The timestamps, if they are offered or agreed on.
     pub(crate) clock: Option<Clock>,
     pub(crate) timers: Timers,
     pub(crate) limit: AnswerLimit,
+    pub(crate) totals: Totals,
     /// Nobody has the socket any more.
     pub(crate) orphaned: bool,
 }
@@ -108,7 +118,10 @@ impl Connection {
         connection
     }
 
-    fn new(config: Config, state: State, iss: SeqNumber, timestamp_offset: u32) -> Connection {
+    fn new(mut config: Config, state: State, iss: SeqNumber, timestamp_offset: u32) -> Connection {
+        if let Some(most) = config.options.max_segment {
+            config.mss = config.mss.min(most.max(LEAST_MSS));
+        }
         assert!(
             config.mss >= LEAST_MSS,
             "tcp: a link with an MSS of {}",
@@ -133,15 +146,20 @@ impl Connection {
                 reassembly: Reassembly::default(),
                 fin: None,
                 acked: SeqNumber(0),
+                twice: None,
             },
-            ack: Acknowledger::new(),
-            nagle: Nagle::default(),
+            ack: Acknowledger::new(config.options.quick_ack),
+            nagle: Nagle::new(&config.options),
             rtt: Rtt::new(),
-            reno: Reno::new(mss),
+            flight: Flight::default(),
+            congestion: Congestion::new(mss, config.options.algorithm),
             recovery: Recovery::new(iss),
+            path: PathMtu::new(mss),
+            ecn: EcnState::new(config.options.ecn),
             clock: Some(Clock::new(timestamp_offset)),
             timers: Timers::default(),
             limit: AnswerLimit::default(),
+            totals: Totals::default(),
             orphaned: false,
             config,
         }
@@ -157,9 +175,9 @@ impl Connection {
         self.handshake.passive
     }
 
-    /// Bytes of payload in a full segment that is sent.
+    /// Bytes of payload in a full segment that is sent next.
     pub fn send_mss(&self) -> u32 {
-        self.send.mss
+        self.longest_segment()
     }
 
     /// The first sequence number that is not acknowledged (SND.UNA).
@@ -225,20 +243,6 @@ impl Connection {
     /// Whether anything is kept that came out of order.
     pub fn has_out_of_order(&self) -> bool {
         !self.receive.reassembly.is_empty()
-    }
-
-    /// `TCP_NODELAY`.
-    pub fn set_no_delay(&mut self, on: bool) {
-        self.nagle.no_delay = on;
-    }
-
-    /// `TCP_CORK`.
-    pub fn set_cork(&mut self, on: bool) {
-        self.nagle.cork = on;
-        if !on {
-            self.nagle.more = false;
-            self.timers.cork = None;
-        }
     }
 
     /// Closes the sending side: a FIN follows what is queued. The connection is Closed after this if
@@ -338,7 +342,7 @@ impl Connection {
 
     pub(crate) fn end(&mut self) {
         self.state = State::Closed;
-        self.timers = Timers::default();
-        self.ack = Acknowledger::new();
+        self.ack = Acknowledger::new(false);
+        self.stop_timers();
     }
 }

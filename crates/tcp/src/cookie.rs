@@ -28,9 +28,11 @@ const MAX_AGE: u32 = 2;
 const MSS_V4: [u16; 4] = [536, 1300, 1440, 1460];
 const MSS_V6: [u16; 4] = [1220, 1420, 1440, 8940];
 
-/// In the timestamp: the peer's window scale, where [`NO_SCALE`] is none.
+/// In the timestamp: the peer's window scale, where [`NO_SCALE`] is none, SACK and ECN.
 const SCALE_MASK: u32 = 0xf;
 const NO_SCALE: u32 = 0xf;
+const SACK: u32 = 0x10;
+const ECN: u32 = 0x20;
 const TIMESTAMP_MASK: u32 = 0x3f;
 
 /// Makes and checks SYN cookies.
@@ -89,20 +91,24 @@ impl SynCookies {
             .wrapping_add(minute << INDEX_BITS)
             .wrapping_add(hidden);
         let timestamps = syn.options.timestamps.map(|option| Timestamps {
-            value: timestamp(now, &syn.options).wrapping_add(timestamp_offset),
+            value: timestamp(now, syn).wrapping_add(timestamp_offset),
             echo: option.value,
         });
-        // Without timestamps nobody will remember that it was scaled.
-        let scaled = timestamps.is_some() && syn.options.window_scale.is_some();
+        // Without timestamps nobody will remember the rest.
+        let remembers = timestamps.is_some();
+        let scaled = remembers && syn.options.window_scale.is_some();
         Segment {
             seq: SeqNumber(number),
             ack: Some(syn.seq + 1),
             window: config.receive_buffer.min(u16::MAX.into()) as u16,
             syn: true,
+            ece: remembers && asks_for_ecn(syn),
             options: Options {
                 mss: Some(config.mss),
                 window_scale: scaled.then(|| scale_for(config.receive_buffer)),
+                sack_permitted: remembers && syn.options.sack_permitted,
                 timestamps,
+                ..Options::default()
             },
             ..Segment::default()
         }
@@ -132,14 +138,19 @@ impl SynCookies {
         let mss = *table(remote).get(index as usize)?;
         let timestamps = segment.options.timestamps;
         let remembered = timestamps.map(|option| option.echo.wrapping_sub(timestamp_offset));
+        let offered = |bit| remembered.is_some_and(|bits| bits & bit != 0);
         Some(Segment {
             seq: first,
             syn: true,
+            ece: offered(ECN),
+            cwr: offered(ECN),
             window: segment.window,
             options: Options {
                 mss: Some(mss),
                 window_scale: remembered.and_then(scale),
+                sack_permitted: offered(SACK),
                 timestamps,
+                ..Options::default()
             },
             ..Segment::default()
         })
@@ -173,12 +184,22 @@ fn minute(now: Instant) -> u32 {
     (now.as_nanos() / PERIOD.as_nanos() as u64) as u32
 }
 
-/// Our clock, without its offset, with what the options say in its low bits: not later than it is, or
+fn asks_for_ecn(syn: &Segment) -> bool {
+    syn.ece && syn.cwr
+}
+
+/// Our clock, without its offset, with what the SYN offers in its low bits: not later than it is, or
 /// what is sent next would be from before.
-fn timestamp(now: Instant, options: &Options) -> u32 {
+fn timestamp(now: Instant, syn: &Segment) -> u32 {
     let clock = Clock::new(0).value(now);
-    let scale = options.window_scale.map(|scale| scale.min(MAX_SCALE));
-    let bits = scale.map_or(NO_SCALE, u32::from);
+    let scale = syn.options.window_scale.map(|scale| scale.min(MAX_SCALE));
+    let mut bits = scale.map_or(NO_SCALE, u32::from);
+    if syn.options.sack_permitted {
+        bits |= SACK;
+    }
+    if asks_for_ecn(syn) {
+        bits |= ECN;
+    }
     let value = clock & !TIMESTAMP_MASK | bits;
     if value > clock {
         value.wrapping_sub(TIMESTAMP_MASK + 1)

@@ -26,6 +26,7 @@ fn syn(mss: u16, window_scale: Option<u8>, clock: Option<u32>) -> Segment {
             mss: Some(mss),
             window_scale,
             timestamps: clock.map(|value| Timestamps { value, echo: 0 }),
+            ..Options::default()
         },
         ..Segment::default()
     }
@@ -117,6 +118,24 @@ fn with_timestamps_every_window_scale_comes_back() {
         Some(14),
         "RFC 7323, section 2.3"
     );
+}
+
+#[test]
+fn with_timestamps_sack_and_ecn_come_back() {
+    for (sack, ecn) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut syn = syn(1460, Some(7), Some(5));
+        syn.options.sack_permitted = sack;
+        (syn.ece, syn.cwr) = (ecn, ecn);
+        let host = Host::new();
+        let answer = host.answer(at(1000), false, &syn);
+        assert_eq!((answer.options.sack_permitted, answer.ece), (sack, ecn));
+        let check = host.check(at(1001), false, &last(&syn, &answer)).unwrap();
+        assert_eq!(
+            (check.options.sack_permitted, check.ece, check.cwr),
+            (sack, ecn, ecn)
+        );
+        assert_eq!(check.options.window_scale, Some(7));
+    }
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::congestion::Congestion;
 use crate::connection::Connection;
 use crate::disposition::Disposition;
-use crate::reno::Reno;
+use crate::path_mtu::PathMtu;
 use crate::rtt::Rtt;
 use crate::segment::{Options, Segment};
 use crate::seq::SeqNumber;
@@ -26,8 +27,12 @@ pub(crate) struct Handshake {
     pub(crate) due: bool,
     /// One was sent before.
     sent: bool,
+    /// When that was, if it was once.
+    sent_at: Option<Instant>,
     /// The peer scales its window, so we may scale ours.
-    scaled: bool,
+    pub(crate) scaled: bool,
+    /// Both ends know selective acknowledgements.
+    pub(crate) sack: bool,
     /// Our SYN-ACK was a cookie, whose timestamp does not say when it was sent.
     untimed: bool,
 }
@@ -38,7 +43,9 @@ impl Handshake {
             passive: false,
             due: true,
             sent: false,
+            sent_at: None,
             scaled: false,
+            sack: false,
             untimed: false,
         }
     }
@@ -93,10 +100,17 @@ impl Connection {
             (None, clock) => *clock = None,
             (Some(_), None) => {}
         }
+        self.handshake.sack = syn.options.sack_permitted;
+        // A SYN asks for ECN with both bits, and is answered with one (RFC 3168, section 6.1.1).
+        self.ecn.agreed = match syn.ack {
+            None => syn.ece && syn.cwr,
+            Some(_) => self.ecn.asked && syn.ece && !syn.cwr,
+        };
         let peer_mss = syn.options.mss.unwrap_or(self.config.default_mss);
         let ours = self.config.mss.min(self.config.send_mss);
         let mss = peer_mss.max(LEAST_MSS).min(ours.max(LEAST_MSS));
         self.send.mss = u32::from(mss) - self.option_bytes();
+        self.congestion.set_mss(self.send.mss);
     }
 
     /// Our SYN is acknowledged: the connection stands.
@@ -123,28 +137,34 @@ impl Connection {
         };
         let size = u32::from(segment.window) << scale;
         self.send.window.begin(size, segment.seq, ack);
-        self.reno = Reno::new(self.send.mss);
+        let mss = self.send.mss;
+        self.congestion = Congestion::new(mss, self.config.options.algorithm);
+        self.path = PathMtu::new(mss);
         if self.timers.retries > 0 {
-            self.reno.timed_out(0, true);
+            self.congestion.set_window(mss);
             self.rtt = Rtt::new();
             self.config.initial_rto = self.config.initial_rto.max(RTO_AFTER_LOST_SYN);
         }
-        if !self.handshake.untimed {
-            self.take_round_trip(now, segment, ack);
+        match self.handshake.sent_at {
+            Some(at) => self.rtt.sample(now - at),
+            None if self.handshake.untimed => {}
+            None => self.take_echoed_round_trip(now, segment),
         }
         self.timers.progress();
+        self.timers.heard(now);
         self.timers.retransmit = None;
+        self.arm_keep_alive(now);
     }
 
     /// The SYN or SYN-ACK to send.
     pub(crate) fn syn_segment(&mut self, now: Instant) -> Segment {
         self.handshake.due = false;
-        self.timers
-            .sent(now, self.send.next, self.rtt.rto(&self.config));
-        if std::mem::replace(&mut self.handshake.sent, true) {
-            // Karn's rule, also for one that the peer's SYN has asked for again.
-            self.timers.measured = None;
-        }
+        self.timers.sent(now, self.rtt.rto(&self.config));
+        let again = std::mem::replace(&mut self.handshake.sent, true);
+        // Karn's rule, also for one that the peer's SYN has asked for again.
+        self.handshake.sent_at = (!again).then_some(now);
+        // Some networks drop SYNs that ask for ECN (RFC 3168, section 6.1.1.1).
+        self.ecn.asked &= !again;
         let answer = self.state == State::SynReceived;
         let scale = scale_for(self.config.receive_buffer);
         let window = self.receive.window.advertise_unscaled(self.receive.next);
@@ -152,17 +172,27 @@ impl Connection {
             self.ack.sent();
             self.receive.acked = self.receive.next;
         }
-        Segment {
+        let segment = Segment {
             seq: self.send.una,
             ack: answer.then_some(self.receive.next),
             window,
             syn: true,
+            ece: if answer {
+                self.ecn.agreed
+            } else {
+                self.ecn.asked
+            },
+            cwr: !answer && self.ecn.asked,
             options: Options {
                 mss: Some(self.config.mss),
+                sack_permitted: !answer || self.handshake.sack,
                 window_scale: (!answer || self.handshake.scaled).then_some(scale),
                 timestamps: self.clock.map(|clock| clock.option(now)),
+                ..Options::default()
             },
             ..Segment::default()
-        }
+        };
+        self.count_out(&segment);
+        segment
     }
 }

@@ -1,6 +1,7 @@
 //! Small segments: Nagle's algorithm as Minshall modified it (RFC 896; RFC 1122, section 4.2.3.4;
 //! draft-minshall-nagle), corking, and the silly window avoidance of the sender.
 
+use crate::options::TcpOptions;
 use crate::seq::SeqNumber;
 
 /// What the sender weighs for one new segment.
@@ -31,6 +32,14 @@ pub(crate) struct Nagle {
 }
 
 impl Nagle {
+    pub(crate) fn new(options: &TcpOptions) -> Nagle {
+        Nagle {
+            no_delay: options.no_delay,
+            cork: options.cork,
+            ..Nagle::default()
+        }
+    }
+
     /// Whether the segment may go now.
     pub(crate) fn permits(&self, una: SeqNumber, candidate: &Candidate) -> bool {
         if candidate.len == 0 {

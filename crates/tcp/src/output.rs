@@ -1,12 +1,16 @@
 //! What to send next (RFC 9293, section 3.10.2 and 3.8): the handshake, what was lost, new data,
-//! the FIN, acknowledgements, probes; in this order.
+//! the FIN, probes, acknowledgements; in this order.
 
 use crate::connection::Connection;
 use crate::nagle::Candidate;
-use crate::segment::{Options, Segment};
+use crate::segment::{MAX_SACK_BLOCKS, Options, SackBlocks, Segment};
 use crate::seq::SeqNumber;
 use crate::state::State;
 use crate::time::Instant;
+
+/// Bytes of a SACK option, padding included, and of each of its blocks (RFC 2018, section 3).
+const SACK_BYTES: u32 = 4;
+const SACK_BLOCK_BYTES: u32 = 8;
 
 impl Connection {
     /// The next segment to send, to be called until there is none. `contiguous` says how many of the
@@ -24,26 +28,38 @@ impl Connection {
                 }
                 // Refused segments are answered in SYN-RECEIVED too.
                 let due = self.state == State::SynReceived && self.ack.is_due();
-                return due.then(|| self.finish_segment(now, self.segment_at(self.send.next)));
+                return due.then(|| self.bare_segment(now, self.send.next));
             }
             _ => {}
         }
+        // A full segment has no room for it, and the peer waits to hear what is missing.
+        if self.ack.is_due() && self.has_selective() {
+            return Some(self.bare_segment(now, self.send.next));
+        }
         let segment = self
-            .lost_segment(contiguous)
+            .lost_segment(now, contiguous)
             .or_else(|| self.new_segment(now, contiguous))
-            .or_else(|| self.fin_segment(now));
+            .or_else(|| self.fin_segment(now))
+            .or_else(|| self.tail_segment(now, contiguous));
         if let Some(segment) = segment {
             return Some(self.finish_segment(now, segment));
         }
-        if std::mem::take(&mut self.timers.probe_due) {
+        let asks = self.timers.probe_due || self.timers.keep_alive.due;
+        if asks {
+            self.timers.probe_due = false;
+            self.timers.keep_alive.due = false;
             // A number before the window draws an acknowledgement (as Linux probes).
-            return Some(self.finish_segment(now, self.segment_at(self.send.una - 1)));
+            return Some(self.bare_segment(now, self.send.una - 1));
         }
         if self.ack.is_due() {
-            return Some(self.finish_segment(now, self.segment_at(self.send.next)));
+            return Some(self.bare_segment(now, self.send.next));
         }
         self.arm_persist(now);
         None
+    }
+
+    fn bare_segment(&mut self, now: Instant, seq: SeqNumber) -> Segment {
+        self.finish_segment(now, self.segment_at(seq))
     }
 
     /// Window, options, and what having sent it means.
@@ -54,44 +70,101 @@ impl Connection {
             self.ack.answered(now, self.config.delayed_ack);
         }
         self.ack.sent();
-        Segment {
+        let fresh = segment.len > 0 && self.send.next == segment.end();
+        let mut segment = Segment {
             window: self.receive.window.advertise(self.receive.next, mss),
             psh: segment.len > 0 && segment.seq + segment.len == self.send.end,
             options: Options {
                 timestamps: self.clock.map(|clock| clock.option(now)),
+                sack: self.selective_blocks(segment.len),
                 ..Options::default()
             },
             ..segment
-        }
+        };
+        let again = self.flight.last().is_some_and(|last| last.again);
+        self.ecn.mark(&mut segment, fresh && !again);
+        self.count_out(&segment);
+        segment
     }
 
-    /// What is sent again: as the congestion window allows, and the first of it in any case.
-    fn lost_segment(&mut self, contiguous: &mut dyn FnMut(SeqNumber) -> u32) -> Option<Segment> {
-        let (at, _) = self.recovery.again()?;
-        let flight = self
-            .recovery
-            .in_flight_end(self.send.next)
-            .since(self.send.una);
-        let urgent = self.recovery.is_urgent(self.send.una);
-        let window = self.reno.window().min(self.send.window.size());
-        if !urgent && flight + self.send.mss > window {
+    /// Whether the peer is to hear of something beyond RCV.NXT, or of something that came twice.
+    fn has_selective(&self) -> bool {
+        self.handshake.sack && (!self.receive.reassembly.is_empty() || self.receive.twice.is_some())
+    }
+
+    /// The blocks of the SACK option, as many as there is room for beside `len` bytes of payload: what
+    /// came twice and what is around it (RFC 2883), then what is kept, the newest first.
+    fn selective_blocks(&mut self, len: u32) -> SackBlocks {
+        let mut blocks = SackBlocks::default();
+        if !self.has_selective() {
+            return blocks;
+        }
+        let most = match self.clock {
+            Some(_) => MAX_SACK_BLOCKS - 1,
+            None => MAX_SACK_BLOCKS,
+        };
+        let room = self.send.mss.saturating_sub(len + SACK_BYTES) / SACK_BLOCK_BYTES;
+        let most = most.min(room as usize);
+        if most == 0 {
+            return blocks;
+        }
+        if let Some(twice) = self.receive.twice.take() {
+            blocks.push(twice.start, twice.end);
+            if let Some(around) = self.receive.reassembly.around(twice.start) {
+                blocks.push(around.start, around.end);
+            }
+        }
+        let left = most.saturating_sub(blocks.as_slice().len());
+        self.receive.reassembly.report(left, &mut blocks);
+        blocks.truncate(most);
+        blocks
+    }
+
+    /// What is sent again: as the congestion window allows.
+    fn lost_segment(
+        &mut self,
+        now: Instant,
+        contiguous: &mut dyn FnMut(SeqNumber) -> u32,
+    ) -> Option<Segment> {
+        let lost = self.flight.first_lost()?;
+        let edge = self.send.una + self.send.window.size();
+        // Beyond the window nothing goes but the first of all, which draws an answer.
+        if lost.start != self.send.una && !lost.start.before(edge) {
             return None;
         }
-        let unsent = self.send.end.since_or_zero(at);
-        let len = unsent
+        let pipe = self.recovery.pipe(&self.flight, self.send.mss);
+        let len = lost.len().min(self.send.mss);
+        if pipe > 0 && pipe + len > self.congestion.window() {
+            return None;
+        }
+        Some(self.send_again(now, lost.start, lost.end, contiguous))
+    }
+
+    /// Sends a segment again, or as much of it as goes into one.
+    fn send_again(
+        &mut self,
+        now: Instant,
+        start: SeqNumber,
+        end: SeqNumber,
+        contiguous: &mut dyn FnMut(SeqNumber) -> u32,
+    ) -> Segment {
+        let text = end.min(self.send.end).since_or_zero(start);
+        let len = text
             .min(self.send.mss)
-            .min(contiguous_at(unsent, at, contiguous));
-        let len = len.min(self.send.next.since(at));
-        let end = at + len;
-        // The FIN, if it was sent before, goes with the last byte.
-        let fin = self.send.fin && end == self.send.end && self.send.next.after(end);
-        self.timers.measured = None;
-        self.recovery.sent_again(end + u32::from(fin));
-        Some(Segment {
+            .min(contiguous_at(text, start, contiguous));
+        // The FIN, if it was sent with these bytes, goes with the last of them.
+        let fin = self.send.fin && start + len == self.send.end && end.after(self.send.end);
+        let segment = Segment {
             len,
             fin,
-            ..self.segment_at(at)
-        })
+            ..self.segment_at(start)
+        };
+        self.flight.resend(now, start, segment.end());
+        let stamp = self.clock.map(|clock| clock.value(now));
+        self.recovery.sent_again(len, stamp);
+        self.totals.segments_again += 1;
+        self.totals.bytes_again += u64::from(len);
+        segment
     }
 
     fn new_segment(
@@ -102,28 +175,29 @@ impl Connection {
         let send = &self.send;
         let unsent = send.end.since_or_zero(send.next);
         // What was lost goes first.
-        if unsent == 0 || self.recovery.again().is_some() {
+        if unsent == 0 || self.flight.lost_bytes() > 0 {
             return None;
         }
         let piece = contiguous_at(unsent, send.next, contiguous);
-        let flight = self.recovery.in_flight_end(send.next).since(send.una);
-        let congestion = self.reno.window() + self.recovery.allowance(send.mss);
+        let pipe = self.recovery.pipe(&self.flight, send.mss);
         let offered = (send.una + send.window.size()).since_or_zero(send.next);
-        let len = unsent.min(send.mss).min(piece).min(offered);
-        let idle = flight == 0;
+        let len = unsent.min(self.longest_segment()).min(piece).min(offered);
+        let idle = self.flight.is_empty();
+        let tail = self.recovery.tail.due;
         // A segment is not cut short by the congestion window: it waits (or goes alone).
-        if flight + len > congestion && !idle {
+        if pipe + len > self.congestion.window() && !idle && !tail {
             return None;
         }
         let candidate = Candidate {
             len,
-            full: len == send.mss || len == piece && len < unsent,
+            full: len >= send.mss || len == piece && len < unsent,
             last: len == unsent,
             idle,
             half_window: send.window.largest() / 2,
         };
         let forced = len > 0
-            && (self.timers.probe_due
+            && (tail
+                || self.timers.probe_due
                 || self.send.fin && candidate.last
                 || self.timers.uncorked && candidate.last);
         if !forced && !self.nagle.permits(send.una, &candidate) {
@@ -137,6 +211,10 @@ impl Connection {
     }
 
     fn send_new(&mut self, now: Instant, len: u32, candidate: Candidate) -> Segment {
+        if let (true, Some(before)) = (candidate.idle, self.timers.sent_at) {
+            let rto = self.rtt.rto(&self.config);
+            self.congestion.restart(now - before, rto);
+        }
         let segment = Segment {
             len,
             // The FIN goes with the last byte, where the window has room for it.
@@ -149,10 +227,20 @@ impl Connection {
         if !candidate.full {
             self.nagle.sent_small(segment.end());
         }
-        self.send.next = segment.end();
-        self.timers
-            .sent(now, segment.end(), self.rtt.rto(&self.config));
+        self.note_path_probe(len, segment.end());
+        self.record(now, &segment);
         segment
+    }
+
+    /// A segment goes out for the first time.
+    fn record(&mut self, now: Instant, segment: &Segment) {
+        self.flight.push(now, segment.seq, segment.end());
+        self.send.next = segment.end();
+        self.recovery.sent(segment.len);
+        if std::mem::take(&mut self.recovery.tail.due) {
+            self.recovery.tail.sent(segment.end(), false);
+        }
+        self.note_sent(now);
     }
 
     /// A FIN of its own, after everything was sent. It needs no room in the window: peers take it
@@ -165,21 +253,26 @@ impl Connection {
             fin: true,
             ..self.segment_at(self.send.next)
         };
-        self.send.next += 1;
-        self.timers
-            .sent(now, self.send.next, self.rtt.rto(&self.config));
+        self.record(now, &segment);
         Some(segment)
     }
 
-    /// Data waits and nothing is outstanding that would bring an acknowledgement: the window is to be
-    /// asked for.
-    fn arm_persist(&mut self, now: Instant) {
-        let waiting = self.send.end.after(self.send.next);
-        let quiet = self.send.una == self.send.next;
-        let corked = self.nagle.is_corked() && self.timers.cork.is_some();
-        if waiting && quiet && !corked && self.timers.persist.is_none() {
-            self.timers.persist = Some(now + self.rtt.rto(&self.config));
+    /// The last segment again, as a probe, where no new one could be sent (RFC 8985, section 7.3).
+    fn tail_segment(
+        &mut self,
+        now: Instant,
+        contiguous: &mut dyn FnMut(SeqNumber) -> u32,
+    ) -> Option<Segment> {
+        if !std::mem::take(&mut self.recovery.tail.due) {
+            return None;
         }
+        let last = *self.flight.last()?;
+        if last.sacked || last.len() > self.send.mss + 1 {
+            return None;
+        }
+        let segment = self.send_again(now, last.start, last.end, contiguous);
+        self.recovery.tail.sent(segment.end(), true);
+        Some(segment)
     }
 }
 

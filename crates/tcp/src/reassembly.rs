@@ -2,6 +2,7 @@
 //! RCV.NXT. Whoever calls keeps the bytes.
 
 use crate::disposition::Refusal;
+use crate::segment::SackBlocks;
 use crate::seq::SeqNumber;
 
 /// Most ranges that are kept. A segment that would make one more is refused, unless it comes next.
@@ -14,10 +15,19 @@ pub(crate) struct Range {
     pub(crate) end: SeqNumber,
 }
 
+/// A range that is kept, and when it grew last.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    range: Range,
+    stamp: u32,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reassembly {
     /// In order, none touching another.
-    ranges: Vec<Range>,
+    ranges: Vec<Kept>,
+    /// Counts the segments that were kept.
+    stamp: u32,
 }
 
 impl Reassembly {
@@ -38,17 +48,20 @@ impl Reassembly {
         let in_order = start == next;
         let (mut start, mut end) = (start, end);
         // Ranges that touch or overlap the new one: `first..last`.
-        let first = self.ranges.partition_point(|range| range.end.before(start));
-        let last = first + self.ranges[first..].partition_point(|range| !range.start.after(end));
+        let first = self
+            .ranges
+            .partition_point(|kept| kept.range.end.before(start));
+        let last =
+            first + self.ranges[first..].partition_point(|kept| !kept.range.start.after(end));
         if let Some(left) = self.ranges[first..last].first()
-            && !left.start.after(start)
+            && !left.range.start.after(start)
         {
-            start = start.max(left.end);
+            start = start.max(left.range.end);
         }
         if let Some(right) = self.ranges[first..last].last()
-            && !right.end.before(end)
+            && !right.range.end.before(end)
         {
-            end = end.min(right.start);
+            end = end.min(right.range.start);
         }
         if !start.before(end) {
             return Err(Refusal::Duplicate);
@@ -59,29 +72,60 @@ impl Reassembly {
         let kept = Range { start, end };
         let merged = self.ranges[first..last]
             .iter()
-            .fold(kept, |all, range| Range {
-                start: all.start.min(range.start),
-                end: all.end.max(range.end),
+            .fold(kept, |all, kept| Range {
+                start: all.start.min(kept.range.start),
+                end: all.end.max(kept.range.end),
             });
+        self.stamp = self.stamp.wrapping_add(1);
+        let merged = Kept {
+            range: merged,
+            stamp: self.stamp,
+        };
         self.ranges.splice(first..last, [merged]);
         Ok(kept)
     }
 
     /// The end of the last range.
     pub(crate) fn end(&self) -> Option<SeqNumber> {
-        self.ranges.last().map(|range| range.end)
+        self.ranges.last().map(|kept| kept.range.end)
     }
 
     /// Takes away what follows `next` without a hole; returns where it ends.
     pub(crate) fn advance(&mut self, next: SeqNumber) -> SeqNumber {
         let mut next = next;
-        while let Some(range) = self.ranges.first()
-            && !range.start.after(next)
+        while let Some(kept) = self.ranges.first()
+            && !kept.range.start.after(next)
         {
-            next = next.max(range.end);
+            next = next.max(kept.range.end);
             self.ranges.remove(0);
         }
         next
+    }
+
+    /// Adds up to `most` blocks, the one that grew last first (RFC 2018, section 4).
+    pub(crate) fn report(&self, most: usize, blocks: &mut SackBlocks) {
+        // Few are asked for: each is the latest of those not given yet.
+        let mut limit = u32::MAX;
+        for _ in 0..most {
+            let age = |kept: &Kept| self.stamp.wrapping_sub(kept.stamp);
+            let older = |kept: &&Kept| limit == u32::MAX || age(kept) > limit;
+            let Some(kept) = self
+                .ranges
+                .iter()
+                .filter(older)
+                .min_by_key(|kept| age(kept))
+            else {
+                return;
+            };
+            limit = age(kept);
+            blocks.push(kept.range.start, kept.range.end);
+        }
+    }
+
+    /// The range that holds this number.
+    pub(crate) fn around(&self, seq: SeqNumber) -> Option<Range> {
+        let holds = |range: &Range| !range.start.after(seq) && seq.before(range.end);
+        self.ranges.iter().map(|kept| kept.range).find(holds)
     }
 
     /// Forgets everything: the bytes have been dropped.
@@ -91,7 +135,7 @@ impl Reassembly {
 
     #[cfg(test)]
     pub(crate) fn ranges(&self) -> Vec<(u32, u32)> {
-        let pair = |range: &Range| (range.start.0, range.end.0);
+        let pair = |kept: &Kept| (kept.range.start.0, kept.range.end.0);
         self.ranges.iter().map(pair).collect()
     }
 }

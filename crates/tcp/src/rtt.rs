@@ -50,9 +50,18 @@ impl Rtt {
         (base * (1 << self.backoff)).min(config.max_rto)
     }
 
-    #[cfg(test)]
     pub(crate) fn srtt(&self) -> Option<Duration> {
         self.smoothed.map(|(srtt, _)| srtt)
+    }
+
+    /// SRTT and RTTVAR.
+    pub(crate) fn estimate(&self) -> Option<(Duration, Duration)> {
+        self.smoothed
+    }
+
+    /// Times that the timer has doubled.
+    pub(crate) fn backoff(&self) -> u32 {
+        self.backoff
     }
 }
 

@@ -1,12 +1,14 @@
-//! The timers of a connection: retransmission (RFC 6298), persist (RFC 9293, section 3.8.6.1),
-//! corking, delayed acknowledgement, and the end of a connection that nobody has any more.
+//! The timers of a connection: retransmission (RFC 6298), the tail loss probe and reordering (RFC
+//! 8985), persist (RFC 9293, section 3.8.6.1), corking, delayed acknowledgement, keepalive, and the end
+//! of a connection that nobody has any more.
 
 use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::disposition::{Disposition, Failure};
-use crate::seq::SeqNumber;
+use crate::keep_alive::KeepAliveTimer;
 use crate::state::State;
+use crate::tail_loss::TailLoss;
 use crate::time::Instant;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,6 +17,10 @@ pub(crate) struct Timers {
     pub(crate) retransmit: Option<Instant>,
     /// Times in a row that it was.
     pub(crate) retries: u32,
+    /// When the last segment is sent again, to see whether it was lost.
+    pub(crate) tail_probe: Option<Instant>,
+    /// Since when something has waited to be acknowledged, or to be sent into a closed window.
+    waiting_since: Option<Instant>,
     /// When a closed window is probed, how often it was since it closed and since the peer was heard,
     /// and whether a probe is to be sent now.
     pub(crate) persist: Option<Instant>,
@@ -26,40 +32,52 @@ pub(crate) struct Timers {
     pub(crate) uncorked: bool,
     /// When the connection ends though nothing more has happened.
     pub(crate) ending: Option<Instant>,
-    /// The end of a segment that was sent once, and when: what the round trip is measured by.
-    pub(crate) measured: Option<(SeqNumber, Instant)>,
+    pub(crate) keep_alive: KeepAliveTimer,
+    /// When data was sent last, and when the peer was heard.
+    pub(crate) sent_at: Option<Instant>,
+    pub(crate) heard_at: Instant,
 }
 
 impl Timers {
-    /// Something up to `end` was sent for the first time.
-    pub(crate) fn sent(&mut self, now: Instant, end: SeqNumber, rto: Duration) {
+    /// Something was sent for the first time.
+    pub(crate) fn sent(&mut self, now: Instant, rto: Duration) {
         self.retransmit.get_or_insert(now + rto);
-        // Karn's rule: what may be a retransmission measures nothing.
-        if self.retries == 0 {
-            self.measured.get_or_insert((end, now));
-        }
-        self.window_opened();
+        self.waiting_since.get_or_insert(now);
+        self.sent_at = Some(now);
+        self.persist = None;
+        self.probes = 0;
     }
 
-    /// The window is not closed (any more).
+    /// The window is not closed any more.
     pub(crate) fn window_opened(&mut self) {
-        self.persist = None;
+        if self.persist.take().is_some() {
+            self.waiting_since = None;
+        }
         self.probes = 0;
     }
 
     /// The peer has acknowledged something new.
     pub(crate) fn progress(&mut self) {
         self.retries = 0;
-        self.heard();
+        self.waiting_since = None;
     }
 
     /// The peer was heard: it is there, whatever it says.
-    pub(crate) fn heard(&mut self) {
+    pub(crate) fn heard(&mut self, now: Instant) {
         self.unanswered = 0;
+        self.heard_at = now;
+        self.keep_alive.heard();
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let all = [self.retransmit, self.persist, self.cork, self.ending];
+        let all = [
+            self.retransmit,
+            self.tail_probe,
+            self.persist,
+            self.cork,
+            self.ending,
+            self.keep_alive.deadline,
+        ];
         all.into_iter().flatten().min()
     }
 }
@@ -67,8 +85,20 @@ impl Timers {
 impl Connection {
     /// When [`on_timer`](Connection::on_timer) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let ack = self.ack.deadline();
-        self.timers.next_deadline().into_iter().chain(ack).min()
+        let others = [
+            self.timers.next_deadline(),
+            self.ack.deadline(),
+            self.recovery.rack.deadline,
+            self.path.raise_at,
+        ];
+        others.into_iter().flatten().min()
+    }
+
+    /// Nothing is waited for any more.
+    pub(crate) fn stop_timers(&mut self) {
+        self.timers = Timers::default();
+        self.recovery.rack.deadline = None;
+        self.path.raise_at = None;
     }
 
     /// Does what is due.
@@ -84,6 +114,22 @@ impl Connection {
             self.timers.cork = None;
             self.timers.uncorked = true;
         }
+        if due(self.path.raise_at) {
+            self.raise_path_mtu();
+        }
+        if due(self.recovery.rack.deadline) {
+            let ack = self.state_of_affairs(now);
+            self.recovery
+                .waited(&ack, &mut self.flight, &mut self.congestion);
+        }
+        if due(self.timers.tail_probe) {
+            self.timers.tail_probe = None;
+            self.recovery.tail.due = self.recovery.may_probe(&self.flight);
+            self.timers.retransmit = Some(now + self.rtt.rto(&self.config));
+        }
+        if due(self.timers.keep_alive.deadline) {
+            self.check_silence(now, &mut disposition);
+        }
         if due(self.timers.persist) {
             self.probe(now, &mut disposition);
         }
@@ -94,28 +140,50 @@ impl Connection {
     }
 
     fn time_out(&mut self, now: Instant, disposition: &mut Disposition) {
-        if self.timers.retries >= self.most_retries() {
+        if self.timers.retries >= self.most_retries() || self.has_waited_too_long(now) {
             return self.fail(Failure::TimedOut, disposition);
         }
         let again = self.timers.retries > 0;
         self.timers.retries += 1;
-        self.timers.measured = None;
         self.rtt.back_off();
-        self.timers.retransmit = Some(now + self.rtt.rto(&self.config));
+        self.timers.retransmit = Some(self.no_later(now + self.rtt.rto(&self.config)));
+        self.timers.tail_probe = None;
         match self.state {
             State::SynSent | State::SynReceived => self.handshake.resend(),
             _ => {
-                let (una, next) = (self.send.una, self.send.next);
-                self.recovery.timed_out(una, next, again, &mut self.reno);
+                self.suspect_black_hole(now, self.timers.retries);
+                let ack = self.state_of_affairs(now);
+                self.recovery
+                    .timed_out(&ack, again, &mut self.flight, &mut self.congestion);
+                self.ecn.reduced(!again);
             }
         }
     }
 
+    /// Whether the user's patience is at its end (`TCP_USER_TIMEOUT`).
+    fn has_waited_too_long(&self, now: Instant) -> bool {
+        let most = self.config.options.user_timeout;
+        let since = self.timers.waiting_since;
+        since
+            .zip(most)
+            .is_some_and(|(since, most)| now - since >= most)
+    }
+
+    /// A deadline, or the end of the user's patience, if that comes first.
+    fn no_later(&self, deadline: Instant) -> Instant {
+        let most = self.config.options.user_timeout;
+        let since = self.timers.waiting_since;
+        let end = since.zip(most).map(|(since, most)| since + most);
+        end.map_or(deadline, |end| deadline.min(end))
+    }
+
     fn most_retries(&self) -> u32 {
         match self.state {
-            State::SynSent => self.config.syn_retries,
+            State::SynSent => self.config.options.syn_retries.into(),
             State::SynReceived => self.config.syn_ack_retries,
             _ if self.orphaned => self.config.orphan_retries,
+            // Only the user's patience counts, if it is given (Linux `tcp_write_timeout`).
+            _ if self.config.options.user_timeout.is_some() => u32::MAX,
             _ => self.config.retries,
         }
     }
@@ -128,13 +196,61 @@ impl Connection {
         } else {
             self.timers.unanswered
         };
-        if probes >= self.most_retries() {
+        if probes >= self.most_retries() || self.has_waited_too_long(now) {
             return self.fail(Failure::TimedOut, disposition);
         }
         self.timers.probes += 1;
         self.timers.unanswered += 1;
         self.timers.probe_due = true;
         let wait = self.rtt.rto(&self.config) * (1 << self.timers.probes.min(16));
-        self.timers.persist = Some(now + wait.min(self.config.max_rto));
+        let next = now + wait.min(self.config.max_rto);
+        self.timers.persist = Some(self.no_later(next));
+    }
+
+    /// Data waits and nothing is outstanding that would bring an acknowledgement: the window is to be
+    /// asked for.
+    pub(crate) fn arm_persist(&mut self, now: Instant) {
+        let waiting = self.send.end.after(self.send.next);
+        let quiet = self.send.una == self.send.next;
+        let corked = self.nagle.is_corked() && self.timers.cork.is_some();
+        if waiting && quiet && !corked && self.timers.persist.is_none() {
+            self.timers.waiting_since.get_or_insert(now);
+            self.timers.persist = Some(self.no_later(now + self.rtt.rto(&self.config)));
+        }
+    }
+
+    /// New data was sent.
+    pub(crate) fn note_sent(&mut self, now: Instant) {
+        let rto = self.rtt.rto(&self.config);
+        self.timers.sent(now, rto);
+        self.arm_tail_probe(now);
+    }
+
+    /// Something new is acknowledged: what is left has time from now on.
+    pub(crate) fn rearm(&mut self, now: Instant) {
+        if self.send.una == self.send.next {
+            self.timers.retransmit = None;
+            self.timers.tail_probe = None;
+            return;
+        }
+        self.timers.waiting_since = Some(now);
+        self.timers.retransmit = Some(now + self.rtt.rto(&self.config));
+        self.arm_tail_probe(now);
+    }
+
+    fn arm_tail_probe(&mut self, now: Instant) {
+        self.timers.tail_probe = None;
+        if let Some(srtt) = self.rtt.srtt()
+            && self.handshake.sack
+            && self.recovery.may_probe(&self.flight)
+        {
+            let single = self.flight.len() == 1;
+            let at = now + TailLoss::timeout(srtt, single, self.config.min_rto);
+            let before = self
+                .timers
+                .retransmit
+                .is_none_or(|retransmit| at < retransmit);
+            self.timers.tail_probe = before.then_some(at);
+        }
     }
 }

@@ -76,7 +76,8 @@ impl Stack {
         local: SocketAddr,
         to: SocketAddr,
     ) {
-        let config = self.tcp_config(ledger, to.ip());
+        let options = self.tcp.at(id).tcp;
+        let config = self.tcp_config(ledger, to.ip(), options);
         let ends = (local, to);
         let iss = self.tcp.isn.sequence(now, local, to);
         let offset = self.tcp.isn.timestamp_offset(local, to);

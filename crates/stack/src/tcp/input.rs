@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use ringwire_tcp::{
-    Answer, Disposition, Failure, Instant, Keep, Segment, SeqNumber, State, closed, listen,
+    Answer, Disposition, Failure, Instant, Keep, Segment, SeqNumber, State, TcpOptions, closed,
+    listen,
 };
 use ringwire_umem::{Ledger, Pool};
 use smoltcp::wire::IpProtocol;
@@ -28,7 +29,7 @@ impl Stack {
         queue: u16,
         ip: &IpIn,
     ) {
-        let header = match self.check_tcp(ledger, &payload, ip) {
+        let mut header = match self.check_tcp(ledger, &payload, ip) {
             Ok(header) => header,
             Err(counted) => {
                 if let Some(reject) = counted {
@@ -43,6 +44,7 @@ impl Stack {
         let payload = payload.part(header.len, len);
         self.counters.tcp_rx_segments += 1;
         let ends = (local, remote);
+        header.segment.ecn = ip.ecn;
         self.take_segment(now, ledger, ends, &header.segment, payload, queue);
     }
 
@@ -83,7 +85,7 @@ impl Stack {
         if let Some(&id) = self.tcp.connections.get(&ends) {
             return self.continue_connection(now, ledger, id, segment, payload, queue);
         }
-        let config = self.tcp_config(ledger, ends.1.ip());
+        let config = self.tcp_config(ledger, ends.1.ip(), TcpOptions::default());
         let mut floor = None;
         if let Some(waiting) = self.tcp.time_waits.get_mut(&ends) {
             match waiting.on_segment(now, segment, &config) {

@@ -82,7 +82,8 @@ impl Stack {
         queue: u16,
         floor: Option<SeqNumber>,
     ) {
-        let config = self.tcp_config(ledger, ends.1.ip());
+        let options = self.tcp.at(listening).tcp;
+        let config = self.tcp_config(ledger, ends.1.ip(), options);
         let Some(listener) = self.tcp.listener(listening) else {
             return;
         };
@@ -128,7 +129,8 @@ impl Stack {
         segment: &Segment,
         queue: u16,
     ) -> Cookie {
-        let config = self.tcp_config(ledger, ends.1.ip());
+        let options = self.tcp.at(listening).tcp;
+        let config = self.tcp_config(ledger, ends.1.ip(), options);
         let expected = self.tcp.listener(listening);
         let expected = expected.is_some_and(|listener| listener.expects_cookies(now));
         let (Some(ack), true, false, false) = (segment.ack, expected, segment.syn, segment.rst)
@@ -158,7 +160,10 @@ impl Stack {
         queue: u16,
     ) -> SocketId {
         let table = &mut self.tcp;
-        let mut child = Socket::new(table.at(listening).family);
+        let listener = table.at(listening);
+        let options = listener.tcp;
+        let mut child = Socket::new(listener.family);
+        child.tcp = options;
         child.local = Some(ends.0);
         child.remote = Some(ends.1);
         child.parent = Some(listening);

@@ -18,7 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use foldhash::fast::FixedState;
-use ringwire_tcp::{Connection, Instant, Isn, Segment, State, SynCookies};
+use ringwire_tcp::{Connection, Instant, Isn, Segment, State, SynCookies, TcpOptions};
 
 use crate::error::SocketError;
 use crate::packet::Payload;
@@ -67,6 +67,8 @@ pub(crate) struct Socket {
     pub(crate) error: Option<SocketError>,
     receive_shut: bool,
     send_shut: bool,
+    /// The options of its connection, the one that it has or will have.
+    tcp: TcpOptions,
     /// `SO_LINGER` with a time of zero: closing resets.
     abort_on_close: bool,
     /// The NIC queue that the last segment came from: answers leave by the same one.
@@ -96,6 +98,7 @@ impl Socket {
             error: None,
             receive_shut: false,
             send_shut: false,
+            tcp: TcpOptions::default(),
             abort_on_close: false,
             nic_queue: 0,
             ready: false,

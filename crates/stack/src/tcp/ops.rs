@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ringwire_tcp::{Instant, State};
+use ringwire_tcp::{Connection, Info, Instant, State, TcpOptions};
 use ringwire_umem::{Ledger, Pool};
 
 use super::listener::Listener;
@@ -276,20 +276,31 @@ impl Stack {
         self.tcp.time_waits.len()
     }
 
-    /// `TCP_NODELAY`.
-    pub fn tcp_set_no_delay(&mut self, id: SocketId, on: bool) {
-        if let Some(connection) = self.connection_of(id) {
-            connection.set_no_delay(on);
+    /// The options of a TCP socket; `None` if it is none.
+    pub fn tcp_options(&self, id: SocketId) -> Option<TcpOptions> {
+        let socket = self.tcp.get(id)?;
+        let now = socket.connection.as_deref().map(Connection::options);
+        Some(now.unwrap_or(socket.tcp))
+    }
+
+    /// Changes the options of a TCP socket, and of its connection if it has one. Connections that a
+    /// listener accepts begin with the listener's.
+    pub fn tcp_set_options(&mut self, now: Instant, id: SocketId, options: TcpOptions) {
+        // The id of a UDP socket names nothing here.
+        let Some(socket) = self.tcp.get_mut(id) else {
+            return;
+        };
+        socket.tcp = options;
+        if let Some(connection) = &mut socket.connection {
+            connection.set_options(now, options);
             self.tcp.mark_ready(id);
+            self.tcp.schedule(id);
         }
     }
 
-    /// `TCP_CORK`.
-    pub fn tcp_set_cork(&mut self, id: SocketId, on: bool) {
-        if let Some(connection) = self.connection_of(id) {
-            connection.set_cork(on);
-            self.tcp.mark_ready(id);
-        }
+    /// Figures about a socket's connection (`TCP_INFO`); `None` if it has none.
+    pub fn tcp_info(&self, now: Instant, id: SocketId) -> Option<Info> {
+        Some(self.tcp.get(id)?.connection.as_deref()?.info(now))
     }
 
     /// `SO_LINGER` with a time of zero: closing resets the connection.
@@ -298,10 +309,6 @@ impl Stack {
         if let Some(socket) = self.tcp.get_mut(id) {
             socket.abort_on_close = on;
         }
-    }
-
-    fn connection_of(&mut self, id: SocketId) -> Option<&mut ringwire_tcp::Connection> {
-        self.tcp.get_mut(id)?.connection.as_deref_mut()
     }
 
     pub(crate) fn tcp_shutdown(
@@ -403,21 +410,21 @@ fn queue_bytes(
     let mss = connection.send_mss() as usize;
     let chunk_bytes = ledger.chunk_bytes();
     let slots = (chunk_bytes as usize / (HEADROOM + mss).next_multiple_of(64)).max(1) as u32;
-    let cell_bytes = mss.min(chunk_bytes as usize / slots as usize - HEADROOM);
+    let slot_bytes = chunk_bytes / slots;
     let mut end = connection.send_una() + connection.unacknowledged();
     let mut queued = 0;
     while queued < len {
-        let mut room = socket.send.tail_room(cell_bytes);
+        let mut room = socket.send.tail_room(mss);
         if room == 0 {
-            if !socket.send.has_spare_cell(slots) {
+            if !socket.send.has_spare_cell(chunk_bytes) {
                 let allowed = socket.send.chunks() < SOCKET_CHUNKS
                     && ledger.free_chunks(Pool::Send) > CONTROL_RESERVE_CHUNKS;
                 let frame = allowed.then(|| ledger.alloc(Pool::Send)).flatten();
                 let Some(frame) = frame else { break };
-                socket.send.add_chunk(frame);
+                socket.send.add_chunk(frame, slot_bytes);
             }
-            socket.send.add_cell(end, slots, chunk_bytes);
-            room = cell_bytes;
+            socket.send.add_cell(end);
+            room = socket.send.tail_room(mss);
         }
         let take = room.min(len - queued);
         socket.send.write(ledger, take, checksum, fill);

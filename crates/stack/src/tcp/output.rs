@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use ringwire_tcp::{Config, Instant, Segment};
+use ringwire_tcp::{Config, Ecn, Instant, Segment, TcpOptions};
 use ringwire_umem::{Frame, Ledger, Piece, Pool};
 use smoltcp::wire::IpProtocol;
 
@@ -175,7 +175,12 @@ impl Stack {
         let start = place.start as usize - headers;
         let end = (place.start + segment.len) as usize;
         let bytes = &mut ledger.bytes_mut(frame)[start..end];
-        let at = write_headers(mac, bytes, &meta(ends), Fragment::whole(tcp_len));
+        let at = write_headers(
+            mac,
+            bytes,
+            &meta(ends, segment.ecn),
+            Fragment::whole(tcp_len),
+        );
         bytes[..6].copy_from_slice(&to);
         write_tcp(&mut bytes[at..], ends, segment, checksum, place.sum);
         let len = (end - start) as u32;
@@ -245,7 +250,7 @@ impl Stack {
         let at = write_headers(
             self.config.mac,
             bytes,
-            &meta(ends),
+            &meta(ends, segment.ecn),
             Fragment::whole(tcp_len),
         );
         let end = at + tcp_len;
@@ -296,7 +301,7 @@ impl Stack {
     }
 
     /// What connections with this peer are made with.
-    pub(super) fn tcp_config(&self, ledger: &Ledger, to: IpAddr) -> Config {
+    pub(super) fn tcp_config(&self, ledger: &Ledger, to: IpAddr, options: TcpOptions) -> Config {
         let headers = headers_len(to) - crate::headers::ETHERNET_HEADER + wire::HEADER;
         let mtu = usize::from(self.config.mtu);
         let cell = ledger.chunk_bytes() as usize - HEADROOM;
@@ -305,18 +310,23 @@ impl Stack {
             send_mss: cell.min(self.tx_mtu(ledger) - headers) as u16,
             default_mss: if to.is_ipv4() { 536 } else { 1220 },
             receive_buffer: RECEIVE_BUFFER_BYTES,
+            options,
             ..Config::default()
         }
     }
 }
 
-fn meta(ends: Ends) -> IpMeta {
+fn meta(ends: Ends, ecn: Ecn) -> IpMeta {
     IpMeta {
         source: ends.0.ip(),
         destination: ends.1.ip(),
         protocol: IpProtocol::Tcp,
         hop_limit: HOP_LIMIT,
-        traffic_class: 0,
+        traffic_class: match ecn {
+            Ecn::Incapable => 0,
+            Ecn::Capable => 2,
+            Ecn::Congested => 3,
+        },
     }
 }
 

@@ -18,8 +18,10 @@ struct Block {
     frame: Frame,
     /// Cells of it that are in the queue.
     cells: u32,
-    /// Cells that were ever made in it.
+    /// Cells that were ever made in it, and how long each may be with its headroom: the longest segment
+    /// may have changed since.
     used: u32,
+    slot_bytes: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,33 +69,38 @@ impl SendQueue {
 
     /// Bytes that fit into the last cell: it has not been sent, and is not full.
     pub(crate) fn tail_room(&self, mss: usize) -> usize {
-        match self.cells.back() {
-            Some(cell) if !cell.sent => mss.saturating_sub(cell.len as usize),
+        match (self.cells.back(), self.blocks.back()) {
+            (Some(cell), Some(block)) if !cell.sent => {
+                let most = mss.min(block.slot_bytes as usize - HEADROOM);
+                most.saturating_sub(cell.len as usize)
+            }
             _ => 0,
         }
     }
 
     /// Whether another cell fits into the last chunk.
-    pub(crate) fn has_spare_cell(&self, slots: u32) -> bool {
-        self.blocks.back().is_some_and(|block| block.used < slots)
+    pub(crate) fn has_spare_cell(&self, chunk_bytes: u32) -> bool {
+        let fits = |block: &Block| (block.used + 1) * block.slot_bytes <= chunk_bytes;
+        self.blocks.back().is_some_and(fits)
     }
 
-    /// Adds a chunk for cells.
-    pub(crate) fn add_chunk(&mut self, frame: Frame) {
+    /// Adds a chunk for cells of so many bytes, headroom included.
+    pub(crate) fn add_chunk(&mut self, frame: Frame, slot_bytes: u32) {
         self.blocks.push_back(Block {
             frame,
             cells: 0,
             used: 0,
+            slot_bytes,
         });
     }
 
-    /// Makes a cell in the last chunk, for bytes from `seq` on. `slots` cells fit into a chunk.
-    pub(crate) fn add_cell(&mut self, seq: SeqNumber, slots: u32, chunk_bytes: u32) {
+    /// Makes a cell in the last chunk, for bytes from `seq` on.
+    pub(crate) fn add_cell(&mut self, seq: SeqNumber) {
         let block = self
             .blocks
             .back_mut()
             .expect("send queue: a chunk was added");
-        let start = block.used * (chunk_bytes / slots) + HEADROOM as u32;
+        let start = block.used * block.slot_bytes + HEADROOM as u32;
         block.used += 1;
         block.cells += 1;
         self.cells.push_back(Cell {

@@ -22,10 +22,10 @@ fn queue(ledger: &mut Ledger, lens: &[usize]) -> SendQueue {
     let mut queue = SendQueue::default();
     let mut at = 0;
     for &len in lens {
-        if !queue.has_spare_cell(2) {
-            queue.add_chunk(ledger.alloc(Pool::Send).unwrap());
+        if !queue.has_spare_cell(2048) {
+            queue.add_chunk(ledger.alloc(Pool::Send).unwrap(), 1024);
         }
-        queue.add_cell(FIRST + at, 2, 2048);
+        queue.add_cell(FIRST + at);
         write(&mut queue, ledger, at, len);
         at += len as u32;
     }
@@ -124,4 +124,21 @@ fn no_segment_spans_two_cells() {
     let mut ledger = ledger();
     let mut queue = queue(&mut ledger, &[100, 100]);
     queue.take(FIRST + 50, 100);
+}
+
+#[test]
+fn cells_of_one_chunk_do_not_overlap_when_segments_become_shorter() {
+    // The path was found to take less: three cells would fit into a chunk that two were meant for.
+    let mut ledger = ledger();
+    let mut queue = queue(&mut ledger, &[1024 - HEADROOM]);
+    let room = queue.tail_room(400);
+    assert_eq!(room, 0);
+    assert!(queue.has_spare_cell(2048));
+    queue.add_cell(FIRST + 896);
+    assert_eq!(queue.tail_room(400), 400);
+    write(&mut queue, &ledger, 896, 400);
+    assert!(!queue.has_spare_cell(2048));
+    let first: Vec<u8> = (0..896).map(|at| at as u8).collect();
+    assert_eq!(bytes(&mut queue, &ledger, 0, 896), first);
+    queue.clear(&mut ledger);
 }

@@ -1,6 +1,6 @@
 //! TCP headers, to and from the engine's segments (RFC 9293, section 3.1).
 
-use ringwire_tcp::{Options, Segment, SeqNumber, Timestamps};
+use ringwire_tcp::{Ecn, Options, SackBlocks, Segment, SeqNumber, Timestamps};
 use smoltcp::wire::TcpOption;
 
 /// Bytes of a header without options.
@@ -13,6 +13,12 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
+const ECE: u8 = 0x40;
+const CWR: u8 = 0x80;
+/// Kinds of options, and the one that fills up.
+const NO_OPERATION: u8 = 1;
+const SACK_PERMITTED: u8 = 4;
+const SACK: u8 = 5;
 /// Two no-operations, kind and length of the timestamps option.
 const TIMESTAMPS_ALIGNED: [u8; 4] = [1, 1, 8, 10];
 
@@ -51,6 +57,9 @@ pub(crate) fn parse(bytes: &[u8], segment_len: usize) -> Option<Header> {
         fin: flags & FIN != 0,
         rst: flags & RST != 0,
         psh: flags & PSH != 0,
+        ece: flags & ECE != 0,
+        cwr: flags & CWR != 0,
+        ecn: Ecn::Incapable,
         options: parse_options(&bytes[HEADER..len], syn),
         len: (segment_len - len) as u32,
     };
@@ -97,6 +106,11 @@ fn parse_options(mut bytes: &[u8], syn: bool) -> Options {
             TcpOption::EndOfList => break,
             TcpOption::MaxSegmentSize(mss) if syn => options.mss = Some(mss),
             TcpOption::WindowScale(scale) if syn => options.window_scale = Some(scale),
+            TcpOption::SackPermitted if syn => options.sack_permitted = true,
+            // The wire type knows three blocks; a segment without timestamps has four.
+            TcpOption::SackRange(_) if !syn => {
+                options.sack = sack_blocks(&bytes[..bytes.len() - rest.len()]);
+            }
             TcpOption::TimeStamp { tsval, tsecr } => {
                 options.timestamps = Some(Timestamps {
                     value: tsval,
@@ -110,12 +124,28 @@ fn parse_options(mut bytes: &[u8], syn: bool) -> Options {
     options
 }
 
+/// The blocks of a SACK option (RFC 2018, section 3).
+fn sack_blocks(option: &[u8]) -> SackBlocks {
+    let mut blocks = SackBlocks::default();
+    for block in option[2..].chunks_exact(8) {
+        blocks.push(SeqNumber(u32_at(block, 0)), SeqNumber(u32_at(block, 4)));
+    }
+    blocks
+}
+
 /// Bytes of the header of a segment.
+#[inline]
 pub(crate) fn header_len(options: &Options) -> usize {
     let mss = options.mss.map_or(0, |_| 4);
     let timestamps = options.timestamps.map_or(0, |_| 12);
     let scale = options.window_scale.map_or(0, |_| 4);
-    HEADER + mss + timestamps + scale
+    // With timestamps it stands where their padding would.
+    let permitted = options.sack_permitted && options.timestamps.is_none();
+    let sack = match options.sack.as_slice() {
+        [] => 0,
+        blocks => 4 + 8 * blocks.len(),
+    };
+    HEADER + mss + timestamps + scale + if permitted { 4 } else { 0 } + sack
 }
 
 /// Writes a header, the checksum left zero. Options are in Linux's order, padded as Linux does, so that
@@ -134,29 +164,52 @@ pub(crate) fn emit(bytes: &mut [u8], source_port: u16, destination_port: u16, se
         | flag(segment.syn, SYN)
         | flag(segment.rst, RST)
         | flag(segment.psh, PSH)
-        | flag(segment.ack.is_some(), ACK);
+        | flag(segment.ack.is_some(), ACK)
+        | flag(segment.ece, ECE)
+        | flag(segment.cwr, CWR);
     bytes[14..16].copy_from_slice(&segment.window.to_be_bytes());
     // Checksum and urgent pointer.
     bytes[16..HEADER].fill(0);
-    let mut rest = &mut bytes[HEADER..];
-    if let Some(mss) = segment.options.mss {
+    emit_options(&mut bytes[HEADER..], &segment.options);
+}
+
+#[inline]
+fn emit_options(bytes: &mut [u8], options: &Options) {
+    let mut rest = bytes;
+    if let Some(mss) = options.mss {
         rest = TcpOption::MaxSegmentSize(mss).emit(rest);
     }
-    if let Some(Timestamps { value, echo }) = segment.options.timestamps {
+    if let Some(Timestamps { value, echo }) = options.timestamps {
         let option;
         (option, rest) = rest.split_at_mut(12);
         option[..4].copy_from_slice(&TIMESTAMPS_ALIGNED);
+        if options.sack_permitted {
+            option[..2].copy_from_slice(&[SACK_PERMITTED, 2]);
+        }
         option[4..8].copy_from_slice(&value.to_be_bytes());
         option[8..].copy_from_slice(&echo.to_be_bytes());
+    } else if options.sack_permitted {
+        let option;
+        (option, rest) = rest.split_at_mut(4);
+        option.copy_from_slice(&[NO_OPERATION, NO_OPERATION, SACK_PERMITTED, 2]);
     }
-    if let Some(scale) = segment.options.window_scale {
-        rest = no_operation(rest);
-        TcpOption::WindowScale(scale).emit(rest);
+    if let Some(scale) = options.window_scale {
+        rest = TcpOption::NoOperation.emit(rest);
+        rest = TcpOption::WindowScale(scale).emit(rest);
     }
+    emit_sack(rest, options.sack.as_slice());
 }
 
-fn no_operation(bytes: &mut [u8]) -> &mut [u8] {
-    TcpOption::NoOperation.emit(bytes)
+fn emit_sack(bytes: &mut [u8], blocks: &[(SeqNumber, SeqNumber)]) {
+    if blocks.is_empty() {
+        return;
+    }
+    let len = 2 + 8 * blocks.len() as u8;
+    bytes[..4].copy_from_slice(&[NO_OPERATION, NO_OPERATION, SACK, len]);
+    for (place, (start, end)) in bytes[4..].chunks_exact_mut(8).zip(blocks) {
+        place[..4].copy_from_slice(&start.0.to_be_bytes());
+        place[4..].copy_from_slice(&end.0.to_be_bytes());
+    }
 }
 
 #[cfg(test)]

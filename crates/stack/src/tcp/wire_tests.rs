@@ -30,12 +30,27 @@ fn a_segment_survives_the_way_there_and_back() {
         options: Options {
             mss: Some(1460),
             window_scale: Some(7),
+            sack_permitted: true,
             timestamps: Some(Timestamps { value: 9, echo: 0 }),
+            ..Options::default()
         },
         len: 0,
         ..segment()
     };
-    for segment in [segment(), syn] {
+    let mut sacked = segment();
+    for block in 0..3 {
+        let start = SeqNumber(u32::MAX - 5) + 10 * block;
+        sacked.options.sack.push(start, start + 5);
+    }
+    let mut full = sacked;
+    full.options.timestamps = None;
+    full.options.sack.push(SeqNumber(100), SeqNumber(200));
+    let marked = Segment {
+        ece: true,
+        cwr: true,
+        ..segment()
+    };
+    for segment in [segment(), syn, sacked, full, marked] {
         let bytes = emitted(&segment);
         let header = parse(&bytes, bytes.len()).unwrap();
         assert_eq!(header.segment, segment);
@@ -56,6 +71,36 @@ fn options_stand_as_linux_writes_them() {
         2, 4, 5, 0xb4, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7,
     ];
     assert_eq!(bytes[HEADER..], expected);
+    syn.options.sack_permitted = true;
+    let expected = [
+        2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7,
+    ];
+    assert_eq!(emitted(&syn)[HEADER..], expected);
+    syn.options.timestamps = None;
+    let expected = [2, 4, 5, 0xb4, 1, 1, 4, 2, 1, 3, 3, 7];
+    assert_eq!(emitted(&syn)[HEADER..], expected);
+}
+
+#[test]
+fn blocks_stand_behind_the_timestamps_as_linux_writes_them() {
+    let mut segment = segment();
+    segment.len = 0;
+    segment.options.sack.push(SeqNumber(1), SeqNumber(2));
+    let expected = [
+        1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2,
+    ];
+    assert_eq!(emitted(&segment)[HEADER..], expected);
+}
+
+#[test]
+fn a_sack_option_of_no_whole_block_says_nothing() {
+    let mut bytes = emitted(&Segment {
+        len: 0,
+        ..segment()
+    });
+    bytes[HEADER..].copy_from_slice(&[5, 7, 0, 0, 0, 1, 0, 1, 1, 1, 1, 1]);
+    let header = parse(&bytes, bytes.len()).unwrap();
+    assert!(header.segment.options.sack.is_empty());
 }
 
 #[test]
@@ -65,7 +110,8 @@ fn options_of_a_syn_count_on_no_other_segment() {
         options: Options {
             mss: Some(500),
             window_scale: Some(3),
-            timestamps: None,
+            sack_permitted: true,
+            ..Options::default()
         },
         ..segment()
     });

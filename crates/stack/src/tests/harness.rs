@@ -318,6 +318,12 @@ impl Host {
     }
 
     /// Queues bytes on a stream; how many fitted.
+    pub(super) fn no_delay(&mut self, id: SocketId) {
+        let mut options = self.stack.tcp_options(id).expect("a TCP socket");
+        options.no_delay = true;
+        self.stack.tcp_set_options(self.now, id, options);
+    }
+
     pub(super) fn write(&mut self, id: SocketId, bytes: &[u8]) -> Result<usize, SocketError> {
         self.write_more(id, bytes, false)
     }

@@ -271,7 +271,7 @@ fn a_reader_that_sleeps_closes_the_window_and_opens_it_again() {
 fn tiny_segments_do_not_pin_a_frame_each() {
     let mut pair = Pair::new();
     let (client, server) = pair.connect(SERVER_V4);
-    pair.a.stack.tcp_set_no_delay(client, true);
+    pair.a.no_delay(client);
     let free = pair.b.free(ringwire_umem::Pool::Rx);
     for byte in 0..200u8 {
         pair.a.write(client, &[byte]).unwrap();

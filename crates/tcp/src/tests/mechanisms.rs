@@ -20,7 +20,7 @@ fn segments_are_as_long_as_both_ends_and_the_options_allow() {
         let options = Options {
             mss: theirs,
             timestamps,
-            window_scale: None,
+            ..Options::default()
         };
         let config = Config {
             mss: ours,
@@ -122,7 +122,7 @@ fn a_small_segment_waits_while_another_is_outstanding() {
 #[test]
 fn no_delay_sends_small_segments_at_once() {
     let mut script = Script::established();
-    script.connection.set_no_delay(true);
+    script.choose(|options| options.no_delay = true);
     script.push(10);
     script.sent();
     script.push(10);
@@ -154,10 +154,10 @@ fn what_comes_after_more_takes_it_along() {
 #[test]
 fn a_cork_is_pulled() {
     let mut script = Script::established();
-    script.connection.set_cork(true);
+    script.choose(|options| options.cork = true);
     script.push(10);
     assert_eq!(script.sent(), []);
-    script.connection.set_cork(false);
+    script.choose(|options| options.cork = false);
     assert_eq!(script.sent_one().len, 10);
 }
 
@@ -201,7 +201,7 @@ fn a_loss_after_gigabytes_without_one_is_still_recovered() {
     let scaled = Options {
         mss: Some(60_000),
         window_scale: Some(8),
-        timestamps: None,
+        ..Options::default()
     };
     let big = Config {
         mss: 60_000,

@@ -163,7 +163,12 @@ impl End {
             self.connection.state(),
             State::Established | State::CloseWait | State::FinWait2
         );
-        let deadline = self.connection.next_deadline();
+        // That a longer segment is tried later is no reason to hurry.
+        let raise = self.connection.path.raise_at;
+        let deadline = self
+            .connection
+            .next_deadline()
+            .filter(|&at| Some(at) != raise);
         if standing && self.connection.unacknowledged() == 0 {
             let latest = now + Config::default().delayed_ack;
             assert!(
@@ -403,9 +408,21 @@ impl Drop for Seed {
     }
 }
 
+/// 300 of them, or those from the first to the second number in `TCP_SEEDS`.
+fn seeds() -> std::ops::RangeInclusive<u64> {
+    let Ok(range) = std::env::var("TCP_SEEDS") else {
+        return 1..=300;
+    };
+    let mut numbers = range
+        .split(' ')
+        .map(|number| number.parse().expect("two numbers"));
+    let mut next = || numbers.next().expect("two numbers");
+    next()..=next()
+}
+
 #[test]
 fn any_loss_duplication_reordering_and_forgery_delivers_the_same_bytes() {
-    for seed in 1..=300 {
+    for seed in seeds() {
         let _seed = Seed(seed);
         let mut world = World::new(seed);
         world.run();

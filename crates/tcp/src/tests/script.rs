@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Config, Connection, Disposition, Instant, Options, Segment, SeqNumber, State, Timestamps,
+    Config, Connection, Disposition, Instant, Options, Segment, SeqNumber, State, TcpOptions,
+    Timestamps,
 };
 
 /// Our first sequence number and the peer's: both wrap soon.
@@ -126,6 +127,13 @@ impl Script {
         assert!(script.feed(ack).established);
         assert_eq!(script.sent(), []);
         script
+    }
+
+    /// Changes options of the socket.
+    pub(super) fn choose(&mut self, change: impl FnOnce(&mut TcpOptions)) {
+        let mut options = self.connection.options();
+        change(&mut options);
+        self.connection.set_options(self.now, options);
     }
 
     pub(super) fn state(&self) -> State {

@@ -44,8 +44,8 @@ impl Net {
                 let client = net.pair.a.connecting(to);
                 net.exchange();
                 let server = net.pair.b.accept(listener).unwrap();
-                net.pair.a.stack.tcp_set_no_delay(client, true);
-                net.pair.b.stack.tcp_set_no_delay(server, true);
+                net.pair.a.no_delay(client);
+                net.pair.b.no_delay(server);
                 net.connections.push((client, server));
             }
         }

@@ -81,6 +81,8 @@ pub(super) fn read(frame: &[u8]) -> Option<(SocketAddr, SocketAddr, Segment, Vec
         fin: packet.fin(),
         rst: packet.rst(),
         psh: packet.psh(),
+        ece: packet.ece(),
+        cwr: packet.cwr(),
         len: repr.payload.len() as u32,
         options: Options {
             mss: repr.max_seg_size,
@@ -89,7 +91,10 @@ pub(super) fn read(frame: &[u8]) -> Option<(SocketAddr, SocketAddr, Segment, Vec
                 value: option.tsval,
                 echo: option.tsecr,
             }),
+            sack_permitted: repr.sack_permitted,
+            ..Options::default()
         },
+        ..Segment::default()
     };
     Some((
         SocketAddr::new(ip.from, repr.src_port),
@@ -192,7 +197,9 @@ pub(super) fn modern(window_scale: u8) -> Options {
     Options {
         mss: Some(1460),
         window_scale: Some(window_scale),
+        sack_permitted: true,
         timestamps: Some(Timestamps { value: 5, echo: 0 }),
+        ..Options::default()
     }
 }
 

@@ -1,0 +1,131 @@
+//! How long a segment the path takes: less after an ICMP message that says so (RFC 1191, RFC 8201), or
+//! when long segments vanish without one (RFC 4821's black holes); and now and then a longer one is
+//! tried.
+
+use std::time::Duration;
+
+use crate::connection::Connection;
+use crate::recovery::Phase;
+use crate::seq::SeqNumber;
+use crate::time::Instant;
+
+/// How long after an ICMP message more is tried (RFC 1191, section 6.3; RFC 8201, section 4).
+const AFTER_MESSAGE: Duration = Duration::from_secs(600);
+/// The same after a guess, doubled each time that it proves right.
+const AFTER_GUESS: Duration = Duration::from_secs(10);
+/// Timeouts of the same segment that make us suspect its length (Linux's `tcp_retries1`).
+const SUSPICIOUS_TIMEOUTS: u32 = 3;
+/// What a path is guessed to take (Linux's `tcp_base_mss`).
+const BASE_MSS: u32 = 1024;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PathMtu {
+    /// Bytes of payload that both ends and the link would allow.
+    pub(crate) most: u32,
+    /// When more than now is tried, and how long after the next failure.
+    pub(crate) raise_at: Option<Instant>,
+    wait: Duration,
+    /// The next segment may be as long as `most`.
+    pub(crate) raising: bool,
+    /// The end of one that is outstanding.
+    probe: Option<SeqNumber>,
+}
+
+impl PathMtu {
+    /// A path that takes what both ends allow.
+    pub(crate) fn new(most: u32) -> PathMtu {
+        PathMtu {
+            most,
+            wait: AFTER_GUESS,
+            ..PathMtu::default()
+        }
+    }
+}
+
+impl Connection {
+    /// Takes an ICMP message that says that a packet with this sequence number was too long, and that
+    /// a segment may have `mss` bytes of options and payload. One about what is not outstanding is
+    /// nobody's (RFC 5927, section 7); returns whether it was believed.
+    pub fn on_packet_too_big(&mut self, now: Instant, seq: SeqNumber, mss: u16) -> bool {
+        let mss = u32::from(mss).saturating_sub(self.option_bytes()).max(1);
+        if !self.is_in_flight(seq) || mss >= self.send.mss {
+            return false;
+        }
+        self.shorten(now, mss, AFTER_MESSAGE);
+        true
+    }
+
+    /// Whether something with this sequence number was sent and is not acknowledged.
+    pub fn is_in_flight(&self, seq: SeqNumber) -> bool {
+        !seq.before(self.send.una) && seq.before(self.send.next)
+    }
+
+    /// The longest segment is shorter from now on; what is outstanding and longer goes again.
+    fn shorten(&mut self, now: Instant, mss: u32, wait: Duration) {
+        self.set_send_mss(mss);
+        self.path.raise_at = Some(now + wait);
+        self.path.raising = false;
+        self.path.probe = None;
+        self.recovery
+            .too_long(self.send.next, mss, &mut self.flight);
+    }
+
+    fn set_send_mss(&mut self, mss: u32) {
+        self.send.mss = mss;
+        self.congestion.set_mss(mss);
+    }
+
+    /// The same segment has timed out so often.
+    pub(crate) fn suspect_black_hole(&mut self, now: Instant, timeouts: u32) {
+        let longest = self.flight.first().map_or(0, |first| first.len());
+        let least = u32::from(self.config.default_mss) - self.option_bytes();
+        let guess = if self.send.mss > BASE_MSS && least < BASE_MSS {
+            BASE_MSS
+        } else {
+            least
+        };
+        if timeouts >= SUSPICIOUS_TIMEOUTS && longest > guess && self.send.mss > guess {
+            let wait = self.path.wait;
+            self.path.wait = (wait * 2).min(AFTER_MESSAGE);
+            self.shorten(now, guess, wait);
+        }
+    }
+
+    /// The time has come to try more.
+    pub(crate) fn raise_path_mtu(&mut self) {
+        self.path.raise_at = None;
+        self.path.raising = self.send.mss < self.path.most;
+    }
+
+    /// The longest segment that may be sent now.
+    pub(crate) fn longest_segment(&self) -> u32 {
+        let quiet = self.recovery.phase() == Phase::Open && self.path.probe.is_none();
+        if self.path.raising && quiet {
+            self.path.most
+        } else {
+            self.send.mss
+        }
+    }
+
+    /// A segment was sent for the first time, up to `end`.
+    pub(crate) fn note_path_probe(&mut self, len: u32, end: SeqNumber) {
+        if len > self.send.mss {
+            self.path.raising = false;
+            self.path.probe = Some(end);
+        }
+    }
+
+    /// Whether the probe has arrived, or is lost.
+    pub(crate) fn check_path_probe(&mut self, now: Instant) {
+        let Some(end) = self.path.probe else { return };
+        if !self.send.una.before(end) {
+            self.path.probe = None;
+            self.path.wait = AFTER_GUESS;
+            self.set_send_mss(self.path.most);
+        } else if self.recovery.phase() != Phase::Open {
+            self.path.probe = None;
+            self.path.raise_at = Some(now + self.path.wait);
+            self.path.wait = (self.path.wait * 2).min(AFTER_MESSAGE);
+        }
+    }
+}
