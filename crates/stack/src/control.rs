@@ -19,6 +19,7 @@ use crate::address::{Cidr, solicited_node};
 use crate::checksum;
 use crate::icmp::{Message, classify_v4, classify_v6};
 use crate::ingress::{IpIn, Reject};
+use crate::socket::Protocol;
 use ringwire_tcp::Instant;
 
 /// Neighbour solicitation and advertisement (RFC 4861, sections 4.3 and 4.4).
@@ -136,7 +137,13 @@ impl Stack {
             _ => Message::Query,
         };
         match message {
-            Message::Udp(error) => self.receive_udp_error(error),
+            Message::Error(quote, problem) => match quote.protocol {
+                Protocol::Udp => self.receive_udp_error(now, quote.local, quote.remote, problem),
+                Protocol::Tcp => {
+                    let ends = (quote.local, quote.remote);
+                    self.receive_tcp_error(now, ledger, ends, quote.seq, problem);
+                }
+            },
             Message::OtherError => self.counters.rx_icmp_ignored += 1,
             Message::Query => self.answer(now, ledger, packet),
         }

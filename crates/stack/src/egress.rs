@@ -56,13 +56,18 @@ impl Stack {
         }
     }
 
+    /// The same for packets to there, as far as is known of the path.
+    pub(crate) fn path_mtu(&self, ledger: &Ledger, to: IpAddr) -> usize {
+        self.paths.limit(to, self.tx_mtu(ledger))
+    }
+
     /// Payload bytes in an unfragmented packet, and in each fragment but the last.
     pub(crate) fn payload_room(&self, ledger: &Ledger, to: IpAddr) -> (usize, usize) {
         let (whole, fragment) = match to {
             IpAddr::V4(_) => (IPV4_HEADER, IPV4_HEADER),
             IpAddr::V6(_) => (IPV6_HEADER, IPV6_HEADER + IPV6_FRAGMENT_HEADER),
         };
-        let mtu = self.tx_mtu(ledger);
+        let mtu = self.path_mtu(ledger, to);
         (mtu - whole, (mtu - fragment) & !7)
     }
 

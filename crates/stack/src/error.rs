@@ -33,6 +33,12 @@ pub enum SocketError {
     Reset,
     /// The peer does not answer (`ETIMEDOUT`).
     TimedOut,
+    /// Something on the way did not understand a packet (`EPROTO`).
+    Protocol,
+    /// The host is not there (`EHOSTDOWN`).
+    HostDown,
+    /// The host is on no network (`ENONET`).
+    NoNetwork,
     /// Nobody answers for the host (`EHOSTUNREACH`).
     HostUnreachable,
     /// The connection is being made (`EINPROGRESS`).

@@ -21,6 +21,7 @@ mod limit;
 mod link;
 pub mod neighbour;
 mod packet;
+mod path_mtu;
 pub mod reassembly;
 mod slab;
 mod socket;
@@ -51,6 +52,7 @@ use address::Addresses;
 use control::Control;
 use limit::TokenBucket;
 use neighbour::dad::Dad;
+use path_mtu::PathMtus;
 use reassembly::Reassembler;
 use udp::Sockets;
 
@@ -119,6 +121,7 @@ pub struct Stack {
     dad: Dad,
     neighbours: neighbour::Table<TxPacket>,
     reassembler: Reassembler,
+    paths: PathMtus,
     control: Control,
     control_limit: TokenBucket,
     /// Where answers of the control plane leave: the queue of the last packet received.
@@ -171,6 +174,7 @@ impl Stack {
             dad,
             neighbours: neighbour::Table::new(neighbours, seed),
             reassembler: Reassembler::new(reassembly::Config::default()),
+            paths: PathMtus::new(seed),
             control: Control::new(now, seed),
             control_limit: TokenBucket::new(CONTROL_RATE_PER_S, CONTROL_BURST),
             control_queue: 0,
@@ -202,6 +206,7 @@ impl Stack {
                 self.report_expired(now, ledger, &datagram);
             }
         }
+        self.paths.expire(now);
         if due(self.control.next_deadline(now)) {
             self.poll_control(now, ledger);
         }
@@ -231,6 +236,7 @@ impl Stack {
             self.dad.next_deadline(),
             self.neighbours.next_deadline(),
             self.reassembler.next_deadline(),
+            self.paths.next_deadline(),
             self.control.next_deadline(now),
             self.tcp_deadline(),
             self.has_looped().then_some(now),

@@ -87,6 +87,7 @@ impl Stack {
         socket.remote = Some(to);
         socket.connection = Some(Box::new(Connection::active(config, iss, offset)));
         socket.error = None;
+        socket.soft_error = None;
         socket.done = false;
         socket.receive_shut = false;
         socket.send_shut = false;

@@ -334,7 +334,7 @@ impl Stack {
             Failure::Refused => Some(SocketError::Refused),
             Failure::Reset => Some(SocketError::Reset),
             Failure::Pipe => Some(SocketError::Pipe),
-            Failure::TimedOut => Some(SocketError::TimedOut),
+            Failure::TimedOut => Some(socket.soft_error.unwrap_or(SocketError::TimedOut)),
             Failure::Orphaned => None,
         };
         self.counters.tcp_failed += 1;

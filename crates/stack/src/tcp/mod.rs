@@ -3,6 +3,7 @@
 
 mod connect;
 mod ends_map;
+mod error;
 mod input;
 mod listener;
 mod ops;
@@ -65,6 +66,8 @@ pub(crate) struct Socket {
     /// The peer's FIN was reached: receives return 0 (`SOCK_DONE`).
     done: bool,
     pub(crate) error: Option<SocketError>,
+    /// What somebody on the way has said that may pass (RFC 1122, section 4.2.3.9).
+    soft_error: Option<SocketError>,
     receive_shut: bool,
     send_shut: bool,
     /// The options of its connection, the one that it has or will have.
@@ -96,6 +99,7 @@ impl Socket {
             receive: ReceiveQueue::default(),
             done: false,
             error: None,
+            soft_error: None,
             receive_shut: false,
             send_shut: false,
             tcp: TcpOptions::default(),

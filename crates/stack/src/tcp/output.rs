@@ -307,7 +307,7 @@ impl Stack {
         let cell = ledger.chunk_bytes() as usize - HEADROOM;
         Config {
             mss: (mtu - headers) as u16,
-            send_mss: cell.min(self.tx_mtu(ledger) - headers) as u16,
+            send_mss: cell.min(self.path_mtu(ledger, to) - headers) as u16,
             default_mss: if to.is_ipv4() { 536 } else { 1220 },
             receive_buffer: RECEIVE_BUFFER_BYTES,
             options,

@@ -9,7 +9,7 @@ use crate::address::Reach;
 use crate::checksum::Checksum;
 use crate::error::SocketError;
 use crate::headers::IpMeta;
-use crate::icmp::{self, UdpError};
+use crate::icmp::{self, Problem};
 use crate::ingress::{IpIn, Reject};
 use crate::packet::Payload;
 use crate::socket::{Family, Readiness, Shutdown, SocketId};
@@ -252,11 +252,7 @@ impl Stack {
             Some(id) => self.deliver(ledger, id, from, Payload::heap(bytes), None),
             None => {
                 self.counters.rx_no_port += 1;
-                self.receive_udp_error(UdpError {
-                    local: from,
-                    remote: to,
-                    error: Some(SocketError::Refused),
-                });
+                self.refuse_connected(from, to, SocketError::Refused);
             }
         }
     }
@@ -360,14 +356,36 @@ impl Stack {
         }
     }
 
-    pub(crate) fn receive_udp_error(&mut self, error: UdpError) {
-        let socket = self.sockets.find_connected(error.local, error.remote);
-        match (socket, error.error) {
-            (Some(id), Some(error)) => {
+    /// Takes an ICMP error about a datagram from the first to the second.
+    pub(crate) fn receive_udp_error(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        problem: Problem,
+    ) {
+        match problem {
+            Problem::Undelivered { error, hard: true } => {
+                self.refuse_connected(local, remote, error);
+            }
+            // Longer datagrams are fragmented from now on.
+            Problem::TooBig { mtu } if self.sockets.find(local, remote).is_some() => {
+                self.counters.rx_icmp_errors += 1;
+                let link = usize::from(self.config.mtu);
+                self.paths.learn(now, remote.ip(), mtu, link);
+            }
+            _ => self.counters.rx_icmp_ignored += 1,
+        }
+    }
+
+    /// A datagram was refused: the socket that is connected to there is to hear of it.
+    fn refuse_connected(&mut self, local: SocketAddr, remote: SocketAddr, error: SocketError) {
+        match self.sockets.find_connected(local, remote) {
+            Some(id) => {
                 self.counters.rx_icmp_errors += 1;
                 self.sockets.set_error(id, error);
             }
-            _ => self.counters.rx_icmp_ignored += 1,
+            None => self.counters.rx_icmp_ignored += 1,
         }
     }
 
