@@ -2,6 +2,7 @@
 
 mod blind;
 mod cookies;
+mod failures;
 mod flood;
 mod icmp;
 mod peer;

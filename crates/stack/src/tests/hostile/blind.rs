@@ -1,6 +1,6 @@
 //! Forged segments of connections that somebody knows of but does not see (RFC 5961).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ struct Flow {
 
 struct Net {
     pair: Pair,
-    flows: HashMap<(SocketAddr, SocketAddr), Flow>,
+    flows: BTreeMap<(SocketAddr, SocketAddr), Flow>,
     /// (at `a`, at `b`)
     connections: Vec<(SocketId, SocketId)>,
 }
@@ -34,7 +34,7 @@ impl Net {
     fn new() -> Net {
         let mut net = Net {
             pair: Pair::new(),
-            flows: HashMap::new(),
+            flows: BTreeMap::new(),
             connections: Vec::new(),
         };
         let servers = ["10.0.0.3:80", "[fd00::3]:80"];
