@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ringwire_tcp::{Segment, SeqNumber};
 
-use super::peer::{modern, packet};
+use super::peer::{Peer, modern, packet};
 use crate::tests::build;
-use crate::tests::harness::{Pair, Random, at, pattern};
+use crate::tests::harness::{Host, PEER_MAC, Pair, Random, at, pattern};
 use crate::{SocketError, SocketId};
 
 const SERVERS: [&str; 2] = ["10.0.0.2:80", "[fd00::2]:80"];
@@ -183,5 +183,32 @@ fn syns_from_the_link_itself_leave_chunks_for_the_others() {
         flood.ask(connection, 1 + random.below(3000));
         flood.pair.pass(Duration::from_millis(10));
         flood.check_sizes();
+    }
+}
+
+/// They fill the table of neighbours with questions that nobody answers: one who does answer is known
+/// nevertheless.
+#[test]
+fn a_host_that_was_never_heard_of_gets_in_while_the_link_is_flooded() {
+    let mut host = Host::ready();
+    let listener = host.listener(SERVERS[0], BACKLOG);
+    host.listener(SERVERS[1], BACKLOG);
+    let mut random = Random(11);
+    for newcomer in 100..120 {
+        for _ in 0..2000 {
+            host.receive(&syn_from_the_link(&mut random));
+            host.sent();
+        }
+        host.pass(Duration::from_millis(100));
+        let address = format!("10.0.0.{newcomer}");
+        host.answer(&build::arp_request(PEER_MAC, &address, "10.0.0.2"));
+        let mut peer = Peer::new(&format!("{address}:5000"), SERVERS[0]);
+        peer.open(&mut host, modern(7));
+        host.receive(&peer.data(b"hello"));
+        let server = host.accept(listener).unwrap();
+        assert_eq!(host.read(server, 9), Ok(b"hello".to_vec()));
+        host.stack.tcp_set_abort_on_close(server, true);
+        host.close(server);
+        host.sent();
     }
 }
