@@ -1,9 +1,10 @@
 # Everything here does its own set-up on a bare Debian 12 machine with Rust: `make help`.
-.PHONY: help demo test bench tools lint bpf bpf-check
+.PHONY: help demo test fuzz bench tools lint bpf bpf-check
 
 help:
 	@echo "make demo       an echo server and an HTTP server on ringwire, driven by ping, socat, ncat, curl..."
 	@echo "make test       every test; those that need privileges are listed as skipped without them"
+	@echo "make fuzz       every libFuzzer target for ten seconds (needs a nightly compiler)"
 	@echo "make bench      TCP and UDP echo: ringwire, the kernel's io_uring, a raw AF_XDP loop; smoltcp"
 	@echo "                and goodput through impaired lines beside Linux's (PEERS=--full: all of it, in 45 minutes)"
 	@echo "make tools      curl, wrk, iperf3 and nmap against ringwire and against Linux, compared"
@@ -20,6 +21,10 @@ test:
 	@scripts/setup.sh build
 	@scripts/test.sh
 	@scripts/bpf.sh check
+
+fuzz:
+	@scripts/setup.sh build
+	@scripts/fuzz.sh
 
 bench:
 	@scripts/setup.sh build bench
