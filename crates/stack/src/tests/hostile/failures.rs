@@ -7,6 +7,7 @@ use ringwire_tcp::{Options, Segment};
 use ringwire_umem::{Pool, TxDone};
 
 use super::peer::{Peer, modern, read};
+use crate::tests::build::ETHERNET;
 use crate::tests::harness::{Host, Pair, pattern};
 use crate::{Shutdown, SocketError, SocketId};
 
@@ -204,4 +205,36 @@ fn a_socket_that_only_listens_to_its_peer_is_kept() {
     super::peer::pass(&mut host, Duration::from_secs(200));
     host.receive(&peer.data(b"late"));
     assert_eq!(host.read(server, 9), Ok(b"late".to_vec()));
+}
+
+/// Segments with DF set that are too long for a link on the way vanished, and so did the connection:
+/// nobody says that they were too long.
+#[test]
+fn a_path_that_swallows_long_packets_is_no_black_hole() {
+    /// Longest IP packet that gets through.
+    const PATH_MTU: usize = 1300;
+    for to in ["10.0.0.3:80", "[fd00::3]:80"] {
+        let mut pair = Pair::new();
+        let (client, server) = pair.connect(to);
+        let bytes = pattern(300_000);
+        let (mut sent, mut received) = (0, Vec::new());
+        let begun = pair.a.now;
+        while received.len() < bytes.len() {
+            sent += pair.a.write(client, &bytes[sent..]).unwrap_or(0);
+            for frame in pair.a.sent() {
+                if frame.len() <= ETHERNET + PATH_MTU {
+                    pair.b.receive(&frame);
+                }
+            }
+            let back = pair.b.sent();
+            back.iter().for_each(|frame| pair.a.receive(frame));
+            received.extend(pair.b.read(server, usize::MAX).unwrap_or_default());
+            for host in [&mut pair.a, &mut pair.b] {
+                host.pass(Duration::from_millis(10));
+            }
+            let took = pair.a.now - begun;
+            assert!(took < Duration::from_secs(120), "{to}: {}", received.len());
+        }
+        assert!(received == bytes);
+    }
 }
