@@ -24,8 +24,11 @@ fn bytes(from: SocketAddr, to: SocketAddr, segment: &Segment, payload: &[u8]) ->
         window_len: segment.window,
         window_scale: options.window_scale,
         max_seg_size: options.mss,
-        sack_permitted: false,
-        sack_ranges: [None; 3],
+        sack_permitted: options.sack_permitted,
+        sack_ranges: std::array::from_fn(|index| {
+            let block = options.sack.as_slice().get(index);
+            block.map(|(start, end)| (start.0, end.0))
+        }),
         timestamp: options
             .timestamps
             .map(|option| TcpTimestampRepr::new(option.value, option.echo)),

@@ -6,7 +6,8 @@ use ringwire_tcp::{Options, Segment, SeqNumber};
 use ringwire_umem::Pool;
 
 use super::peer::{Peer, read};
-use crate::tests::harness::{Host, Random, pattern};
+use crate::tests::build;
+use crate::tests::harness::{Host, OUR_V4, PEER_MAC, PEER_V4, Random, pattern};
 use crate::{SocketError, SocketId};
 
 const US: &str = "10.0.0.2:80";
@@ -311,4 +312,59 @@ fn data_far_outside_of_the_window_is_not_kept() {
         connections.host.read(server, 1),
         Err(SocketError::WouldBlock)
     );
+}
+
+/// Selective acknowledgements of what never came, of what was never sent, and of nothing: what was
+/// claimed falsely is sent again all the same (RFC 2018, section 8), and the connection stands.
+#[test]
+fn selective_acknowledgements_that_lie_lose_nothing() {
+    for seed in 1..=20 {
+        let mut random = Random(seed);
+        let mut host = Host::ready();
+        let listener = host.listener(US, 4);
+        let mut peer = Peer::new("10.0.0.9:5000", US);
+        let options = Options {
+            mss: Some(1460),
+            sack_permitted: true,
+            ..Options::default()
+        };
+        peer.open(&mut host, options);
+        host.receive(&peer.data(&[]));
+        let server = host.accept(listener).unwrap();
+        let bytes = pattern(60_000);
+        assert_eq!(host.write(server, &bytes), Ok(bytes.len()));
+        // Nothing that is sent now arrives.
+        for _ in 0..200 {
+            let mut lie = peer.segment(0);
+            for _ in 0..random.below(4) {
+                let start = peer.ack + random.below(70_000) as u32 - 5000;
+                let end = start + random.below(20_000) as u32 - 2000;
+                lie.options.sack.push(start, end);
+            }
+            host.answer(&peer.frame(&lie, &[]));
+            host.pass(Duration::from_millis(random.below(20) as u64));
+        }
+        let mut received = Vec::new();
+        let begun = host.now;
+        while received.len() < bytes.len() {
+            for frame in host.sent() {
+                let Some((_, _, segment, payload)) = read(&frame) else {
+                    continue;
+                };
+                if segment.seq == peer.ack && segment.len > 0 {
+                    peer.ack = segment.end();
+                    received.extend(payload);
+                }
+            }
+            host.receive(&peer.data(&[]));
+            host.pass(Duration::from_millis(10));
+            host.receive(&build::arp_request(PEER_MAC, PEER_V4, OUR_V4));
+            assert!(
+                host.now - begun < Duration::from_secs(120),
+                "{}",
+                received.len()
+            );
+        }
+        assert!(received == bytes);
+    }
 }
