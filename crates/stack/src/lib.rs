@@ -223,9 +223,15 @@ impl Stack {
             return;
         }
         for id in self.starved.drain() {
+            // One that is gone would take the event of whoever has its slot now.
             match id.protocol() {
-                Protocol::Udp => self.sockets.events.mark(id, false, true),
-                Protocol::Tcp => self.tcp.events.mark(id, false, true),
+                Protocol::Udp if self.sockets.get(id).is_some() => {
+                    self.sockets.events.mark(id, false, true);
+                }
+                Protocol::Tcp if self.tcp.get(id).is_some() => {
+                    self.tcp.events.mark(id, false, true);
+                }
+                _ => {}
             }
         }
     }

@@ -154,6 +154,29 @@ fn without_free_chunks_a_send_waits_and_control_traffic_goes_on() {
     assert_eq!(build::read_icmp(&sent[sent.len() - 1]).3, b"ping");
 }
 
+/// Found by the simulator, where the send of a live socket waited for ever.
+#[test]
+fn sockets_closed_while_they_waited_for_chunks_take_no_event_from_their_successor() {
+    let mut host = Host::ready_with(|setup| setup.layout.send_chunks = 100);
+    let busy = host.bound("10.0.0.2:7");
+    while host.send(busy, "10.0.0.9:99", b"fill").is_ok() {}
+    let slot = host.bound("10.0.0.2:8");
+    let waiting = (0..20).fold(slot, |before, _| {
+        host.close(before);
+        let socket = host.bound("10.0.0.2:8");
+        assert_eq!(socket.index(), before.index());
+        let sent = host.send(socket, "10.0.0.9:99", b"x");
+        assert_eq!(sent, Err(SocketError::WouldBlock));
+        socket
+    });
+    host.sent();
+    host.events();
+    host.pass(Duration::from_millis(1));
+    let events = host.events();
+    let is_woken = |event: &crate::Event| event.socket == waiting && event.send;
+    assert!(events.iter().any(is_woken), "{events:?}");
+}
+
 #[test]
 fn without_any_chunk_control_traffic_is_counted_and_lost() {
     let mut host = Host::ready();
