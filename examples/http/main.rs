@@ -132,7 +132,8 @@ impl Server {
             if connection.len < HEAD_BYTES {
                 return self.receive(slot);
             }
-            connection.response = response::error("431 Request Header Fields Too Large");
+            let response = response::error("431 Request Header Fields Too Large");
+            connection.response = response::closing(response);
             connection.close = true;
             return self.send(slot);
         };

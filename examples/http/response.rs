@@ -5,13 +5,13 @@ use std::path::Path;
 /// The response to a request's head, and whether the connection closes after it.
 pub fn answer(head: &[u8], root: &Path) -> (Vec<u8>, bool) {
     let Ok(head) = std::str::from_utf8(head) else {
-        return (error("400 Bad Request"), true);
+        return (closing(error("400 Bad Request")), true);
     };
     let mut lines = head.split("\r\n");
     let mut words = lines.next().unwrap_or_default().split(' ');
     let (method, target, version) = (words.next(), words.next(), words.next());
     let (Some(method), Some(target), Some(version)) = (method, target, version) else {
-        return (error("400 Bad Request"), true);
+        return (closing(error("400 Bad Request")), true);
     };
     let header = |name: &str| {
         let named = lines.clone().filter_map(|line| line.split_once(':'));
@@ -29,7 +29,19 @@ pub fn answer(head: &[u8], root: &Path) -> (Vec<u8>, bool) {
         "HEAD" => file(target, root, false),
         _ => error("405 Method Not Allowed"),
     };
-    (response, close)
+    if close {
+        (closing(response), true)
+    } else {
+        (response, false)
+    }
+}
+
+/// Says in a response that the connection closes after it (RFC 9112, section 9.6).
+pub fn closing(mut response: Vec<u8>) -> Vec<u8> {
+    let line = response.windows(2).position(|two| two == b"\r\n");
+    let at = line.expect("a response has a status line") + 2;
+    response.splice(at..at, *b"Connection: close\r\n");
+    response
 }
 
 fn file(target: &str, root: &Path, with_body: bool) -> Vec<u8> {

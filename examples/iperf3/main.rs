@@ -172,7 +172,8 @@ impl Server {
                 let test = self.test.as_mut().expect("a control connection has a test");
                 let steps = test.advance(&mut connection.input);
                 self.take(slot, steps);
-                if self.connections[&slot].role == Role::Control {
+                let connection = self.connections.get(&slot);
+                if connection.is_some_and(|connection| connection.role == Role::Control) {
                     self.receive(slot);
                 }
             }

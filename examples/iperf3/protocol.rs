@@ -91,8 +91,8 @@ impl Results {
             "cpu_util_total": self.cpu[0] + self.cpu[1],
             "cpu_util_user": self.cpu[0],
             "cpu_util_system": self.cpu[1],
-            // Not known.
-            "sender_has_retransmits": -1,
+            // They are not counted for it.
+            "sender_has_retransmits": 0,
             "streams": streams.collect::<Vec<_>>(),
         });
         let json = json.to_string().into_bytes();
