@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -57,27 +56,15 @@ pub fn ring_receives(ring: &mut IoUring, run: Duration) -> u64 {
     bytes
 }
 
-/// Sends until `stop` is set, under CUBIC whatever the machine's default is.
+/// Sends until `stop` is set.
 pub fn kernel_sends(mut stream: TcpStream, stop: &AtomicBool) {
-    let cubic = b"cubic";
-    // SAFETY: the name is readable for its length.
-    let result = unsafe {
-        let (fd, level) = (stream.as_raw_fd(), libc::IPPROTO_TCP);
-        libc::setsockopt(
-            fd,
-            level,
-            libc::TCP_CONGESTION,
-            cubic.as_ptr().cast(),
-            cubic.len() as u32,
-        )
-    };
-    assert_eq!(result, 0, "the kernel has no CUBIC");
     stream.set_write_timeout(Some(TICK)).expect("a timeout");
     let buffer = vec![0x5a; BUFFER_BYTES];
     while !stop.load(Ordering::Relaxed) {
         match stream.write(&buffer) {
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => panic!("the kernel's sender: {error}"),
         }
     }
@@ -92,7 +79,8 @@ pub fn kernel_receives(stream: &mut TcpStream, run: Duration) -> u64 {
         match stream.read(&mut buffer) {
             Ok(0) => panic!("the stream has ended"),
             Ok(count) => bytes += count as u64,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => panic!("the kernel's receiver: {error}"),
         }
     }

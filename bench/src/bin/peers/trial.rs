@@ -1,6 +1,7 @@
 //! One transfer through one impairment, in namespaces of its own.
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use ringwire::RxChecksum;
 use ringwire_tests::impair::Impairment;
 use ringwire_tests::middlebox::Report;
-use ringwire_tests::net::{Middle, PEER_V4, Veth, name_of};
+use ringwire_tests::net::{Middle, PEER_V4, RING_V4, Veth, name_of};
 use ringwire_tests::stream::{connect, outlive, ring};
 
 use crate::ends::{kernel_receives, kernel_sends, ring_receives, ring_sends};
@@ -65,6 +66,7 @@ pub fn run(
 fn with_ring(veth: &Veth, role: Role, time: Duration, stop: &Arc<AtomicBool>) -> u64 {
     let mut ring = ring(veth, RxChecksum::Verify);
     let listener = veth.peer_listener(PEER_V4);
+    use_cubic(&listener);
     let to = listener.local_addr().expect("an address");
     let accepted = std::thread::spawn(move || listener.accept().expect("a connection").0);
     connect(&mut ring, to);
@@ -92,20 +94,44 @@ fn with_ring(veth: &Veth, role: Role, time: Duration, stop: &Arc<AtomicBool>) ->
 }
 
 fn with_kernel(veth: &Veth, role: Role, time: Duration, stop: &Arc<AtomicBool>) -> u64 {
-    let listener = veth.peer_listener(PEER_V4);
-    let to = listener.local_addr().expect("an address");
-    let ours = veth.in_ring(|| TcpStream::connect(to).expect("a connection"));
-    let (theirs, _) = listener.accept().expect("a connection");
-    let (from, mut to) = match role {
-        Role::Sends => (ours, theirs),
-        Role::Receives => (theirs, ours),
+    // The sender listens: its connection begins with the listener's CUBIC.
+    let listen = |address| TcpListener::bind((address, 0)).expect("a listener");
+    let listener = match role {
+        Role::Sends => veth.in_ring(|| listen(RING_V4)),
+        Role::Receives => veth.in_peer(|| listen(PEER_V4)),
     };
+    use_cubic(&listener);
+    let address = listener.local_addr().expect("an address");
+    let connect = || TcpStream::connect(address).expect("a connection");
+    let mut to = match role {
+        Role::Sends => veth.in_peer(connect),
+        Role::Receives => veth.in_ring(connect),
+    };
+    let (from, _) = listener.accept().expect("a connection");
     let told = stop.clone();
     let sender = std::thread::spawn(move || kernel_sends(from, &told));
     let bytes = kernel_receives(&mut to, time);
     stop.store(true, Ordering::Relaxed);
     sender.join().expect("the sender");
     bytes
+}
+
+/// Gives a listener's connections CUBIC, whatever the machine's default is. They must not begin with another:
+/// a socket that BBR has begun goes on pacing under CUBIC.
+fn use_cubic(listener: &TcpListener) {
+    let cubic = b"cubic";
+    // SAFETY: the name is readable for its length.
+    let result = unsafe {
+        let (fd, name) = (listener.as_raw_fd(), cubic.as_ptr().cast());
+        libc::setsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_CONGESTION,
+            name,
+            cubic.len() as u32,
+        )
+    };
+    assert_eq!(result, 0, "the kernel has no CUBIC");
 }
 
 /// tcpdump on one of the bridge's interfaces, headers only.
