@@ -6,7 +6,7 @@ help:
 	@echo "make test       every test; those that need privileges are listed as skipped without them"
 	@echo "make fuzz       every libFuzzer target for ten seconds (needs a nightly compiler)"
 	@echo "make bench      TCP and UDP echo: ringwire, the kernel's io_uring, a raw AF_XDP loop; smoltcp"
-	@echo "                and goodput through impaired lines beside Linux's (PEERS=--full: all of it, in 45 minutes)"
+	@echo "                and goodput through impaired lines beside Linux's (PEERS=--full: all of it, in 25 minutes)"
 	@echo "make tools      curl, wrk, iperf3 and nmap against ringwire and against Linux, compared"
 	@echo "make lint       formatting and clippy"
 	@echo "make bpf        compile the steering program again (needs clang 14)"
