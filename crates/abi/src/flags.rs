@@ -271,6 +271,26 @@ pub const IORING_SQ_TASKRUN: u32 = 1 << 2;
 /// The registered eventfd is not rung.
 pub const IORING_CQ_EVENTFD_DISABLED: u32 = 1 << 0;
 
+// `uring_cmd_flags` of URING_CMD.
+
+/// The command uses the registered buffer `buf_index`.
+pub const IORING_URING_CMD_FIXED: u32 = 1 << 0;
+/// The command posts many completions, with provided buffers.
+pub const IORING_URING_CMD_MULTISHOT: u32 = 1 << 1;
+
+// Commands of sockets, `cmd_op` of URING_CMD (`enum io_uring_socket_op`).
+
+/// Bytes that can be read.
+pub const SOCKET_URING_OP_SIOCINQ: u32 = 0;
+/// Bytes that are not acknowledged.
+pub const SOCKET_URING_OP_SIOCOUTQ: u32 = 1;
+/// getsockopt(2).
+pub const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
+/// setsockopt(2).
+pub const SOCKET_URING_OP_SETSOCKOPT: u32 = 3;
+/// Time stamps of what was sent.
+pub const SOCKET_URING_OP_TX_TIMESTAMP: u32 = 4;
+
 // `len` of POLL_ADD and POLL_REMOVE.
 
 /// One request, a completion for every event.

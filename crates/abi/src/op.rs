@@ -97,6 +97,36 @@ pub struct CancelMatch {
     pub all: bool,
 }
 
+/// A command of a socket (URING_CMD; the numbers are `enum io_uring_socket_op`'s).
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum SocketCommand {
+    /// `SOCKET_URING_OP_SIOCINQ`: bytes that can be read.
+    QueuedIn,
+    /// `SOCKET_URING_OP_SIOCOUTQ`: bytes that are sent and not acknowledged, or not sent yet.
+    QueuedOut,
+    /// `SOCKET_URING_OP_GETSOCKOPT`.
+    GetOption(OptionTransfer),
+    /// `SOCKET_URING_OP_SETSOCKOPT`.
+    SetOption(OptionTransfer),
+    /// `SOCKET_URING_OP_TX_TIMESTAMP`.
+    TxTimestamp,
+    /// A number without a meaning: refused once there is a socket.
+    Unknown(u32),
+}
+
+/// GETSOCKOPT and SETSOCKOPT: the arguments of getsockopt(2) and setsockopt(2).
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct OptionTransfer {
+    /// `SOL_*` or `IPPROTO_*`.
+    pub level: i32,
+    /// The option's number on its level.
+    pub name: i32,
+    /// Address of the value.
+    pub value: u64,
+    /// Bytes of the value, or room for it.
+    pub len: i32,
+}
+
 /// A request.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 #[allow(missing_docs)] // the fields are those of the operation's man page
@@ -158,6 +188,10 @@ pub enum Op {
         group: u16,
         count: u32,
     },
+    SocketCommand {
+        target: Target,
+        command: SocketCommand,
+    },
 }
 
 impl Op {
@@ -168,6 +202,7 @@ impl Op {
             | Op::Listen { target, .. }
             | Op::Connect { target, .. }
             | Op::Shutdown { target, .. }
+            | Op::SocketCommand { target, .. }
             | Op::PollAdd { target, .. } => Some(target),
             Op::Accept(accept) => Some(accept.target),
             Op::Send(transfer) | Op::Recv(transfer) => Some(transfer.target),
@@ -196,6 +231,7 @@ impl Op {
             Op::PollAdd { .. } => IORING_OP_POLL_ADD,
             Op::ProvideBuffers { .. } => IORING_OP_PROVIDE_BUFFERS,
             Op::RemoveBuffers { .. } => IORING_OP_REMOVE_BUFFERS,
+            Op::SocketCommand { .. } => IORING_OP_URING_CMD,
         }
     }
 }

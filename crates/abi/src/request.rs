@@ -5,7 +5,9 @@ use crate::errno::Errno;
 use crate::flags::*;
 use crate::sqe::Sqe;
 
-pub use crate::op::{Accept, CancelMatch, MessageTransfer, Op, Slot, Target, Transfer};
+pub use crate::op::{
+    Accept, CancelMatch, MessageTransfer, Op, OptionTransfer, Slot, SocketCommand, Target, Transfer,
+};
 
 /// The checks that are the same for every operation, in the kernel's order (`io_init_req`).
 ///
@@ -97,6 +99,7 @@ pub fn parse(sqe: &Sqe) -> Result<Op, Errno> {
         IORING_OP_POLL_ADD => poll(sqe),
         IORING_OP_PROVIDE_BUFFERS => provide(sqe),
         IORING_OP_REMOVE_BUFFERS => remove(sqe),
+        IORING_OP_URING_CMD => socket_command(sqe),
         _ => Err(Errno::EOPNOTSUPP),
     }
 }
@@ -481,6 +484,34 @@ fn remove(sqe: &Sqe) -> Result<Op, Errno> {
     Ok(Op::RemoveBuffers {
         group: sqe.buf_group(),
         count: sqe.fd as u32,
+    })
+}
+
+/// The fields that the command itself reads are checked when it is carried out (`io_uring_cmd_prep`
+/// and `io_uring_cmd_sock`). Commands of sockets that take provided buffers do not exist, so
+/// `IORING_URING_CMD_MULTISHOT` is refused with them too.
+fn socket_command(sqe: &Sqe) -> Result<Op, Errno> {
+    zero(&[sqe.pad1().into()])?;
+    let selects = sqe.flags & IOSQE_BUFFER_SELECT != 0;
+    if sqe.op_flags & !IORING_URING_CMD_FIXED != 0 || selects {
+        return Err(Errno::EINVAL);
+    }
+    let option = OptionTransfer {
+        level: sqe.level(),
+        name: sqe.optname(),
+        value: sqe.addr3,
+        len: sqe.file_index as i32,
+    };
+    Ok(Op::SocketCommand {
+        target: target(sqe),
+        command: match sqe.cmd_op() {
+            SOCKET_URING_OP_SIOCINQ => SocketCommand::QueuedIn,
+            SOCKET_URING_OP_SIOCOUTQ => SocketCommand::QueuedOut,
+            SOCKET_URING_OP_GETSOCKOPT => SocketCommand::GetOption(option),
+            SOCKET_URING_OP_SETSOCKOPT => SocketCommand::SetOption(option),
+            SOCKET_URING_OP_TX_TIMESTAMP => SocketCommand::TxTimestamp,
+            number => SocketCommand::Unknown(number),
+        },
     })
 }
 

@@ -55,6 +55,11 @@ fn bases() -> Vec<Sqe> {
         len: len.into(),
         ..op(IORING_OP_ASYNC_CANCEL)
     };
+    let command = |cmd_op: u32| Sqe {
+        off: cmd_op.into(),
+        addr: u64::from(libc::SO_ERROR as u32) << 32 | libc::SOL_SOCKET as u64,
+        ..op(IORING_OP_URING_CMD)
+    };
     vec![
         op(IORING_OP_NOP),
         Sqe {
@@ -113,6 +118,9 @@ fn bases() -> Vec<Sqe> {
             fd: 1,
             ..op(IORING_OP_REMOVE_BUFFERS)
         },
+        command(SOCKET_URING_OP_SIOCINQ),
+        command(SOCKET_URING_OP_GETSOCKOPT),
+        command(SOCKET_URING_OP_SETSOCKOPT),
     ]
 }
 
@@ -168,6 +176,9 @@ fn stricter(sqe: &Sqe) -> bool {
         IORING_OP_RECV => sqe.ioprio & IORING_RECVSEND_FIXED_BUF != 0,
         IORING_OP_TIMEOUT => sqe.op_flags & IORING_TIMEOUT_IMMEDIATE_ARG != 0,
         IORING_OP_NOP => sqe.op_flags & NOP != 0,
+        IORING_OP_URING_CMD => {
+            sqe.flags & IOSQE_BUFFER_SELECT != 0 && sqe.op_flags & IORING_URING_CMD_MULTISHOT != 0
+        }
         _ => false,
     }
 }

@@ -459,3 +459,46 @@ fn provided_buffers_are_checked() {
         Err(Errno::EOVERFLOW)
     );
 }
+
+#[test]
+fn socket_commands_are_read_by_number() {
+    let command = |cmd_op: u32| {
+        let option = Sqe {
+            off: cmd_op.into(),
+            addr: 7 << 32 | 6,
+            addr3: 4096,
+            file_index: u32::MAX,
+            ..sqe(IORING_OP_URING_CMD)
+        };
+        match read(&option) {
+            Ok(Op::SocketCommand { command, .. }) => command,
+            other => panic!("{other:?}"),
+        }
+    };
+    let option = OptionTransfer {
+        level: 6,
+        name: 7,
+        value: 4096,
+        len: -1,
+    };
+    assert_eq!(command(0), SocketCommand::QueuedIn);
+    assert_eq!(command(1), SocketCommand::QueuedOut);
+    assert_eq!(command(2), SocketCommand::GetOption(option));
+    assert_eq!(command(3), SocketCommand::SetOption(option));
+    assert_eq!(command(4), SocketCommand::TxTimestamp);
+    assert_eq!(command(9), SocketCommand::Unknown(9));
+}
+
+#[test]
+fn a_socket_command_takes_no_provided_buffer() {
+    let select = Sqe {
+        flags: IOSQE_BUFFER_SELECT,
+        ..sqe(IORING_OP_URING_CMD)
+    };
+    assert_eq!(read(&select), Err(Errno::EINVAL));
+    let multishot = Sqe {
+        op_flags: IORING_URING_CMD_MULTISHOT,
+        ..select
+    };
+    assert_eq!(read(&multishot), Err(Errno::EINVAL));
+}

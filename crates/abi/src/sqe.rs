@@ -17,7 +17,7 @@ pub struct Sqe {
     pub ioprio: u16,
     /// File descriptor or registered file index; SOCKET: domain; PROVIDE_BUFFERS: count.
     pub fd: i32,
-    /// Offset; also `addr2`.
+    /// Offset; also `addr2`, `cmd_op`.
     pub off: u64,
     /// Address of the payload, of a `msghdr`, of a socket address, or another operation's key.
     pub addr: u64,
@@ -66,6 +66,26 @@ impl Sqe {
     /// Length in bytes of the socket address of a send: the low half of `file_index`.
     pub fn addr_len(&self) -> u16 {
         self.file_index as u16
+    }
+
+    /// Command of URING_CMD: the low half of `off`.
+    pub fn cmd_op(&self) -> u32 {
+        self.off as u32
+    }
+
+    /// Reserved word (`__pad1`) behind `cmd_op`.
+    pub fn pad1(&self) -> u32 {
+        (self.off >> 32) as u32
+    }
+
+    /// Level of a socket option: the low half of `addr`.
+    pub fn level(&self) -> i32 {
+        self.addr as i32
+    }
+
+    /// Number of a socket option: the high half of `addr`.
+    pub fn optname(&self) -> i32 {
+        (self.addr >> 32) as i32
     }
 
     /// Reserved half-word (`__pad3`) behind `addr_len`.

@@ -183,3 +183,28 @@ fn an_entry_survives_the_way_there_and_back() {
     };
     assert_eq!(Sqe::from_entry(&sqe.to_entry()), sqe);
 }
+
+#[test]
+fn socket_options() {
+    let value = 1i32;
+    let entry = opcode::SetSockOpt::new(
+        types::Fixed(2),
+        libc::SOL_SOCKET as u32,
+        libc::SO_KEEPALIVE as u32,
+        std::ptr::from_ref(&value).cast(),
+        4,
+    );
+    let sqe = Sqe::from_entry(&entry.build());
+    assert_eq!(
+        (sqe.opcode, sqe.cmd_op(), sqe.pad1()),
+        (IORING_OP_URING_CMD, SOCKET_URING_OP_SETSOCKOPT, 0)
+    );
+    assert_eq!(
+        (sqe.level(), sqe.optname()),
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE)
+    );
+    assert_eq!(
+        (sqe.addr3, sqe.file_index),
+        (std::ptr::from_ref(&value) as u64, 4)
+    );
+}

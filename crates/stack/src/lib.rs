@@ -20,6 +20,7 @@ mod ingress;
 mod limit;
 mod link;
 pub mod neighbour;
+mod options;
 mod packet;
 mod path_mtu;
 pub mod reassembly;

@@ -64,6 +64,10 @@ impl Engine {
                 let result = self.close(target);
                 self.complete_with(id, result);
             }
+            Op::SocketCommand { command, .. } => {
+                let result = self.socket_command(socket(), &command);
+                self.complete_with(id, result);
+            }
             Op::ProvideBuffers {
                 group,
                 addr,

@@ -8,6 +8,7 @@ mod accept;
 mod address;
 mod buffers;
 mod cancel;
+mod command;
 mod complete;
 mod datagram;
 mod files;

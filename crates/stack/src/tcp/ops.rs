@@ -205,6 +205,34 @@ impl Stack {
         socket.receive.len().max(usize::from(socket.done))
     }
 
+    pub(crate) fn tcp_queued_in(&self, id: SocketId) -> Result<usize, SocketError> {
+        let socket = self.tcp.get(id).ok_or(SocketError::Invalid)?;
+        if socket.listener.is_some() {
+            return Err(SocketError::Invalid);
+        }
+        Ok(socket.receive.len())
+    }
+
+    pub(crate) fn tcp_queued_out(&self, id: SocketId) -> Result<usize, SocketError> {
+        let socket = self.tcp.get(id).ok_or(SocketError::Invalid)?;
+        if socket.listener.is_some() {
+            return Err(SocketError::Invalid);
+        }
+        let Some(connection) = socket
+            .connection
+            .as_ref()
+            .filter(|_| !socket.is_connecting())
+        else {
+            return Ok(0);
+        };
+        // The states in which a FIN is queued and not acknowledged.
+        let fin = matches!(
+            connection.state(),
+            State::FinWait1 | State::Closing | State::LastAck
+        );
+        Ok(connection.unacknowledged() as usize + usize::from(fin))
+    }
+
     /// Calls `each` with the first `limit` bytes that can be read, part by part, in order.
     pub fn tcp_for_each(
         &self,

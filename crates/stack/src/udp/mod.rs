@@ -17,6 +17,9 @@ use crate::socket::{Events, Family, Protocol, SocketId, for_each_key, overlap};
 
 /// What Linux charges a receive buffer for each datagram beside its bytes (about one `sk_buff`).
 const DATAGRAM_OVERHEAD_BYTES: usize = 768;
+/// What Linux charges a send buffer for a packet of a small datagram (`SKB_TRUESIZE`). Here each has a
+/// chunk.
+pub(crate) const PACKET_CHARGE_BYTES: usize = 832;
 /// Linux's `net.core.rmem_default`.
 const RECEIVE_BUFFER_BYTES: usize = 212_992;
 /// First ephemeral port (Linux's `ip_local_port_range`), and how many there are.
