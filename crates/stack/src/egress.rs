@@ -14,14 +14,12 @@ use crate::headers::{
 };
 use crate::neighbour::Resolve;
 use crate::packet::{Packet, TxPacket};
-use crate::socket::SocketId;
+use crate::socket::{Protocol, SocketId};
 use crate::{Stack, TxChecksum};
 use ringwire_tcp::Instant;
 
 /// Send chunks that no socket may take: ARP, ND and ICMP go on when the application fills the rest.
 pub(crate) const CONTROL_RESERVE_CHUNKS: u32 = 16;
-/// Send chunks that one socket may have in use: about what Linux's `wmem_default` admits.
-pub(crate) const SOCKET_CHUNKS: u32 = 256;
 
 /// The packets that carry one IP payload: nearly always one.
 pub(crate) struct Packets {
@@ -316,8 +314,9 @@ impl Stack {
         if chunks + CONTROL_RESERVE_CHUNKS > pool {
             return Err(SocketError::MessageSize);
         }
+        let most = socket.options.send_chunks(Protocol::Udp);
         // As the kernel's send buffer: one message may exceed what is left, if nothing else is queued.
-        let over = socket.chunks_in_use > 0 && socket.chunks_in_use + chunks > SOCKET_CHUNKS;
+        let over = socket.chunks_in_use > 0 && socket.chunks_in_use + chunks > most;
         if over || ledger.free_chunks(Pool::Send) < chunks + CONTROL_RESERVE_CHUNKS {
             return Err(SocketError::WouldBlock);
         }

@@ -14,6 +14,7 @@ mod counters;
 mod egress;
 mod error;
 mod extension;
+mod group;
 mod headers;
 mod icmp;
 mod ingress;
@@ -39,6 +40,7 @@ pub use address::{Cidr, CidrError, multicast_mac, solicited_node};
 pub use counters::Counters;
 pub use error::SocketError;
 pub use neighbour::dad::{AddressState, DadConfig};
+pub use options::{Linger, SocketOptions};
 pub use packet::{Packet, TxPacket};
 pub use ringwire_tcp::{
     Algorithm, CongestionState, Info as TcpInfo, Instant, KeepAlive, TcpOptions,

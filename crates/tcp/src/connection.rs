@@ -218,6 +218,12 @@ impl Connection {
         self.receive.window.set_room(bytes);
     }
 
+    /// Changes how many bytes can be buffered in all. What was offered is not taken back, and the scale
+    /// that was agreed on bounds what can be offered.
+    pub fn set_receive_buffer(&mut self, bytes: u32) {
+        self.receive.window.set_capacity(bytes);
+    }
+
     /// As [`set_receive_room`](Connection::set_receive_room), after the user has read: the peer is
     /// told if that has opened the window.
     pub fn read(&mut self, room: u32) {

@@ -35,6 +35,12 @@ impl ReceiveWindow {
         }
     }
 
+    /// Changes what can be taken in all.
+    pub(crate) fn set_capacity(&mut self, bytes: u32) {
+        self.capacity = bytes;
+        self.room = self.room.min(bytes);
+    }
+
     /// What can be taken beyond RCV.NXT now.
     pub(crate) fn set_room(&mut self, bytes: u32) {
         self.room = bytes.min(self.capacity);

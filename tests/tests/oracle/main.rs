@@ -10,6 +10,7 @@ mod on_kernel {
     include!("text.rs");
     include!("stream_text.rs");
     include!("transfer_text.rs");
+    include!("option_text.rs");
 }
 
 mod on_ringwire {
@@ -17,6 +18,7 @@ mod on_ringwire {
     include!("text.rs");
     include!("stream_text.rs");
     include!("transfer_text.rs");
+    include!("option_text.rs");
 }
 
 /// Entries of the completion queue: small, so that it can be filled.

@@ -1,10 +1,11 @@
 //! URING_CMD on sockets (Linux `io_uring/cmd_net.c`).
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::request::SocketCommand;
+use ringwire_abi::request::{OptionTransfer, SocketCommand};
 use ringwire_stack::SocketId;
 
 use super::{Engine, errno};
+use crate::usermem::{self, Span};
 
 impl Engine {
     /// Carries a command out; none of them waits.
@@ -16,11 +17,79 @@ impl Engine {
         match command {
             SocketCommand::QueuedIn => self.stack.queued_in(socket).map(count).map_err(errno),
             SocketCommand::QueuedOut => self.stack.queued_out(socket).map(count).map_err(errno),
-            SocketCommand::GetOption(_) | SocketCommand::SetOption(_) => Err(Errno::ENOPROTOOPT),
+            SocketCommand::GetOption(option) => self.get_option(socket, option),
+            SocketCommand::SetOption(option) => self.set_option(socket, option).map(|()| 0),
             // Stamps come in 32-byte completions, which no ring here has.
             SocketCommand::TxTimestamp => Err(Errno::EINVAL),
             SocketCommand::Unknown(_) => Err(Errno::EOPNOTSUPP),
         }
+    }
+
+    /// As getsockopt(2); returns the length of what was written. The kernel's command knows SOL_SOCKET
+    /// only: the other levels are an extension.
+    fn get_option(&mut self, socket: SocketId, option: &OptionTransfer) -> Result<i32, Errno> {
+        let level = option.level;
+        if !matches!(level, libc::SOL_SOCKET | libc::SOL_IP | libc::SOL_IPV6) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let room = usize::try_from(option.len).map_err(|_| Errno::EINVAL)?;
+        let value = match level {
+            libc::SOL_SOCKET => self.socket_option(socket, option.name),
+            _ => self.ip_option(socket, level, option.name, room),
+        }?;
+        let len = value.len().min(room);
+        let addr = option.value;
+        usermem::write(Span { addr, len }, &value)?;
+        Ok(count(len))
+    }
+
+    /// As setsockopt(2).
+    fn set_option(&mut self, socket: SocketId, option: &OptionTransfer) -> Result<(), Errno> {
+        let value = Value::new(option)?;
+        match option.level {
+            libc::SOL_SOCKET => self.set_socket_option(socket, option.name, value),
+            libc::SOL_IP | libc::SOL_IPV6 => {
+                self.set_ip_option(socket, option.level, option.name, value)
+            }
+            _ => Err(Errno::ENOPROTOOPT),
+        }
+    }
+}
+
+/// The value that an option is set to, in the application's memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value {
+    addr: u64,
+    pub(super) len: usize,
+}
+
+impl Value {
+    fn new(option: &OptionTransfer) -> Result<Value, Errno> {
+        Ok(Value {
+            addr: option.value,
+            len: usize::try_from(option.len).map_err(|_| Errno::EINVAL)?,
+        })
+    }
+
+    /// Whether it is nowhere.
+    pub(super) fn is_null(self) -> bool {
+        self.addr == 0
+    }
+
+    /// Its first bytes: `EINVAL` if it is not as long.
+    pub(super) fn read<const N: usize>(self) -> Result<[u8; N], Errno> {
+        if self.len < N {
+            return Err(Errno::EINVAL);
+        }
+        let mut bytes = [0; N];
+        let addr = self.addr;
+        usermem::read(Span { addr, len: N }, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The `int` that it begins with.
+    pub(super) fn int(self) -> Result<i32, Errno> {
+        self.read().map(i32::from_ne_bytes)
     }
 }
 

@@ -19,6 +19,7 @@ mod poll;
 mod receive;
 mod request;
 mod send;
+mod socket_option;
 mod stream;
 mod stream_send;
 mod submit;

@@ -38,6 +38,7 @@ impl Stack {
             _ => return Err(SocketError::Connected),
         }
         let (family, bound) = (socket.family, socket.bound);
+        let sharing = socket.options.sharing();
         if family == Family::V4 && to.is_ipv6() {
             return Err(SocketError::AddressFamily);
         }
@@ -62,7 +63,7 @@ impl Stack {
             return Err(SocketError::AddressNotAvailable);
         }
         if bound.is_none() {
-            self.tcp.ports.share(id, local.port(), source, family);
+            self.tcp.ports.connect(id, local, family, sharing);
         }
         self.begin(now, ledger, id, local, to);
         Err(SocketError::InProgress)
@@ -76,8 +77,7 @@ impl Stack {
         local: SocketAddr,
         to: SocketAddr,
     ) {
-        let options = self.tcp.at(id).tcp;
-        let config = self.tcp_config(ledger, to.ip(), options);
+        let config = self.tcp_config(ledger, to.ip(), Some(id));
         let ends = (local, to);
         let iss = self.tcp.isn.sequence(now, local, to);
         let offset = self.tcp.isn.timestamp_offset(local, to);

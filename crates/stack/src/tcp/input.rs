@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use ringwire_tcp::{
-    Answer, Disposition, Failure, Instant, Keep, Segment, SeqNumber, State, TcpOptions, closed,
-    listen,
+    Answer, Disposition, Failure, Instant, Keep, Segment, SeqNumber, State, closed, listen,
 };
 use ringwire_umem::{Ledger, Pool};
 use smoltcp::wire::IpProtocol;
@@ -12,7 +11,7 @@ use smoltcp::wire::IpProtocol;
 use super::listener::Cookie;
 use super::receive_queue::SMALL_BYTES;
 use super::wire::{self, Header, MAX_HEADER};
-use super::{Ends, nothing};
+use super::{Ends, Path, nothing};
 use crate::Stack;
 use crate::error::SocketError;
 use crate::ingress::{IpIn, Reject};
@@ -85,19 +84,19 @@ impl Stack {
         if let Some(&id) = self.tcp.connections.get(&ends) {
             return self.continue_connection(now, ledger, id, segment, payload, queue);
         }
-        let config = self.tcp_config(ledger, ends.1.ip(), TcpOptions::default());
+        let config = self.tcp_config(ledger, ends.1.ip(), None);
         let mut floor = None;
         if let Some(waiting) = self.tcp.time_waits.get_mut(&ends) {
             match waiting.on_segment(now, segment, &config) {
                 Answer::Ignore => return payload.release(ledger),
                 Answer::Ack(ack) => {
                     payload.release(ledger);
-                    return self.send_segment(now, ledger, ends, &ack, queue);
+                    return self.send_segment(now, ledger, ends, &ack, Path::plain(queue));
                 }
                 Answer::Reopen(least) => floor = Some(least),
             }
         }
-        let Some(listening) = self.tcp.find_listener(ends.0) else {
+        let Some(listening) = self.tcp.find_listener(ends) else {
             payload.release(ledger);
             if floor.is_none() {
                 self.refuse_tcp(now, ledger, ends, segment, queue);
@@ -135,7 +134,7 @@ impl Stack {
         if let Some(rst) = closed::on_segment(segment)
             && self.admit_control(now)
         {
-            self.send_segment(now, ledger, ends, &rst, queue);
+            self.send_segment(now, ledger, ends, &rst, Path::plain(queue));
         }
     }
 
@@ -256,6 +255,8 @@ impl Stack {
         if let Some(connection) = &mut self.tcp.at(id).connection {
             connection.refuse_payload();
         }
+        // Its reader's mark must not wait for what there is no memory for.
+        self.tcp.events.mark(id, true, false);
         payload.release(ledger);
         None
     }
@@ -273,7 +274,7 @@ impl Stack {
             self.release_acknowledged(ledger, id);
         }
         if disposition.delivered > 0 {
-            self.note_delivered(id);
+            self.note_delivered(ledger, id);
         }
         if disposition.established {
             self.counters.tcp_established += 1;
@@ -290,8 +291,8 @@ impl Stack {
         }
         let socket = self.tcp.at(id);
         if let (Some(reply), Some(ends)) = (disposition.reply, socket.ends()) {
-            let queue = socket.nic_queue;
-            self.send_segment(now, ledger, ends, &reply, queue);
+            let path = socket.path();
+            self.send_segment(now, ledger, ends, &reply, path);
         }
         if let Some(failure) = disposition.failure {
             self.fail(id, failure);
@@ -311,20 +312,23 @@ impl Stack {
             return;
         };
         socket.send.acknowledged(connection.send_una(), ledger);
-        if socket.send_blocked && socket.send.chunks() <= super::ops::WAKE_CHUNKS {
+        if socket.send_blocked && socket.send.chunks() <= super::ops::wake_chunks(socket) {
             socket.send_blocked = false;
             self.tcp.events.mark(id, false, true);
         }
     }
 
     /// There is more to read, and less room.
-    fn note_delivered(&mut self, id: SocketId) {
+    fn note_delivered(&mut self, ledger: &Ledger, id: SocketId) {
+        let pressed = self.rx_runs_short(ledger);
         let socket = self.tcp.at(id);
         let room = socket.receive_room();
         if let Some(connection) = &mut socket.connection {
             connection.set_receive_room(room);
         }
-        self.tcp.events.mark(id, true, false);
+        if socket.is_readable(pressed) {
+            self.tcp.events.mark(id, true, false);
+        }
     }
 
     /// Notes why a connection has failed, for whoever has its socket.
@@ -343,14 +347,14 @@ impl Stack {
     /// The connection goes into the table of those in TIME-WAIT, once its last acknowledgement is out.
     fn enter_time_wait(&mut self, now: Instant, ledger: &mut Ledger, id: SocketId) {
         let socket = self.tcp.at(id);
-        let queue = socket.nic_queue;
+        let path = socket.path();
         let (Some(ends), Some(connection)) = (socket.ends(), &mut socket.connection) else {
             return;
         };
         let ack = connection.poll_transmit(now, &mut |_| 0);
         let entry = connection.time_wait(now);
         if let Some(ack) = ack {
-            self.send_segment(now, ledger, ends, &ack, queue);
+            self.send_segment(now, ledger, ends, &ack, path);
         }
         if let Some(entry) = entry {
             self.counters.tcp_time_wait_evicted += self.tcp.time_waits.insert(ends, entry);
@@ -391,7 +395,8 @@ impl Stack {
     fn release_port(&mut self, id: SocketId) {
         let socket = self.tcp.at(id);
         socket.remote = None;
-        let accepted = std::mem::take(&mut socket.accepted);
+        let accepted = socket.accepted();
+        socket.accepted = false;
         let bound = socket.bound;
         if let Some(local) = std::mem::replace(&mut socket.local, bound)
             && bound.is_none()
@@ -403,7 +408,7 @@ impl Stack {
     /// Ends a connection with a RST, if the peer knows of it, and forgets the socket.
     pub(super) fn abort(&mut self, now: Instant, ledger: &mut Ledger, id: SocketId) {
         let socket = self.tcp.at(id);
-        let queue = socket.nic_queue;
+        let path = socket.path();
         let rst = socket.connection.as_mut().and_then(|connection| {
             // Of a half-open connection the peer learns when it sends (as with Linux).
             if connection.state() == State::SynReceived && connection.is_passive() {
@@ -412,7 +417,7 @@ impl Stack {
             connection.abort()
         });
         if let (Some(rst), Some(ends)) = (rst, socket.ends()) {
-            self.send_segment(now, ledger, ends, &rst, queue);
+            self.send_segment(now, ledger, ends, &rst, path);
         }
         self.end_connection(ledger, id);
     }

@@ -7,8 +7,9 @@ use foldhash::fast::FixedState;
 use ringwire_tcp::{Config, Connection, Instant, Segment, SeqNumber, SynCookies};
 use ringwire_umem::Ledger;
 
-use super::{Ends, Socket};
+use super::{Ends, Path, Socket};
 use crate::Stack;
+use crate::group;
 use crate::socket::SocketId;
 
 /// Half-open connections of one listener. A SYN that finds no room is answered with a cookie.
@@ -82,8 +83,10 @@ impl Stack {
         queue: u16,
         floor: Option<SeqNumber>,
     ) {
-        let options = self.tcp.at(listening).tcp;
-        let config = self.tcp_config(ledger, ends.1.ip(), options);
+        let Some(options) = self.tcp.get(listening).map(|socket| socket.options) else {
+            return;
+        };
+        let config = self.tcp_config(ledger, ends.1.ip(), Some(listening));
         let Some(listener) = self.tcp.listener(listening) else {
             return;
         };
@@ -95,7 +98,8 @@ impl Stack {
         }
         if syn_queue_is_full {
             listener.cookie_at = Some(now);
-            return self.send_cookie(now, ledger, &config, ends, syn, queue);
+            let path = Path::new(&options, ends.1.ip(), queue);
+            return self.send_cookie(now, ledger, &config, ends, syn, path);
         }
         let iss = self.tcp.isn.sequence(now, ends.0, ends.1);
         let iss = floor.map_or(iss, |floor| iss.max(floor));
@@ -111,12 +115,12 @@ impl Stack {
         config: &Config,
         ends: Ends,
         syn: &Segment,
-        queue: u16,
+        path: Path,
     ) {
         self.counters.tcp_cookies_sent += 1;
         let offset = self.tcp.isn.timestamp_offset(ends.0, ends.1);
         let answer = self.tcp.cookies.answer(now, config, offset, ends, syn);
-        self.send_segment(now, ledger, ends, &answer, queue);
+        self.send_segment(now, ledger, ends, &answer, path);
     }
 
     /// Makes a connection of a segment that brings a cookie back, which is to be handed to it then.
@@ -129,8 +133,7 @@ impl Stack {
         segment: &Segment,
         queue: u16,
     ) -> Cookie {
-        let options = self.tcp.at(listening).tcp;
-        let config = self.tcp_config(ledger, ends.1.ip(), options);
+        let config = self.tcp_config(ledger, ends.1.ip(), Some(listening));
         let expected = self.tcp.listener(listening);
         let expected = expected.is_some_and(|listener| listener.expects_cookies(now));
         let (Some(ack), true, false, false) = (segment.ack, expected, segment.syn, segment.rst)
@@ -161,9 +164,10 @@ impl Stack {
     ) -> SocketId {
         let table = &mut self.tcp;
         let listener = table.at(listening);
-        let options = listener.tcp;
+        let (options, tcp) = (listener.options, listener.tcp);
         let mut child = Socket::new(listener.family);
-        child.tcp = options;
+        child.options = options;
+        child.tcp = tcp;
         child.local = Some(ends.0);
         child.remote = Some(ends.1);
         child.parent = Some(listening);
@@ -173,7 +177,7 @@ impl Stack {
         child.connection = Some(Box::new(connection));
         let id = table.slab.insert(child);
         table.time_waits.remove(&ends);
-        table.ports.take_accepted(ends.0.port());
+        table.ports.take_accepted(ends.0.port(), options.sharing());
         table.connections.insert(ends, id);
         if let Some(listener) = table.listener(listening) {
             listener.half_open.insert(id);
@@ -230,10 +234,9 @@ impl Stack {
         };
         if let Some(local) = local {
             crate::socket::for_each_key(local, family, |key| {
-                if self.tcp.listeners.get(&key) == Some(&id) {
-                    self.tcp.listeners.remove(&key);
-                }
+                group::leave(&mut self.tcp.listeners, key, id);
             });
+            self.tcp.ports.set_listening(id, local.port(), false);
         }
         for waiting in listener.into_waiting() {
             self.tcp.at(waiting).parent = None;

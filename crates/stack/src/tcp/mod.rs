@@ -22,6 +22,8 @@ use foldhash::fast::FixedState;
 use ringwire_tcp::{Connection, Instant, Isn, Segment, State, SynCookies, TcpOptions};
 
 use crate::error::SocketError;
+use crate::group::Group;
+use crate::options::{Service, Sharing, SocketOptions};
 use crate::packet::Payload;
 use crate::slab::Slab;
 use crate::socket::{Events, Family, Protocol, SocketId};
@@ -36,15 +38,13 @@ use send_queue::SendQueue;
 use time_wait::TimeWaits;
 use timers::Timers;
 
-/// Bytes that a connection buffers for its reader: the window that it offers.
-pub(crate) const RECEIVE_BUFFER_BYTES: u32 = 256 << 10;
-
 /// The two ends of a connection: (local, remote).
 pub(crate) type Ends = (SocketAddr, SocketAddr);
 
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(crate) family: Family,
+    pub(crate) options: SocketOptions,
     /// IPv4-mapped addresses appear as IPv4 here and in every key.
     pub(crate) local: Option<SocketAddr>,
     /// What it was bound to, by bind(2) or by listening.
@@ -72,8 +72,6 @@ pub(crate) struct Socket {
     send_shut: bool,
     /// The options of its connection, the one that it has or will have.
     tcp: TcpOptions,
-    /// `SO_LINGER` with a time of zero: closing resets.
-    abort_on_close: bool,
     /// The NIC queue that the last segment came from: answers leave by the same one.
     nic_queue: u16,
     /// It is in the list of those that may have something to send.
@@ -86,6 +84,7 @@ impl Socket {
     fn new(family: Family) -> Socket {
         Socket {
             family,
+            options: SocketOptions::new(Protocol::Tcp),
             local: None,
             bound: None,
             remote: None,
@@ -103,11 +102,15 @@ impl Socket {
             receive_shut: false,
             send_shut: false,
             tcp: TcpOptions::default(),
-            abort_on_close: false,
             nic_queue: 0,
             ready: false,
             scheduled: None,
         }
+    }
+
+    /// How it shares its port, if a listener has made it.
+    fn accepted(&self) -> Option<Sharing> {
+        self.accepted.then(|| self.options.sharing())
     }
 
     fn ends(&self) -> Option<Ends> {
@@ -128,7 +131,55 @@ impl Socket {
 
     /// Bytes that its reader could still take.
     fn receive_room(&self) -> u32 {
-        RECEIVE_BUFFER_BYTES.saturating_sub(self.receive.len() as u32)
+        let window = self.options.window_bytes();
+        window.saturating_sub(self.receive.len() as u32)
+    }
+
+    /// Whether so much can be read that its reader is to hear of it: its mark is reached, or the window
+    /// or the memory for more is used up (`pressed`; Linux `tcp_epollin_ready`).
+    fn is_readable(&self, pressed: bool) -> bool {
+        let len = self.receive.len();
+        if len == 0 || len >= self.options.receive_low_bytes() as usize {
+            return len > 0;
+        }
+        // Less than a segment may not come: the peer avoids silly windows.
+        let segment = self.connection.as_ref().map_or(0, |it| it.send_mss());
+        pressed || self.receive_room() <= segment
+    }
+
+    /// Send chunks that it may have in use.
+    fn send_chunks(&self) -> u32 {
+        self.options.send_chunks(Protocol::Tcp)
+    }
+
+    /// How its segments leave.
+    fn path(&self) -> Path {
+        let to = self
+            .remote
+            .map_or(Family::V4.unspecified(), |remote| remote.ip());
+        Path::new(&self.options, to, self.nic_queue)
+    }
+}
+
+/// How segments leave: by which NIC queue, and with what in their IP headers.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    queue: u16,
+    service: Service,
+}
+
+impl Path {
+    fn new(options: &SocketOptions, to: IpAddr, queue: u16) -> Path {
+        let service = options.service(to);
+        Path { queue, service }
+    }
+
+    /// For what belongs to no socket.
+    fn plain(queue: u16) -> Path {
+        Path {
+            queue,
+            service: Service::default(),
+        }
     }
 }
 
@@ -145,7 +196,7 @@ struct Looped {
 pub(crate) struct Table {
     slab: Slab<Socket>,
     connections: EndsMap<SocketId>,
-    listeners: HashMap<SocketAddr, SocketId, FixedState>,
+    listeners: HashMap<SocketAddr, Group, FixedState>,
     ports: Ports,
     time_waits: TimeWaits,
     timers: Timers,
@@ -201,28 +252,29 @@ impl Table {
         let socket = self.slab.remove(id);
         let socket = socket.expect("tcp: a socket ends once");
         if let Some(local) = socket.local {
-            self.leave_port(id, local.port(), socket.accepted);
+            self.leave_port(id, local.port(), socket.accepted());
         }
     }
 
-    fn leave_port(&mut self, id: SocketId, port: u16, accepted: bool) {
-        if accepted {
-            self.ports.leave_accepted(port);
+    fn leave_port(&mut self, id: SocketId, port: u16, accepted: Option<Sharing>) {
+        if let Some(sharing) = accepted {
+            self.ports.leave_accepted(port, sharing);
         } else {
             self.ports.leave(id, port);
         }
     }
 
     /// The listener that a segment for this address is for.
-    fn find_listener(&self, local: SocketAddr) -> Option<SocketId> {
-        self.listeners.get(&local).copied().or_else(|| {
+    fn find_listener(&self, (local, remote): Ends) -> Option<SocketId> {
+        let group = self.listeners.get(&local).or_else(|| {
             let any: IpAddr = match local.ip() {
                 IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                 IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
             };
             let wildcard = SocketAddr::new(any, local.port());
-            self.listeners.get(&wildcard).copied()
-        })
+            self.listeners.get(&wildcard)
+        });
+        group?.pick(local, remote, self.listeners.hasher())
     }
 
     /// Says that a connection may have something to send.

@@ -8,13 +8,17 @@ use ringwire_umem::{Ledger, Pool};
 use super::listener::Listener;
 use super::send_queue::HEADROOM;
 use super::{Socket, wire};
-use crate::egress::{CONTROL_RESERVE_CHUNKS, SOCKET_CHUNKS};
+use crate::egress::CONTROL_RESERVE_CHUNKS;
 use crate::error::SocketError;
+use crate::options::SocketOptions;
 use crate::socket::{Family, Protocol, Readiness, Shutdown, SocketId, for_each_key};
 use crate::{Stack, TxChecksum};
 
-/// A sender that found no room hears of it when no more chunks than this are in use.
-pub(super) const WAKE_CHUNKS: u32 = SOCKET_CHUNKS / 3 * 2;
+/// A sender that found no room hears of it when no more chunks than this are in use: two thirds of
+/// what it may have.
+pub(super) fn wake_chunks(socket: &Socket) -> u32 {
+    socket.send_chunks() * 2 / 3
+}
 
 /// A connection that accept(2) returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,20 +53,21 @@ impl Stack {
         if socket.local.is_some() || socket.state() != State::Closed {
             return Err(SocketError::Invalid);
         }
+        let sharing = socket.options.sharing();
         let draw = self.random();
         let ports = &mut self.tcp.ports;
-        let port = match address.port() {
-            0 => ports
-                .free(ip, family, draw)
-                .ok_or(SocketError::AddressInUse)?,
-            port if ports.is_taken(ip, port, family) => return Err(SocketError::AddressInUse),
-            port => port,
+        let local = match address.port() {
+            0 => {
+                let port = ports.free(ip, family, draw);
+                SocketAddr::new(ip, port.ok_or(SocketError::AddressInUse)?)
+            }
+            _ if ports.is_taken(address, family, sharing) => return Err(SocketError::AddressInUse),
+            _ => address,
         };
-        ports.take(id, port, ip, family);
-        let local = Some(SocketAddr::new(ip, port));
+        ports.take(id, local, family, sharing);
         let socket = self.tcp.at(id);
-        socket.local = local;
-        socket.bound = local;
+        socket.local = Some(local);
+        socket.bound = Some(local);
         Ok(())
     }
 
@@ -89,12 +94,20 @@ impl Stack {
             self.tcp_bind(id, SocketAddr::new(family.unspecified(), 0))?;
         }
         let socket = self.tcp.at(id);
+        let local = socket.local.expect("tcp: a listener is bound");
+        let sharing = socket.options.sharing();
+        let ports = &mut self.tcp.ports;
+        if !ports.may_listen(id, local, family, sharing) {
+            return Err(SocketError::AddressInUse);
+        }
+        ports.set_listening(id, local.port(), true);
+        let socket = self.tcp.at(id);
         socket.listener = Some(Box::new(Listener::new(backlog, hash_seed)));
         socket.receive_shut = false;
         socket.send_shut = false;
-        let local = socket.local.expect("tcp: a listener is bound");
         for_each_key(local, family, |key| {
-            self.tcp.listeners.insert(key, id);
+            let group = self.tcp.listeners.entry(key).or_default();
+            group.add(id, family, sharing.port);
         });
         Ok(())
     }
@@ -159,7 +172,7 @@ impl Stack {
         }
         if queued < len {
             socket.send_blocked = true;
-            if socket.send.chunks() < SOCKET_CHUNKS {
+            if socket.send.chunks() < socket.send_chunks() {
                 self.starved.insert(id);
             }
         }
@@ -331,12 +344,37 @@ impl Stack {
         Some(self.tcp.get(id)?.connection.as_deref()?.info(now))
     }
 
-    /// `SO_LINGER` with a time of zero: closing resets the connection.
-    pub fn tcp_set_abort_on_close(&mut self, id: SocketId, on: bool) {
-        // The id of a UDP socket names nothing here.
-        if let Some(socket) = self.tcp.get_mut(id) {
-            socket.abort_on_close = on;
+    pub(crate) fn tcp_set_socket_options(
+        &mut self,
+        id: SocketId,
+        options: SocketOptions,
+    ) -> Result<(), SocketError> {
+        let socket = self.tcp.get_mut(id).ok_or(SocketError::Invalid)?;
+        let before = socket.options;
+        let window = options.window_bytes();
+        socket.options = options;
+        if window != before.window_bytes() {
+            let room = socket.receive_room();
+            if let Some(connection) = &mut socket.connection {
+                connection.set_receive_buffer(window);
+                connection.read(room);
+            }
         }
+        let lower = options.receive_low_bytes() < before.receive_low_bytes();
+        let readable = lower && socket.is_readable(false);
+        let (local, accepted) = (socket.local, socket.accepted);
+        if let Some(port) = local.map(|local| local.port()) {
+            let ports = &mut self.tcp.ports;
+            if accepted {
+                ports.leave_accepted(port, before.sharing());
+                ports.take_accepted(port, options.sharing());
+            } else {
+                ports.set_sharing(id, port, options.sharing());
+            }
+        }
+        self.tcp.mark_ready(id);
+        self.tcp.events.mark(id, readable, true);
+        Ok(())
     }
 
     pub(crate) fn tcp_shutdown(
@@ -381,7 +419,8 @@ impl Stack {
         };
         socket.held = false;
         let unread = socket.receive.len() > 0;
-        let abort = unread || socket.abort_on_close;
+        let linger = socket.options.linger;
+        let abort = unread || linger.on && linger.seconds == 0;
         let Some(connection) = &mut socket.connection else {
             self.tcp.with_receive(id, |receive| receive.clear(ledger));
             return self.tcp.remove(id);
@@ -409,11 +448,11 @@ impl Stack {
                 ..Readiness::default()
             };
         }
-        let room = socket.send.chunks() < SOCKET_CHUNKS
+        let room = socket.send.chunks() < socket.send_chunks()
             && ledger.free_chunks(Pool::Send) > CONTROL_RESERVE_CHUNKS;
         let closed = socket.connection.is_none();
         Readiness {
-            readable: socket.receive.len() > 0,
+            readable: socket.is_readable(self.rx_runs_short(ledger)),
             writable: !socket.is_connecting() && (socket.send_shut || room),
             error: socket.error.is_some(),
             receive_shut: socket.receive_shut,
@@ -445,7 +484,7 @@ fn queue_bytes(
         let mut room = socket.send.tail_room(mss);
         if room == 0 {
             if !socket.send.has_spare_cell(chunk_bytes) {
-                let allowed = socket.send.chunks() < SOCKET_CHUNKS
+                let allowed = socket.send.chunks() < socket.send_chunks()
                     && ledger.free_chunks(Pool::Send) > CONTROL_RESERVE_CHUNKS;
                 let frame = allowed.then(|| ledger.alloc(Pool::Send)).flatten();
                 let Some(frame) = frame else { break };

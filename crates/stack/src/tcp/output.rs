@@ -3,22 +3,21 @@
 
 use std::net::IpAddr;
 
-use ringwire_tcp::{Config, Ecn, Instant, Segment, TcpOptions};
+use ringwire_tcp::{Config, Ecn, Instant, Segment};
 use ringwire_umem::{Frame, Ledger, Piece, Pool};
 use smoltcp::wire::IpProtocol;
 
 use super::send_queue::{HEADROOM, Place};
-use super::{Ends, Looped, RECEIVE_BUFFER_BYTES, wire};
+use super::{Ends, Looped, Path, wire};
 use crate::address::Reach;
 use crate::checksum::Checksum;
 use crate::egress::Packets;
 use crate::headers::{Fragment, IpMeta, headers_len, write_headers};
+use crate::options::SocketOptions;
 use crate::packet::{Packet, Payload};
-use crate::socket::SocketId;
+use crate::socket::{Protocol, SocketId};
 use crate::{Stack, TxChecksum};
 
-/// Linux's default TTL and hop limit.
-const HOP_LIMIT: u8 = 64;
 /// Segments that one connection sends before the next has its turn.
 const BURST: u32 = 16;
 
@@ -128,6 +127,10 @@ impl Stack {
         let Some(socket) = self.tcp.get_mut(id) else {
             return Sent::Nothing;
         };
+        let path = Path {
+            queue,
+            ..socket.path()
+        };
         let (Some(ends), Some(connection)) = (socket.ends(), &mut socket.connection) else {
             return Sent::Nothing;
         };
@@ -139,7 +142,7 @@ impl Stack {
             return Sent::Nothing;
         };
         if segment.len == 0 {
-            self.send_segment(now, ledger, ends, segment, queue);
+            self.send_segment(now, ledger, ends, segment, path);
             return Sent::Queued;
         }
         let place = send.take(segment.seq, segment.len);
@@ -149,15 +152,16 @@ impl Stack {
             _ => None,
         };
         match mac {
-            Some(mac) if free => self.send_in_place(ledger, id, ends, segment, &place, mac),
+            Some(mac) if free => self.send_in_place(ledger, id, ends, segment, &place, mac, path),
             _ => {
-                self.send_copy(now, ledger, id, ends, segment, &place, queue);
+                self.send_copy(now, ledger, id, ends, segment, &place, path);
                 Sent::Queued
             }
         }
     }
 
     /// Writes the headers in front of a cell, and describes both.
+    #[allow(clippy::too_many_arguments)]
     fn send_in_place(
         &mut self,
         ledger: &mut Ledger,
@@ -166,6 +170,7 @@ impl Stack {
         segment: &Segment,
         place: &Place,
         to: [u8; 6],
+        path: Path,
     ) -> Sent {
         let (mac, checksum) = (self.config.mac, self.config.tx_checksum);
         let send = &mut self.tcp.at(id).send;
@@ -178,7 +183,7 @@ impl Stack {
         let at = write_headers(
             mac,
             bytes,
-            &meta(ends, segment.ecn),
+            &meta(ends, path, segment.ecn),
             Fragment::whole(tcp_len),
         );
         bytes[..6].copy_from_slice(&to);
@@ -202,13 +207,13 @@ impl Stack {
         ends: Ends,
         segment: &Segment,
         place: &Place,
-        queue: u16,
+        path: Path,
     ) {
         self.counters.tcp_tx_copied += 1;
         let from = place.start as usize;
         let send = &mut self.tcp.at(id).send;
         let bytes = ledger.bytes(send.frame(place))[from..from + segment.len as usize].to_vec();
-        self.write_segment(now, ledger, ends, segment, &bytes, queue);
+        self.write_segment(now, ledger, ends, segment, &bytes, path);
     }
 
     /// Sends a segment without payload. Without a chunk it is lost, as on the wire.
@@ -218,9 +223,9 @@ impl Stack {
         ledger: &mut Ledger,
         ends: Ends,
         segment: &Segment,
-        queue: u16,
+        path: Path,
     ) {
-        self.write_segment(now, ledger, ends, segment, &[], queue);
+        self.write_segment(now, ledger, ends, segment, &[], path);
     }
 
     fn write_segment(
@@ -230,7 +235,7 @@ impl Stack {
         ends: Ends,
         segment: &Segment,
         payload: &[u8],
-        queue: u16,
+        path: Path,
     ) {
         self.count_sent(segment);
         if self.addresses.reach(ends.1.ip()) == Reach::Local {
@@ -250,7 +255,7 @@ impl Stack {
         let at = write_headers(
             self.config.mac,
             bytes,
-            &meta(ends, segment.ecn),
+            &meta(ends, path, segment.ecn),
             Fragment::whole(tcp_len),
         );
         let end = at + tcp_len;
@@ -267,7 +272,8 @@ impl Stack {
             start: 0,
             len: end as u32,
         });
-        self.dispatch(now, ledger, ends.1.ip(), Packets::single(packet, at), queue);
+        let packets = Packets::single(packet, at);
+        self.dispatch(now, ledger, ends.1.ip(), packets, path.queue);
     }
 
     /// A chunk for a segment of its own: of the pool that no send can empty, or any.
@@ -301,7 +307,10 @@ impl Stack {
     }
 
     /// What connections with this peer are made with.
-    pub(super) fn tcp_config(&self, ledger: &Ledger, to: IpAddr, options: TcpOptions) -> Config {
+    /// `id`: the socket whose options they have; `None` for the defaults.
+    pub(super) fn tcp_config(&self, ledger: &Ledger, to: IpAddr, id: Option<SocketId>) -> Config {
+        let socket = id.and_then(|id| self.tcp.get(id));
+        let options = socket.map_or(SocketOptions::new(Protocol::Tcp), |socket| socket.options);
         let headers = headers_len(to) - crate::headers::ETHERNET_HEADER + wire::HEADER;
         let mtu = usize::from(self.config.mtu);
         let cell = ledger.chunk_bytes() as usize - HEADROOM;
@@ -309,24 +318,25 @@ impl Stack {
             mss: (mtu - headers) as u16,
             send_mss: cell.min(self.path_mtu(ledger, to) - headers) as u16,
             default_mss: if to.is_ipv4() { 536 } else { 1220 },
-            receive_buffer: RECEIVE_BUFFER_BYTES,
-            options,
+            receive_buffer: options.window_bytes(),
+            options: socket.map(|socket| socket.tcp).unwrap_or_default(),
             ..Config::default()
         }
     }
 }
 
-fn meta(ends: Ends, ecn: Ecn) -> IpMeta {
+fn meta(ends: Ends, path: Path, ecn: Ecn) -> IpMeta {
     IpMeta {
         source: ends.0.ip(),
         destination: ends.1.ip(),
         protocol: IpProtocol::Tcp,
-        hop_limit: HOP_LIMIT,
-        traffic_class: match ecn {
-            Ecn::Incapable => 0,
-            Ecn::Capable => 2,
-            Ecn::Congested => 3,
-        },
+        hop_limit: path.service.hop_limit,
+        traffic_class: path.service.traffic_class
+            | match ecn {
+                Ecn::Incapable => 0,
+                Ecn::Capable => 2,
+                Ecn::Congested => 3,
+            },
     }
 }
 

@@ -1,11 +1,11 @@
-//! Which ports are taken, and by whom (bind(2), and Linux's `inet_csk_get_port` without
-//! `SO_REUSEADDR`).
+//! Which ports are taken, and by whom (bind(2), and Linux's `inet_csk_get_port`).
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::FixedState;
 
+use crate::options::Sharing;
 use crate::socket::{Family, SocketId, overlap};
 
 /// First ephemeral port (Linux's `ip_local_port_range`), and how many there are.
@@ -18,14 +18,24 @@ struct Bound {
     ip: IpAddr,
     family: Family,
     /// It connected without being bound: others may connect from the same port to elsewhere.
-    shares: bool,
+    connects: bool,
+    sharing: Sharing,
+    listens: bool,
+}
+
+/// Connections that listeners have made, which outlive them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Accepted {
+    count: u32,
+    /// Those of them that would share their port by either option.
+    by_address: u32,
+    by_port: u32,
 }
 
 #[derive(Debug)]
 pub(crate) struct Ports {
     bound: HashMap<u16, Vec<Bound>, FixedState>,
-    /// Connections that listeners have made, which outlive them.
-    accepted: HashMap<u16, u32, FixedState>,
+    accepted: HashMap<u16, Accepted, FixedState>,
 }
 
 impl Ports {
@@ -36,22 +46,56 @@ impl Ports {
         }
     }
 
-    pub(crate) fn take(&mut self, id: SocketId, port: u16, ip: IpAddr, family: Family) {
-        self.add(id, port, ip, family, false);
+    pub(crate) fn take(&mut self, id: SocketId, local: SocketAddr, family: Family, how: Sharing) {
+        self.add(id, local, family, how, false);
     }
 
     /// Takes a port for one connection; others may use it for other peers.
-    pub(crate) fn share(&mut self, id: SocketId, port: u16, ip: IpAddr, family: Family) {
-        self.add(id, port, ip, family, true);
+    pub(crate) fn connect(
+        &mut self,
+        id: SocketId,
+        local: SocketAddr,
+        family: Family,
+        how: Sharing,
+    ) {
+        self.add(id, local, family, how, true);
     }
 
-    fn add(&mut self, id: SocketId, port: u16, ip: IpAddr, family: Family, shares: bool) {
-        self.bound.entry(port).or_default().push(Bound {
+    fn add(
+        &mut self,
+        id: SocketId,
+        local: SocketAddr,
+        family: Family,
+        sharing: Sharing,
+        connects: bool,
+    ) {
+        self.bound.entry(local.port()).or_default().push(Bound {
             id,
-            ip,
+            ip: local.ip(),
             family,
-            shares,
+            connects,
+            sharing,
+            listens: false,
         });
+    }
+
+    fn entry(&mut self, id: SocketId, port: u16) -> Option<&mut Bound> {
+        let sockets = self.bound.get_mut(&port)?;
+        sockets.iter_mut().find(|bound| bound.id == id)
+    }
+
+    /// Notes that a socket shares its port in another way now.
+    pub(crate) fn set_sharing(&mut self, id: SocketId, port: u16, sharing: Sharing) {
+        if let Some(bound) = self.entry(id, port) {
+            bound.sharing = sharing;
+        }
+    }
+
+    /// Notes whether a socket listens.
+    pub(crate) fn set_listening(&mut self, id: SocketId, port: u16, listens: bool) {
+        if let Some(bound) = self.entry(id, port) {
+            bound.listens = listens;
+        }
     }
 
     pub(crate) fn leave(&mut self, id: SocketId, port: u16) {
@@ -63,37 +107,75 @@ impl Ports {
         }
     }
 
-    pub(crate) fn take_accepted(&mut self, port: u16) {
-        *self.accepted.entry(port).or_default() += 1;
+    pub(crate) fn take_accepted(&mut self, port: u16, sharing: Sharing) {
+        let accepted = self.accepted.entry(port).or_default();
+        accepted.count += 1;
+        accepted.by_address += u32::from(sharing.address);
+        accepted.by_port += u32::from(sharing.port);
     }
 
-    pub(crate) fn leave_accepted(&mut self, port: u16) {
-        if let Some(count) = self.accepted.get_mut(&port) {
-            *count -= 1;
-            if *count == 0 {
+    pub(crate) fn leave_accepted(&mut self, port: u16, sharing: Sharing) {
+        if let Some(accepted) = self.accepted.get_mut(&port) {
+            accepted.count -= 1;
+            accepted.by_address -= u32::from(sharing.address);
+            accepted.by_port -= u32::from(sharing.port);
+            if accepted.count == 0 {
                 self.accepted.remove(&port);
             }
         }
     }
 
-    /// Whether binding would meet somebody else.
-    pub(crate) fn is_taken(&self, ip: IpAddr, port: u16, family: Family) -> bool {
-        let others = self.bound.get(&port).into_iter().flatten();
-        self.accepted.contains_key(&port)
-            || others
-                .into_iter()
-                .any(|other| overlap((ip, family), (other.ip, other.family)))
+    /// Whether binding would meet somebody who does not share the port (Linux `inet_bind_conflict`).
+    pub(crate) fn is_taken(&self, local: SocketAddr, family: Family, sharing: Sharing) -> bool {
+        self.conflicts(None, local, family, sharing)
+    }
+
+    /// The same for a socket that has the port and is to listen at it.
+    pub(crate) fn may_listen(
+        &self,
+        id: SocketId,
+        local: SocketAddr,
+        family: Family,
+        sharing: Sharing,
+    ) -> bool {
+        !self.conflicts(Some(id), local, family, sharing)
+    }
+
+    fn conflicts(
+        &self,
+        id: Option<SocketId>,
+        local: SocketAddr,
+        family: Family,
+        sharing: Sharing,
+    ) -> bool {
+        let accepted = self.accepted.get(&local.port());
+        let with_accepted = accepted.is_some_and(|accepted| {
+            let all = Sharing {
+                address: accepted.by_address == accepted.count,
+                port: accepted.by_port == accepted.count,
+            };
+            !sharing.admits(all, false)
+        });
+        let others = self.bound.get(&local.port()).into_iter().flatten();
+        with_accepted
+            || others.filter(|other| Some(other.id) != id).any(|other| {
+                overlap((local.ip(), family), (other.ip, other.family))
+                    && !sharing.admits(other.sharing, other.listens)
+            })
     }
 
     /// Whether a connection could begin at this port: nobody was bound to it for good.
     pub(crate) fn is_shareable(&self, port: u16) -> bool {
         let mut others = self.bound.get(&port).into_iter().flatten();
-        !self.accepted.contains_key(&port) && others.all(|other| other.shares)
+        !self.accepted.contains_key(&port) && others.all(|other| other.connects)
     }
 
     /// A free port, the first from `draw` on.
     pub(crate) fn free(&self, ip: IpAddr, family: Family, draw: u64) -> Option<u16> {
-        ephemeral(draw).find(|&port| !self.is_taken(ip, port, family))
+        ephemeral(draw).find(|&port| {
+            let local = SocketAddr::new(ip, port);
+            !self.is_taken(local, family, Sharing::default())
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
 use super::build;
 use crate::neighbour::dad::Probing;
 use crate::{
-    Config, DadConfig, Event, Family, Instant, Packet, Protocol, RxChecksum, SendOptions,
+    Config, DadConfig, Event, Family, Instant, Linger, Packet, Protocol, RxChecksum, SendOptions,
     SocketError, SocketId, Stack, TxChecksum,
 };
 
@@ -459,6 +459,17 @@ impl Host {
         self.ledger.free_chunks(pool)
     }
 
+    /// Has closing reset the connection.
+    pub(super) fn reset_on_close(&mut self, id: SocketId) {
+        if let Ok(mut options) = self.stack.options(id) {
+            options.linger = Linger {
+                on: true,
+                seconds: 0,
+            };
+            self.stack.set_options(id, options).expect("it is there");
+        }
+    }
+
     /// Checks that no chunk is missing or counted twice.
     pub(super) fn check_census(&self) {
         assert_eq!(self.ledger.census().total(), self.chunks, "chunks in all");
@@ -469,7 +480,7 @@ impl Host {
         self.check_census();
         for id in std::mem::take(&mut self.sockets) {
             // The peer is gone: nobody would answer a FIN.
-            self.stack.tcp_set_abort_on_close(id, true);
+            self.reset_on_close(id);
             self.stack.close(self.now, &mut self.ledger, id);
         }
         self.pass(GIVE_UP);

@@ -6,8 +6,8 @@ use ringwire_umem::Pool;
 
 use super::build;
 use super::harness::{Host, OUR_V4, PEER_MAC, PEER_V4, Pair, at, pattern};
-use crate::egress::{CONTROL_RESERVE_CHUNKS, SOCKET_CHUNKS};
-use crate::{SendOptions, SocketError};
+use crate::egress::CONTROL_RESERVE_CHUNKS;
+use crate::{Protocol, SendOptions, SocketError};
 
 /// Linux's `net.core.rmem_default`, and what a datagram costs of it beside its bytes.
 const RECEIVE_BUFFER: usize = 212_992;
@@ -94,7 +94,8 @@ fn a_datagram_that_was_compacted_gives_its_pieces_back() {
 fn one_socket_takes_no_more_than_its_send_buffer() {
     let mut host = Host::ready_with(|setup| setup.layout.send_chunks = 1000);
     let (busy, other) = (host.bound("10.0.0.2:7"), host.bound("10.0.0.2:8"));
-    for _ in 0..SOCKET_CHUNKS {
+    let most = host.stack.options(busy).unwrap().send_chunks(Protocol::Udp);
+    for _ in 0..most {
         host.send(busy, "10.0.0.9:99", b"x").unwrap();
     }
     assert_eq!(

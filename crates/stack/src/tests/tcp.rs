@@ -168,7 +168,7 @@ fn what_arrived_before_a_reset_is_still_read() {
     let (client, server) = pair.connect(SERVER_V4);
     pair.a.write(client, b"hello").unwrap();
     pair.exchange();
-    pair.a.stack.tcp_set_abort_on_close(client, true);
+    pair.a.reset_on_close(client);
     pair.a.close(client);
     pair.exchange();
     assert_eq!(pair.b.read(server, 10), Ok(b"hello".to_vec()));

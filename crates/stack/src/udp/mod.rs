@@ -11,6 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use foldhash::fast::FixedState;
 
 use crate::error::SocketError;
+use crate::group::{self, Group};
+use crate::options::{Sharing, SocketOptions};
 use crate::packet::Payload;
 use crate::slab::Slab;
 use crate::socket::{Events, Family, Protocol, SocketId, for_each_key, overlap};
@@ -20,8 +22,6 @@ const DATAGRAM_OVERHEAD_BYTES: usize = 768;
 /// What Linux charges a send buffer for a packet of a small datagram (`SKB_TRUESIZE`). Here each has a
 /// chunk.
 pub(crate) const PACKET_CHARGE_BYTES: usize = 832;
-/// Linux's `net.core.rmem_default`.
-const RECEIVE_BUFFER_BYTES: usize = 212_992;
 /// First ephemeral port (Linux's `ip_local_port_range`), and how many there are.
 const EPHEMERAL: (u16, u16) = (32768, 28232);
 
@@ -57,6 +57,7 @@ impl Datagram {
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(crate) family: Family,
+    pub(crate) options: SocketOptions,
     /// IPv4-mapped addresses appear as IPv4 here and in every key.
     pub(crate) local: Option<SocketAddr>,
     /// The address was chosen by bind, not by connect: it survives a disconnect.
@@ -78,8 +79,8 @@ type Connection = (SocketAddr, SocketAddr);
 #[derive(Debug)]
 pub(crate) struct Sockets {
     slab: Slab<Socket>,
-    bound: HashMap<SocketAddr, SocketId, FixedState>,
-    connected: HashMap<Connection, SocketId, FixedState>,
+    bound: HashMap<SocketAddr, Group, FixedState>,
+    connected: HashMap<Connection, Group, FixedState>,
     by_port: HashMap<u16, Vec<SocketId>, FixedState>,
     pub(crate) events: Events,
 }
@@ -99,6 +100,7 @@ impl Sockets {
     pub(crate) fn open(&mut self, family: Family) -> SocketId {
         self.slab.insert(Socket {
             family,
+            options: SocketOptions::new(Protocol::Udp),
             local: None,
             address_bound: false,
             remote: None,
@@ -144,12 +146,12 @@ impl Sockets {
         if socket.local.is_some() {
             return Err(SocketError::Invalid);
         }
-        let family = socket.family;
+        let (family, sharing) = (socket.family, socket.options.sharing());
         let port = match address.port() {
             0 => self
                 .free_port(address.ip(), family, draw)
                 .ok_or(SocketError::AddressInUse)?,
-            port if self.port_taken(address.ip(), port, family) => {
+            port if self.port_taken(address.ip(), port, family, sharing) => {
                 return Err(SocketError::AddressInUse);
             }
             port => port,
@@ -180,21 +182,23 @@ impl Sockets {
 
     /// The socket that a datagram is for.
     pub(crate) fn find(&self, local: SocketAddr, remote: SocketAddr) -> Option<SocketId> {
-        if let Some(&id) = self.connected.get(&(local, remote)) {
+        if let Some(id) = self.find_connected(local, remote) {
             return Some(id);
         }
-        self.bound.get(&local).copied().or_else(|| {
+        let group = self.bound.get(&local).or_else(|| {
             let any = match local.ip() {
                 IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                 IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
             };
-            self.bound.get(&SocketAddr::new(any, local.port())).copied()
-        })
+            self.bound.get(&SocketAddr::new(any, local.port()))
+        });
+        group?.pick(local, remote, self.bound.hasher())
     }
 
     /// The connected socket that an ICMP error is about.
     pub(crate) fn find_connected(&self, local: SocketAddr, remote: SocketAddr) -> Option<SocketId> {
-        self.connected.get(&(local, remote)).copied()
+        let group = self.connected.get(&(local, remote))?;
+        group.pick(local, remote, self.connected.hasher())
     }
 
     /// Queues a datagram, or gives it back when the receive buffer is full. As in the kernel, the
@@ -208,9 +212,8 @@ impl Sockets {
         let Some(socket) = self.get_mut(id) else {
             return Err(datagram);
         };
-        if socket.queued_bytes + datagram.charge() > RECEIVE_BUFFER_BYTES
-            && !socket.queue.is_empty()
-        {
+        let room = socket.options.receive_buffer_bytes() as usize;
+        if socket.queued_bytes + datagram.charge() > room && !socket.queue.is_empty() {
             return Err(datagram);
         }
         socket.queued_bytes += datagram.charge();
@@ -247,13 +250,15 @@ impl Sockets {
     fn hash(&mut self, id: SocketId) {
         let Some(socket) = self.get(id) else { return };
         let (family, remote) = (socket.family, socket.remote);
+        let spreads = socket.options.reuse_port;
         let Some(local) = socket.local else { return };
         match remote {
             Some(remote) => {
-                self.connected.entry((local, remote)).or_insert(id);
+                let group = self.connected.entry((local, remote)).or_default();
+                group.add(id, family, spreads);
             }
             None => for_each_key(local, family, |key| {
-                self.bound.insert(key, id);
+                self.bound.entry(key).or_default().add(id, family, spreads);
             }),
         }
     }
@@ -263,16 +268,8 @@ impl Sockets {
         let (family, remote) = (socket.family, socket.remote);
         let Some(local) = socket.local else { return };
         match remote {
-            Some(remote) => {
-                if self.connected.get(&(local, remote)) == Some(&id) {
-                    self.connected.remove(&(local, remote));
-                }
-            }
-            None => for_each_key(local, family, |key| {
-                if self.bound.get(&key) == Some(&id) {
-                    self.bound.remove(&key);
-                }
-            }),
+            Some(remote) => group::leave(&mut self.connected, (local, remote), id),
+            None => for_each_key(local, family, |key| group::leave(&mut self.bound, key, id)),
         }
     }
 
@@ -285,12 +282,14 @@ impl Sockets {
         }
     }
 
-    fn port_taken(&self, ip: IpAddr, port: u16, family: Family) -> bool {
+    /// Whether somebody has the port who does not share it (Linux `udp_lib_lport_inuse`).
+    fn port_taken(&self, ip: IpAddr, port: u16, family: Family, sharing: Sharing) -> bool {
         let others = self.by_port.get(&port).into_iter().flatten();
         others.filter_map(|&id| self.get(id)).any(|other| {
-            other
+            let overlaps = other
                 .local
-                .is_some_and(|local| overlap((ip, family), (local.ip(), other.family)))
+                .is_some_and(|local| overlap((ip, family), (local.ip(), other.family)));
+            overlaps && !sharing.admits(other.options.sharing(), false)
         })
     }
 
@@ -299,7 +298,7 @@ impl Sockets {
         let start = draw % u64::from(count);
         (0..u64::from(count))
             .map(|step| first + ((start + step) % u64::from(count)) as u16)
-            .find(|&port| !self.port_taken(ip, port, family))
+            .find(|&port| !self.port_taken(ip, port, family, Sharing::default()))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::error::SocketError;
 use crate::headers::IpMeta;
 use crate::icmp::{self, Problem};
 use crate::ingress::{IpIn, Reject};
+use crate::options::{Service, SocketOptions};
 use crate::packet::Payload;
 use crate::socket::{Family, Readiness, Shutdown, SocketId};
 use crate::udp::Datagram;
@@ -18,8 +19,6 @@ use crate::{Stack, TxChecksum};
 use ringwire_tcp::Instant;
 
 const UDP_HEADER: usize = 8;
-/// Linux's default TTL and hop limit.
-const HOP_LIMIT: u8 = 64;
 /// Most segments that one GSO send is split into (Linux's `UDP_MAX_SEGMENTS`).
 pub const MAX_SEGMENTS: usize = 128;
 
@@ -122,6 +121,7 @@ impl Stack {
             .ok_or(SocketError::DestinationRequired)?;
         let (family, bound) = (socket.family, socket.local);
         let (send_shut, queue) = (socket.send_shut, socket.nic_queue);
+        let service = service(options, &socket.options, to.ip());
         if family == Family::V4 && to.is_ipv6() {
             return Err(SocketError::AddressFamily);
         }
@@ -168,7 +168,7 @@ impl Stack {
                     ledger,
                     Some(id),
                     (from, to),
-                    options,
+                    service,
                     queue,
                     part,
                     fill,
@@ -185,7 +185,7 @@ impl Stack {
         ledger: &mut Ledger,
         owner: Option<SocketId>,
         (from, to): (SocketAddr, SocketAddr),
-        options: &SendOptions,
+        service: Service,
         queue: u16,
         len: usize,
         fill: &mut dyn FnMut(&mut [u8]),
@@ -194,12 +194,8 @@ impl Stack {
             source: from.ip(),
             destination: to.ip(),
             protocol: IpProtocol::Udp,
-            hop_limit: options.hop_limit.unwrap_or(if to.ip().is_multicast() {
-                1
-            } else {
-                HOP_LIMIT
-            }),
-            traffic_class: options.traffic_class.unwrap_or(0),
+            hop_limit: service.hop_limit,
+            traffic_class: service.traffic_class,
         };
         let udp_len = UDP_HEADER + len;
         let mut header_left = true;
@@ -425,6 +421,17 @@ impl Stack {
             .map_err(|_| SocketError::WouldBlock)?;
         let local = self.sockets.get(id).and_then(|socket| socket.local);
         local.map(|local| local.port()).ok_or(SocketError::Invalid)
+    }
+}
+
+/// What a send asks for itself comes before what its socket asks for.
+fn service(send: &SendOptions, socket: &SocketOptions, to: IpAddr) -> Service {
+    let socket = socket.service(to);
+    let multicast = to.is_multicast().then_some(1);
+    let hop_limit = send.hop_limit.or(multicast);
+    Service {
+        hop_limit: hop_limit.unwrap_or(socket.hop_limit),
+        traffic_class: send.traffic_class.unwrap_or(socket.traffic_class),
     }
 }
 

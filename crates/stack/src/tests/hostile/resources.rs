@@ -145,7 +145,7 @@ fn peers_that_never_open_their_window_delay_the_others_and_lose_them_nothing() {
         assert!(answers.iter().any(acks), "it is acknowledged");
         connections.host.meet_peer();
     }
-    connections.host.stack.tcp_set_abort_on_close(hogs[0], true);
+    connections.host.reset_on_close(hogs[0]);
     connections.host.close(hogs[0]);
     connections.host.sent();
     connections.serve(&mut honest, served, 2000);

@@ -1,0 +1,773 @@
+// The oracle's text about socket commands: socket options, and what is queued. It is compiled twice,
+// beside text.rs.
+
+pub const OPTION_CASES: &[(&str, Case)] = &[
+    ("option_commands_that_are_refused", refused_commands),
+    ("option_lengths_and_pointers", option_lengths),
+    ("option_what_a_socket_is", option_identity),
+    ("option_flags", option_flags),
+    ("option_buffer_sizes", option_buffer_sizes),
+    ("option_linger", option_linger),
+    ("option_linger_zero_resets", option_linger_resets),
+    ("option_linger_is_the_listeners", option_linger_inherited),
+    ("option_error_is_taken_by_reading_it", option_error),
+    ("option_low_mark", option_low_mark),
+    ("option_low_mark_of_a_stream", option_low_mark_stream),
+    ("option_low_mark_and_poll", option_low_mark_poll),
+    ("option_low_mark_and_the_end_of_the_stream", option_low_mark_end),
+    ("option_receive_buffer_bounds_datagrams", option_receive_buffer_datagrams),
+    ("option_receive_buffer_bounds_a_stream", option_receive_buffer_stream),
+    ("option_send_buffer_bounds_a_stream", option_send_buffer_stream),
+    ("option_datagrams_sharing_an_address", option_sharing_datagrams),
+    ("option_streams_sharing_an_address", option_sharing_streams),
+    ("option_reuse_port_takes_every_datagram_once", option_spread_datagrams),
+    ("option_reuse_port_takes_every_connection_once", option_spread_connections),
+    ("option_last_bound_takes_the_datagrams", option_last_bound),
+    ("option_ip_values", option_ip_values),
+    ("option_ipv6_values", option_ipv6_values),
+    ("option_ip_fields_of_datagrams", option_ip_fields),
+    ("option_queued_bytes", option_queued),
+    ("option_queued_datagrams", option_queued_datagrams),
+];
+
+const QUEUED_IN: u8 = 0;
+const QUEUED_OUT: u8 = 1;
+const GET: u8 = 2;
+const SET: u8 = 3;
+
+fn command_entry(slot: u32, command: u8) -> squeue::Entry {
+    option_entry(slot, command, (0, 0), 0, 0)
+}
+
+/// A command with the arguments of getsockopt(2) and setsockopt(2).
+fn option_entry(slot: u32, command: u8, (level, name): (i32, i32), value: usize, len: i32) -> squeue::Entry {
+    let value = std::ptr::without_provenance(value);
+    let entry = opcode::SetSockOpt::new(types::Fixed(slot), level as u32, name as u32, value, len as u32).build();
+    raw(entry, |bytes| bytes[8] = command)
+}
+
+fn socket_level(name: i32) -> (i32, i32) {
+    (libc::SOL_SOCKET, name)
+}
+
+impl Bench {
+    fn set(&mut self, slot: u32, option: (i32, i32), value: &[u8], user_data: u64) {
+        let address = value.as_ptr().expose_provenance();
+        self.run(option_entry(slot, SET, option, address, value.len() as i32), user_data);
+    }
+
+    fn set_int(&mut self, slot: u32, option: (i32, i32), value: i32, user_data: u64) {
+        self.set(slot, option, &value.to_ne_bytes(), user_data);
+    }
+
+    /// Reads an option, into so much room, and writes down what is there afterwards.
+    fn get(&mut self, slot: u32, option: (i32, i32), room: i32, user_data: u64) {
+        let mut bytes = [0xaa_u8; 16];
+        let address = bytes.as_mut_ptr().expose_provenance();
+        self.run(option_entry(slot, GET, option, address, room), user_data);
+        let bytes = std::hint::black_box(bytes);
+        self.say((option, bytes));
+    }
+
+    fn get_int(&mut self, slot: u32, option: (i32, i32), user_data: u64) {
+        self.get(slot, option, 4, user_data);
+    }
+
+    /// What a command without arguments gives, not written down.
+    fn ask(&mut self, slot: u32, command: u8) -> i32 {
+        const ASKED: u64 = 990;
+        self.push(command_entry(slot, command), ASKED);
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            assert!(std::time::Instant::now() < deadline, "a command completes");
+            let _ = self.ring.submitter().submit_and_wait(1);
+            let completions: Vec<_> =
+                self.ring.completion().map(|cqe| (cqe.user_data(), cqe.result(), cqe.flags())).collect();
+            for completion in &completions {
+                if completion.0 != ASKED {
+                    self.say(("meanwhile", completion));
+                }
+            }
+            if let Some(asked) = completions.iter().find(|completion| completion.0 == ASKED) {
+                return asked.1;
+            }
+        }
+    }
+
+    /// Waits until a command gives this.
+    fn until(&mut self, slot: u32, command: u8, want: i32) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let got = self.ask(slot, command);
+            if got == want {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "command {command}: {got}, not {want}");
+        }
+    }
+
+    /// What a command gives when it gives the same for a while.
+    fn steady(&mut self, slot: u32, command: u8) -> i32 {
+        let (mut last, mut since) = (-1, std::time::Instant::now());
+        while since.elapsed() < Duration::from_millis(50) {
+            let got = self.ask(slot, command);
+            if std::mem::replace(&mut last, got) != got {
+                since = std::time::Instant::now();
+            }
+        }
+        last
+    }
+
+    /// Sends without waiting until nothing more fits; returns how many bytes that were.
+    fn fill(&mut self, slot: u32) -> usize {
+        const FILL: u64 = 991;
+        let bytes = vec![7; 16_384];
+        let mut sent = 0;
+        loop {
+            self.push(send_on(slot, &bytes, libc::MSG_DONTWAIT), FILL);
+            self.ring.submit_and_wait(1).unwrap();
+            let res = self.ring.completion().next().expect("a completion").result();
+            match res {
+                1.. => sent += res as usize,
+                _ => {
+                    self.say(("full", res));
+                    return sent;
+                }
+            }
+        }
+    }
+
+    /// A connection in slot 0, made from here, and its other end.
+    fn connects(&mut self) -> TcpStream {
+        self.stream_socket(libc::AF_INET, 0, 920);
+        self.connects_socket()
+    }
+
+    /// The same with the socket that is in slot 0.
+    fn connects_socket(&mut self) -> TcpStream {
+        let address = v4(PEER_V4, self.peer_listener.local_addr().unwrap().port());
+        self.run(connect_entry(0, &address), 921);
+        let (stream, _) = self.peer_listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    }
+}
+
+fn refused_commands(bench: &mut Bench) {
+    bench.bound();
+    bench.stream_socket(libc::AF_INET, 1, 1);
+    for slot in 0..3 {
+        // Time stamps need larger completions; what comes after is not known.
+        for command in [4, 6, 77, 255] {
+            bench.run(command_entry(slot, command), 2);
+        }
+    }
+    bench.run(raw(command_entry(0, QUEUED_IN), |bytes| bytes[12] = 1), 3);
+    bench.run(raw(command_entry(0, QUEUED_IN), |bytes| bytes[28] = 4), 4);
+    bench.run(raw(command_entry(0, QUEUED_IN), |bytes| bytes[2] = 1), 5);
+    bench.run(command_entry(0, QUEUED_IN).flags(squeue::Flags::BUFFER_SELECT), 6);
+    for level in [-1, 2, libc::SOL_UDP, 255, 300] {
+        bench.get_int(0, (level, 1), 7);
+        bench.set_int(0, (level, 999), 1, 8);
+        bench.set_int(1, (level, 999), 1, 9);
+    }
+    // A failure breaks a chain.
+    let failing = option_entry(0, GET, (libc::SOL_SOCKET, 9999), 0, 4);
+    bench.push(failing.flags(link()), 10);
+    bench.push(opcode::Nop::new().build(), 11);
+    bench.wait(2);
+}
+
+fn option_lengths(bench: &mut Bench) {
+    bench.bound();
+    let reuse = socket_level(libc::SO_REUSEADDR);
+    for len in [0, 1, 3, 4, 8, 1 << 20] {
+        let value = [1u8; 8];
+        let address = value.as_ptr().expose_provenance();
+        bench.run(option_entry(0, SET, reuse, address, len), 1);
+    }
+    for (address, len) in [(0, 4), (8, 4), (0, 0), (0, 3), (0, -1), (8, i32::MIN)] {
+        bench.run(option_entry(0, SET, reuse, address, len), 2);
+        bench.run(option_entry(0, GET, reuse, address, len), 3);
+    }
+    for room in [0, 1, 3, 4, 5, 16] {
+        bench.get(0, reuse, room, 4);
+        bench.get(0, socket_level(libc::SO_LINGER), room, 5);
+    }
+    // The pointer is looked at before the number.
+    bench.run(option_entry(0, SET, socket_level(9999), 0, 4), 6);
+    bench.run(option_entry(0, GET, socket_level(9999), 0, 4), 7);
+    bench.set_int(0, socket_level(9999), 1, 8);
+    bench.get_int(0, socket_level(9999), 9);
+    bench.run(option_entry(0, GET, socket_level(9999), 0, -1), 10);
+    for len in [4, 7, 8, 9] {
+        let value = [1u8; 9];
+        bench.set(0, socket_level(libc::SO_LINGER), &value[..len], 11);
+    }
+}
+
+fn option_identity(bench: &mut Bench) {
+    bench.files();
+    bench.run(socket(libc::AF_INET, 0), 1);
+    bench.run(socket(libc::AF_INET6, 1), 1);
+    bench.stream_socket(libc::AF_INET, 2, 1);
+    bench.stream_socket(libc::AF_INET6, 3, 1);
+    for slot in 0..4 {
+        for name in [libc::SO_TYPE, libc::SO_PROTOCOL, libc::SO_DOMAIN, libc::SO_ACCEPTCONN, libc::SO_ERROR] {
+            bench.get_int(slot, socket_level(name), 2);
+            bench.set_int(slot, socket_level(name), 1, 3);
+        }
+    }
+    bench.run(bind_entry(2, &any_v4(PORT)), 4);
+    bench.run(opcode::Listen::new(types::Fixed(2), 1).build(), 5);
+    bench.get_int(2, socket_level(libc::SO_ACCEPTCONN), 6);
+    bench.run(shutdown_entry(2, libc::SHUT_RD), 7);
+    bench.get_int(2, socket_level(libc::SO_ACCEPTCONN), 8);
+}
+
+fn option_flags(bench: &mut Bench) {
+    bench.bound();
+    bench.stream_socket(libc::AF_INET6, 1, 1);
+    for slot in 0..2 {
+        for name in [libc::SO_REUSEADDR, libc::SO_REUSEPORT, libc::SO_KEEPALIVE] {
+            bench.get_int(slot, socket_level(name), 2);
+            for value in [5, -1, 0, 1] {
+                bench.set_int(slot, socket_level(name), value, 3);
+                bench.get_int(slot, socket_level(name), 4);
+            }
+        }
+    }
+}
+
+fn option_buffer_sizes(bench: &mut Bench) {
+    bench.bound();
+    bench.stream_socket(libc::AF_INET, 1, 1);
+    for name in [libc::SO_RCVBUF, libc::SO_SNDBUF] {
+        bench.get_int(0, socket_level(name), 2);
+        for slot in 0..2 {
+            for value in [0, 1, 2304, 5000, 100_000, 1 << 21, 1 << 22, (1 << 22) + 1, i32::MAX, i32::MIN, -1] {
+                bench.set_int(slot, socket_level(name), value, 3);
+                bench.get_int(slot, socket_level(name), 4);
+            }
+        }
+    }
+}
+
+fn option_linger(bench: &mut Bench) {
+    bench.bound();
+    bench.stream_socket(libc::AF_INET, 1, 1);
+    let linger = socket_level(libc::SO_LINGER);
+    for slot in 0..2 {
+        bench.get(slot, linger, 8, 2);
+        for (on, seconds) in [(1i32, 5i32), (0, 7), (2, 0), (-1, i32::MAX), (0, 0)] {
+            let value = [on.to_ne_bytes(), seconds.to_ne_bytes()].concat();
+            bench.set(slot, linger, &value, 3);
+            bench.get(slot, linger, 8, 4);
+        }
+    }
+}
+
+fn linger_zero() -> Vec<u8> {
+    [1i32.to_ne_bytes(), 0i32.to_ne_bytes()].concat()
+}
+
+fn option_linger_resets(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.set(1, socket_level(libc::SO_LINGER), &linger_zero(), 1);
+    bench.run(close_entry(1), 2);
+    bench.peer_sees_end(&mut stream);
+    // Any other time changes nothing: what was sent goes out.
+    let mut stream = bench.peer_connects();
+    bench.run(accept_entry(0, Some(1)), 3);
+    let value = [1i32.to_ne_bytes(), 1i32.to_ne_bytes()].concat();
+    bench.set(1, socket_level(libc::SO_LINGER), &value, 4);
+    bench.run(send_on(1, b"the last", 0), 5);
+    bench.run(shutdown_entry(1, libc::SHUT_WR), 6);
+    let got = bench.peer_reads(&mut stream, 8);
+    bench.say(got);
+    bench.peer_sees_end(&mut stream);
+    drop(stream);
+    let mut buffer = [0; 8];
+    bench.run(recv_on(1, &mut buffer, 0), 7);
+    bench.run(close_entry(1), 8);
+}
+
+fn option_linger_inherited(bench: &mut Bench) {
+    bench.listener(4);
+    bench.set(0, socket_level(libc::SO_LINGER), &linger_zero(), 1);
+    bench.set_int(0, socket_level(libc::SO_KEEPALIVE), 1, 2);
+    bench.set_int(0, socket_level(libc::SO_RCVBUF), 30_000, 3);
+    bench.set_int(0, socket_level(libc::SO_SNDBUF), 40_000, 4);
+    bench.set_int(0, socket_level(libc::SO_RCVLOWAT), 3, 5);
+    let mut stream = bench.peer_connects();
+    bench.run(accept_entry(0, Some(1)), 6);
+    let names = [libc::SO_KEEPALIVE, libc::SO_RCVBUF, libc::SO_SNDBUF, libc::SO_RCVLOWAT, libc::SO_REUSEADDR];
+    for name in names {
+        bench.get_int(1, socket_level(name), 7);
+    }
+    bench.run(close_entry(1), 8);
+    bench.peer_sees_end(&mut stream);
+}
+
+fn option_error(bench: &mut Bench) {
+    bench.bound();
+    let error = socket_level(libc::SO_ERROR);
+    bench.run(connect_entry(0, &v4(PEER_V4, 9)), 1);
+    bench.run(send(b"anybody?"), 2);
+    bench.run(poll_entry(0, 0), 3);
+    bench.get_int(0, error, 4);
+    bench.get_int(0, error, 5);
+    // A stream's, with too little room for it: it is taken nevertheless.
+    let stream = bench.connects();
+    reset(stream);
+    bench.run(poll_entry(0, 0), 7);
+    bench.get(0, error, 1, 8);
+    bench.get_int(0, error, 9);
+    let mut buffer = [0; 8];
+    bench.run(recv_on(0, &mut buffer, 0), 10);
+}
+
+fn option_low_mark(bench: &mut Bench) {
+    bench.bound();
+    bench.stream_socket(libc::AF_INET, 1, 1);
+    let low = socket_level(libc::SO_RCVLOWAT);
+    for slot in 0..2 {
+        bench.get_int(slot, low, 2);
+        for value in [0, 1, 2, 100_000] {
+            bench.set_int(slot, low, value, 3);
+            bench.get_int(slot, low, 4);
+        }
+    }
+    for value in [-1, i32::MAX] {
+        bench.set_int(0, low, value, 5);
+        bench.get_int(0, low, 6);
+    }
+    // At most half of a receive buffer that was set, and never changed by another.
+    bench.set_int(1, socket_level(libc::SO_RCVBUF), 20_000, 7);
+    bench.get_int(1, low, 8);
+    for value in [20_001, 20_000, -1, i32::MAX] {
+        bench.set_int(1, low, value, 9);
+        bench.get_int(1, low, 10);
+    }
+    // Datagrams know no mark.
+    bench.peer_sends(b"short");
+    bench.until_readable();
+    let mut buffer = [0; 16];
+    bench.run(recv(&mut buffer), 11);
+}
+
+fn option_low_mark_stream(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.set_int(1, socket_level(libc::SO_RCVLOWAT), 10, 1);
+    let mut buffer = [0; 64];
+    // What waits is woken at the mark.
+    bench.push(recv_on(1, &mut buffer, 0), 2);
+    bench.submit();
+    stream.write_all(b"12345").unwrap();
+    bench.until(1, QUEUED_IN, 5);
+    stream.write_all(b"67890a").unwrap();
+    bench.wait(1);
+    // What is asked for at once gets what there is.
+    stream.write_all(b"few").unwrap();
+    bench.until(1, QUEUED_IN, 3);
+    bench.run(recv_on(1, &mut buffer, libc::MSG_DONTWAIT), 3);
+    stream.write_all(b"more").unwrap();
+    bench.until(1, QUEUED_IN, 4);
+    bench.run(recv_on(1, &mut buffer, 0), 4);
+    bench.run(recv_on(1, &mut buffer, libc::MSG_DONTWAIT), 5);
+    // A lower mark wakes what waits.
+    bench.push(recv_on(1, &mut buffer, 0), 6);
+    bench.submit();
+    stream.write_all(b"12345").unwrap();
+    bench.until(1, QUEUED_IN, 5);
+    bench.push(set_low_mark(1, &5), 7);
+    bench.wait(2);
+    // A request for less than the mark waits for the mark.
+    bench.set_int(1, socket_level(libc::SO_RCVLOWAT), 10, 8);
+    bench.push(recv_on(1, &mut buffer[..2], 0), 9);
+    bench.submit();
+    stream.write_all(b"123456789").unwrap();
+    bench.until(1, QUEUED_IN, 9);
+    stream.write_all(b"0").unwrap();
+    bench.wait(1);
+    bench.say(&buffer[..2]);
+}
+
+fn set_low_mark(slot: u32, value: &'static i32) -> squeue::Entry {
+    let address = std::ptr::from_ref(value).expose_provenance();
+    option_entry(slot, SET, socket_level(libc::SO_RCVLOWAT), address, 4)
+}
+
+fn option_low_mark_poll(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.set_int(1, socket_level(libc::SO_RCVLOWAT), 10, 1);
+    bench.push(poll_entry(1, libc::POLLIN), 2);
+    bench.submit();
+    stream.write_all(b"12345").unwrap();
+    bench.until(1, QUEUED_IN, 5);
+    bench.run(poll_entry(1, libc::POLLIN | libc::POLLOUT), 3);
+    stream.write_all(b"67890").unwrap();
+    bench.wait(1);
+    bench.run(poll_entry(1, libc::POLLIN | libc::POLLOUT), 4);
+    // POLL_FIRST leaves the first attempt out: it waits for the mark.
+    let mut buffer = [0; 64];
+    bench.run(recv_on(1, &mut buffer, 0), 5);
+    stream.write_all(b"12345").unwrap();
+    bench.until(1, QUEUED_IN, 5);
+    bench.push(raw(recv_on(1, &mut buffer, 0), |bytes| bytes[2] = 1), 6);
+    bench.submit();
+    bench.until(1, QUEUED_IN, 5);
+    stream.write_all(b"67890").unwrap();
+    bench.wait(1);
+}
+
+fn option_low_mark_end(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.set_int(1, socket_level(libc::SO_RCVLOWAT), 10, 1);
+    let mut buffer = [0; 64];
+    bench.push(recv_on(1, &mut buffer, 0), 2);
+    bench.submit();
+    stream.write_all(b"12345").unwrap();
+    bench.until(1, QUEUED_IN, 5);
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    bench.wait(1);
+    bench.run(recv_on(1, &mut buffer, 0), 3);
+}
+
+fn option_receive_buffer_datagrams(bench: &mut Bench) {
+    bench.bound();
+    bench.set_int(0, socket_level(libc::SO_RCVBUF), 4096, 1);
+    for _ in 0..200 {
+        bench.peer_sends(&[1; 100]);
+    }
+    // One more, once there is room, says that the others have come or are lost.
+    let mut buffer = [0; 200];
+    bench.until_readable();
+    let mut received = 0;
+    loop {
+        bench.push(recv_flags(&mut buffer, libc::MSG_DONTWAIT), 992);
+        bench.ring.submit_and_wait(1).unwrap();
+        let res = bench.ring.completion().next().expect("a completion").result();
+        match res {
+            100 => received += 1,
+            _ => break,
+        }
+    }
+    bench.say(((1..100).contains(&received), "of 200"));
+}
+
+fn option_receive_buffer_stream(bench: &mut Bench) {
+    bench.listener(4);
+    bench.set_int(0, socket_level(libc::SO_RCVBUF), 8192, 1);
+    let mut stream = bench.peer_connects();
+    bench.run(accept_entry(0, Some(1)), 2);
+    let chunk = [3u8; 4096];
+    let mut written = 0;
+    // Far more than the buffer is offered: only as much as fits is taken.
+    while written < 1 << 20 {
+        match stream.write(&chunk) {
+            Ok(count) => written += count,
+            Err(_) => break,
+        }
+    }
+    // The peer is told of a closed window, and sends no more.
+    let taken = bench.steady(1, QUEUED_IN);
+    bench.say(("within the buffer", (1..=16_384).contains(&taken)));
+}
+
+fn option_send_buffer_stream(bench: &mut Bench) {
+    bench.files();
+    bench.stream_socket(libc::AF_INET, 0, 1);
+    bench.set_int(0, socket_level(libc::SO_SNDBUF), 16_384, 2);
+    let stream = bench.connects_socket();
+    let small = bench.fill(0);
+    let queued = bench.ask(0, QUEUED_OUT);
+    bench.say(("some of it is queued", queued > 0, queued <= 262_144));
+    // Ten times the buffer makes the difference.
+    bench.set_int(0, socket_level(libc::SO_SNDBUF), 1 << 20, 3);
+    let more = bench.fill(0);
+    bench.say(("more fits", more > 0, small > 0));
+    drop(stream);
+}
+
+fn bind_results(bench: &mut Bench, domain: i32, kind: i32, first: &[i32], second: &[i32]) {
+    for slot in 0..2 {
+        let target = types::DestinationSlot::try_from_slot_target(slot).unwrap();
+        let entry = opcode::Socket::new(domain, kind, 0).file_index(Some(target));
+        bench.run(entry.build(), 1);
+    }
+    for (slot, options) in [(0, first), (1, second)] {
+        for &name in options {
+            bench.set_int(slot, socket_level(name), 1, 2);
+        }
+        bench.run(bind_entry(slot, &any_v4(PORT)), 3);
+    }
+    if kind == libc::SOCK_STREAM {
+        for slot in 0..2 {
+            bench.run(opcode::Listen::new(types::Fixed(slot), 1).build(), 4);
+        }
+        // A third, now that somebody listens.
+        bench.stream_socket(domain, 2, 5);
+        for &name in second {
+            bench.set_int(2, socket_level(name), 1, 6);
+        }
+        bench.run(bind_entry(2, &any_v4(PORT)), 7);
+        bench.run(opcode::Listen::new(types::Fixed(2), 1).build(), 8);
+        bench.run(close_entry(2), 9);
+    }
+    bench.run(close_entry(0), 10);
+    bench.run(close_entry(1), 11);
+}
+
+fn option_sharing(bench: &mut Bench, kind: i32) {
+    const ADDRESS: &[i32] = &[libc::SO_REUSEADDR];
+    const PORT_TOO: &[i32] = &[libc::SO_REUSEPORT];
+    const BOTH: &[i32] = &[libc::SO_REUSEADDR, libc::SO_REUSEPORT];
+    bench.files();
+    for first in [&[][..], ADDRESS, PORT_TOO, BOTH] {
+        for second in [&[][..], ADDRESS, PORT_TOO, BOTH] {
+            bench.say((first, second));
+            bind_results(bench, libc::AF_INET, kind, first, second);
+        }
+    }
+}
+
+fn option_sharing_datagrams(bench: &mut Bench) {
+    option_sharing(bench, libc::SOCK_DGRAM);
+}
+
+fn option_sharing_streams(bench: &mut Bench) {
+    option_sharing(bench, libc::SOCK_STREAM);
+}
+
+/// How many datagrams wait in a slot's socket, which are taken.
+fn take_datagrams(bench: &mut Bench, slot: u32) -> usize {
+    let mut buffer = [0; 64];
+    let mut taken = 0;
+    loop {
+        bench.push(recv_on(slot, &mut buffer, libc::MSG_DONTWAIT), 993);
+        bench.ring.submit_and_wait(1).unwrap();
+        match bench.ring.completion().next().expect("a completion").result() {
+            0.. => taken += 1,
+            _ => return taken,
+        }
+    }
+}
+
+fn option_spread_datagrams(bench: &mut Bench) {
+    bench.files();
+    for slot in 0..3 {
+        bench.run(socket(libc::AF_INET, slot), 1);
+        bench.set_int(slot, socket_level(libc::SO_REUSEPORT), 1, 2);
+        bench.run(bind_entry(slot, &any_v4(PORT)), 3);
+    }
+    // One peer's datagrams go to one of them.
+    for _ in 0..20 {
+        bench.peer_sends(b"same");
+    }
+    let mut taken = [0; 3];
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while taken.iter().sum::<usize>() < 20 && std::time::Instant::now() < deadline {
+        for slot in 0..3 {
+            taken[slot as usize] += take_datagrams(bench, slot);
+        }
+    }
+    taken.sort_unstable();
+    bench.say(taken);
+}
+
+fn option_spread_connections(bench: &mut Bench) {
+    bench.files();
+    for slot in 0..2 {
+        bench.stream_socket(libc::AF_INET, slot, 1);
+        bench.set_int(slot, socket_level(libc::SO_REUSEPORT), 1, 2);
+        bench.run(bind_entry(slot, &any_v4(PORT)), 3);
+        bench.run(opcode::Listen::new(types::Fixed(slot), 8).build(), 4);
+    }
+    let _streams: Vec<_> = (0..8).map(|_| bench.peer_connects()).collect();
+    let mut accepted = 0;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while accepted < 8 && std::time::Instant::now() < deadline {
+        for slot in 0..2 {
+            let entry = raw(accept_entry(slot, Some(3)), |bytes| bytes[2] = 2);
+            bench.push(entry, 994);
+            bench.ring.submit_and_wait(1).unwrap();
+            accepted += usize::from(bench.ring.completion().next().expect("a completion").result() >= 0);
+        }
+    }
+    bench.say(accepted);
+    // With one gone the other takes all that come.
+    bench.run(close_entry(1), 5);
+}
+
+fn option_last_bound(bench: &mut Bench) {
+    bench.files();
+    for slot in 0..2 {
+        bench.run(socket(libc::AF_INET, slot), 1);
+        bench.set_int(slot, socket_level(libc::SO_REUSEADDR), 1, 2);
+        bench.run(bind_entry(slot, &any_v4(PORT)), 3);
+    }
+    let mut buffer = [0; 16];
+    bench.peer_sends(b"second");
+    bench.run(recv_on(1, &mut buffer, 0), 4);
+    bench.run(close_entry(1), 5);
+    bench.peer_sends(b"first!");
+    bench.run(recv_on(0, &mut buffer, 0), 6);
+}
+
+fn option_ip_values(bench: &mut Bench) {
+    bench.bound();
+    bench.stream_socket(libc::AF_INET, 1, 1);
+    bench.stream_socket(libc::AF_INET6, 2, 1);
+    for slot in 0..3 {
+        for name in [libc::IP_TOS, libc::IP_TTL] {
+            for value in [0, 1, 3, 255, 256, 0x1b8, -1, -2, i32::MAX] {
+                bench.set_int(slot, (libc::SOL_IP, name), value, 2);
+            }
+            for value in [&[][..], &[9], &[9, 1], &[9, 0, 0], &[9, 0, 0, 0, 1]] {
+                bench.set(slot, (libc::SOL_IP, name), value, 3);
+            }
+            for (address, len) in [(0, 1), (0, 4), (0, 0), (0, -1)] {
+                bench.run(option_entry(slot, SET, (libc::SOL_IP, name), address, len), 4);
+            }
+        }
+        bench.set_int(slot, (libc::SOL_IP, 9999), 1, 5);
+    }
+}
+
+fn option_ipv6_values(bench: &mut Bench) {
+    bench.files();
+    bench.run(socket(libc::AF_INET6, 0), 1);
+    bench.stream_socket(libc::AF_INET6, 1, 1);
+    bench.run(socket(libc::AF_INET, 2), 1);
+    for slot in 0..3 {
+        for name in [libc::IPV6_TCLASS, libc::IPV6_UNICAST_HOPS] {
+            for value in [0, 1, 255, 256, -1, -2, i32::MAX] {
+                bench.set_int(slot, (libc::SOL_IPV6, name), value, 2);
+            }
+            for value in [&[][..], &[9], &[9, 0, 0], &[9, 0, 0, 0, 1]] {
+                bench.set(slot, (libc::SOL_IPV6, name), value, 3);
+            }
+            for (address, len) in [(0, 1), (0, 4), (0, 0), (8, 4), (0, -1)] {
+                bench.run(option_entry(slot, SET, (libc::SOL_IPV6, name), address, len), 4);
+            }
+        }
+        bench.set_int(slot, (libc::SOL_IPV6, 9999), 1, 5);
+    }
+}
+
+/// The fields of the IP header that the peer's next datagram had: hop limit and class.
+fn received_fields(bench: &mut Bench, peer: &UdpSocket, v6: bool) {
+    let (level, wanted) = match v6 {
+        false => (libc::SOL_IP, [libc::IP_RECVTTL, libc::IP_RECVTOS]),
+        true => (libc::SOL_IPV6, [libc::IPV6_RECVHOPLIMIT, libc::IPV6_RECVTCLASS]),
+    };
+    for name in wanted {
+        let on = 1i32;
+        // SAFETY: the option's value lives, and has that length.
+        unsafe { libc::setsockopt(peer.as_raw_fd(), level, name, std::ptr::from_ref(&on).cast(), 4) };
+    }
+    bench.run(send(b"fields"), 5);
+    peer.set_nonblocking(true).unwrap();
+    let (mut bytes, mut control) = ([0u8; 64], [0u64; 16]);
+    let mut fields = Vec::new();
+    bench.pump("the datagram arrives", || {
+        let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        // SAFETY: all zeroes is a valid msghdr; what it points at lives, with those lengths; the control
+        // buffer is aligned, and walked as the kernel has filled it.
+        unsafe {
+            let mut header: libc::msghdr = std::mem::zeroed();
+            header.msg_iov = &raw mut part;
+            header.msg_iovlen = 1;
+            header.msg_control = control.as_mut_ptr().cast();
+            header.msg_controllen = size_of_val(&control);
+            if libc::recvmsg(peer.as_raw_fd(), &raw mut header, 0) < 0 {
+                return false;
+            }
+            let mut message = libc::CMSG_FIRSTHDR(&raw const header);
+            while !message.is_null() {
+                fields.push(((*message).cmsg_type, *libc::CMSG_DATA(message)));
+                message = libc::CMSG_NXTHDR(&raw const header, message);
+            }
+        }
+        true
+    });
+    fields.sort_unstable();
+    bench.say(fields);
+}
+
+fn option_ip_fields(bench: &mut Bench) {
+    bench.bound();
+    let peer = bench.peer.try_clone().unwrap();
+    let to = v4(PEER_V4, peer.local_addr().unwrap().port());
+    bench.run(connect_entry(0, &to), 1);
+    received_fields(bench, &peer, false);
+    bench.set_int(0, (libc::SOL_IP, libc::IP_TOS), 0xb9, 2);
+    bench.set_int(0, (libc::SOL_IP, libc::IP_TTL), 9, 3);
+    received_fields(bench, &peer, false);
+    bench.set_int(0, (libc::SOL_IP, libc::IP_TTL), -1, 4);
+    received_fields(bench, &peer, false);
+    bench.run(socket(libc::AF_INET6, 0), 6);
+    let peer = bench.peer_v6.try_clone().unwrap();
+    // SAFETY: all zeroes is a valid sockaddr_in6.
+    let mut to: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+    to.sin6_family = libc::AF_INET6 as u16;
+    to.sin6_port = peer.local_addr().unwrap().port().to_be();
+    to.sin6_addr.s6_addr = PEER_V6.parse::<std::net::Ipv6Addr>().unwrap().octets();
+    bench.run(opcode::Connect::new(types::Fixed(0), (&raw const to).cast(), 28).build(), 7);
+    received_fields(bench, &peer, true);
+    bench.set_int(0, (libc::SOL_IPV6, libc::IPV6_TCLASS), 0xb9, 8);
+    bench.set_int(0, (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS), 9, 9);
+    received_fields(bench, &peer, true);
+    // A message's own come first.
+    bench.set_int(0, (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS), -1, 10);
+    bench.set_int(0, (libc::SOL_IPV6, libc::IPV6_TCLASS), -1, 11);
+    received_fields(bench, &peer, true);
+}
+
+fn option_queued(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    for slot in [0, 1] {
+        bench.run(command_entry(slot, QUEUED_IN), 1);
+        bench.run(command_entry(slot, QUEUED_OUT), 2);
+    }
+    stream.write_all(b"hello").unwrap();
+    bench.readable(1);
+    bench.run(command_entry(1, QUEUED_IN), 3);
+    let mut buffer = [0; 2];
+    bench.run(recv_on(1, &mut buffer, 0), 4);
+    bench.run(command_entry(1, QUEUED_IN), 5);
+    bench.run(send_on(1, b"answer", 0), 6);
+    bench.until(1, QUEUED_OUT, 0);
+    // A FIN that was received counts for nothing.
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    bench.run(poll_entry(1, libc::POLLRDHUP), 7);
+    bench.run(command_entry(1, QUEUED_IN), 8);
+    let mut buffer = [0; 8];
+    bench.run(recv_on(1, &mut buffer, 0), 9);
+    bench.run(command_entry(1, QUEUED_IN), 10);
+    bench.run(shutdown_entry(1, libc::SHUT_WR), 11);
+    bench.until(1, QUEUED_OUT, 0);
+    bench.stream_socket(libc::AF_INET, 2, 12);
+    bench.run(command_entry(2, QUEUED_IN), 13);
+    bench.run(command_entry(2, QUEUED_OUT), 14);
+}
+
+fn option_queued_datagrams(bench: &mut Bench) {
+    bench.bound();
+    bench.run(command_entry(0, QUEUED_IN), 1);
+    bench.run(command_entry(0, QUEUED_OUT), 2);
+    bench.peer_sends(b"first");
+    bench.peer_sends(b"second!");
+    bench.until_readable();
+    bench.run(command_entry(0, QUEUED_IN), 3);
+    let mut buffer = [0; 16];
+    bench.run(recv(&mut buffer), 4);
+    bench.until(0, QUEUED_IN, 7);
+    bench.run(recv(&mut buffer), 5);
+    bench.run(command_entry(0, QUEUED_IN), 6);
+    bench.peer_sends(b"");
+    bench.until_readable();
+    bench.run(command_entry(0, QUEUED_IN), 7);
+    bench.until(0, QUEUED_OUT, 0);
+}
