@@ -8,6 +8,7 @@ mod harness;
 mod hostile;
 mod ip;
 mod link;
+mod options;
 mod path;
 mod pressure;
 mod send;

@@ -252,11 +252,15 @@ impl Stack {
             return Some(payload.compact(ledger));
         }
         self.counters.tcp_no_memory += 1;
-        if let Some(connection) = &mut self.tcp.at(id).connection {
+        let socket = self.tcp.at(id);
+        if let Some(connection) = &mut socket.connection {
             connection.refuse_payload();
         }
         // Its reader's mark must not wait for what there is no memory for.
-        self.tcp.events.mark(id, true, false);
+        socket.short_of_memory = true;
+        if socket.is_readable() {
+            self.tcp.events.mark(id, true, false);
+        }
         payload.release(ledger);
         None
     }
@@ -274,7 +278,7 @@ impl Stack {
             self.release_acknowledged(ledger, id);
         }
         if disposition.delivered > 0 {
-            self.note_delivered(ledger, id);
+            self.note_delivered(id);
         }
         if disposition.established {
             self.counters.tcp_established += 1;
@@ -319,14 +323,13 @@ impl Stack {
     }
 
     /// There is more to read, and less room.
-    fn note_delivered(&mut self, ledger: &Ledger, id: SocketId) {
-        let pressed = self.rx_runs_short(ledger);
+    fn note_delivered(&mut self, id: SocketId) {
         let socket = self.tcp.at(id);
         let room = socket.receive_room();
         if let Some(connection) = &mut socket.connection {
             connection.set_receive_room(room);
         }
-        if socket.is_readable(pressed) {
+        if socket.is_readable() {
             self.tcp.events.mark(id, true, false);
         }
     }

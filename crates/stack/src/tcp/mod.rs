@@ -63,6 +63,8 @@ pub(crate) struct Socket {
     /// A send found no room, and is to hear of it.
     send_blocked: bool,
     receive: ReceiveQueue,
+    /// A payload was dropped for want of memory since the last read.
+    short_of_memory: bool,
     /// The peer's FIN was reached: receives return 0 (`SOCK_DONE`).
     done: bool,
     pub(crate) error: Option<SocketError>,
@@ -96,6 +98,7 @@ impl Socket {
             send: SendQueue::default(),
             send_blocked: false,
             receive: ReceiveQueue::default(),
+            short_of_memory: false,
             done: false,
             error: None,
             soft_error: None,
@@ -136,15 +139,15 @@ impl Socket {
     }
 
     /// Whether so much can be read that its reader is to hear of it: its mark is reached, or the window
-    /// or the memory for more is used up (`pressed`; Linux `tcp_epollin_ready`).
-    fn is_readable(&self, pressed: bool) -> bool {
+    /// or the memory for more is used up (Linux `tcp_epollin_ready`).
+    fn is_readable(&self) -> bool {
         let len = self.receive.len();
         if len == 0 || len >= self.options.receive_low_bytes() as usize {
             return len > 0;
         }
         // Less than a segment may not come: the peer avoids silly windows.
         let segment = self.connection.as_ref().map_or(0, |it| it.send_mss());
-        pressed || self.receive_room() <= segment
+        self.short_of_memory || self.receive_room() <= segment
     }
 
     /// Send chunks that it may have in use.

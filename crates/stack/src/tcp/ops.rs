@@ -266,6 +266,7 @@ impl Stack {
         let Some(socket) = self.tcp.get_mut(id) else {
             return;
         };
+        socket.short_of_memory = false;
         let room = socket.receive_room();
         if let Some(connection) = &mut socket.connection {
             connection.read(room);
@@ -361,7 +362,7 @@ impl Stack {
             }
         }
         let lower = options.receive_low_bytes() < before.receive_low_bytes();
-        let readable = lower && socket.is_readable(false);
+        let readable = lower && socket.is_readable();
         let (local, accepted) = (socket.local, socket.accepted);
         if let Some(port) = local.map(|local| local.port()) {
             let ports = &mut self.tcp.ports;
@@ -452,7 +453,7 @@ impl Stack {
             && ledger.free_chunks(Pool::Send) > CONTROL_RESERVE_CHUNKS;
         let closed = socket.connection.is_none();
         Readiness {
-            readable: socket.is_readable(self.rx_runs_short(ledger)),
+            readable: socket.is_readable(),
             writable: !socket.is_connecting() && (socket.send_shut || room),
             error: socket.error.is_some(),
             receive_shut: socket.receive_shut,
