@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod builder;
+pub mod command;
 #[doc(hidden)]
 pub mod engine;
 mod port;

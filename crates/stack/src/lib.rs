@@ -43,7 +43,7 @@ pub use neighbour::dad::{AddressState, DadConfig};
 pub use options::{Linger, SocketOptions};
 pub use packet::{Packet, TxPacket};
 pub use ringwire_tcp::{
-    Algorithm, CongestionState, Info as TcpInfo, Instant, KeepAlive, TcpOptions,
+    Algorithm, CongestionState, Info as TcpInfo, Instant, KeepAlive, State, TcpOptions,
     Totals as TcpTotals,
 };
 pub use socket::{Event, Family, Protocol, Readiness, Shutdown, SocketId};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU8;
 
-use ringwire_tcp::State;
+use ringwire_tcp::{Instant, State};
 
 use crate::Stack;
 use crate::error::SocketError;
@@ -44,8 +44,6 @@ pub struct SocketOptions {
     /// `SO_REUSEPORT`: sockets that all have it may be bound to one address; datagrams and connections
     /// are shared out among them, by both ends' addresses.
     pub reuse_port: bool,
-    /// `SO_KEEPALIVE`: an idle connection is probed. It means nothing to datagrams.
-    pub keep_alive: bool,
     /// `SO_LINGER`.
     pub linger: Linger,
     /// `IP_TOS`: the type-of-service octet of IPv4 packets.
@@ -59,6 +57,8 @@ pub struct SocketOptions {
     receive_buffer_bytes: u32,
     send_buffer_bytes: u32,
     receive_low_bytes: u32,
+    /// `SO_KEEPALIVE` of a datagram socket, which means nothing.
+    keep_alive: bool,
 }
 
 impl SocketOptions {
@@ -70,7 +70,6 @@ impl SocketOptions {
         SocketOptions {
             reuse_address: false,
             reuse_port: false,
-            keep_alive: false,
             linger: Linger::default(),
             type_of_service: 0,
             traffic_class: 0,
@@ -79,6 +78,7 @@ impl SocketOptions {
             receive_buffer_bytes,
             send_buffer_bytes,
             receive_low_bytes: 1,
+            keep_alive: false,
         }
     }
 
@@ -216,6 +216,51 @@ impl Stack {
                 Ok(())
             }
             Protocol::Tcp => self.tcp_set_socket_options(id, options),
+        }
+    }
+
+    /// Whether idle connections are probed (`SO_KEEPALIVE`).
+    ///
+    /// # Errors
+    /// `Invalid`: there is no such socket.
+    pub fn keep_alive(&self, id: SocketId) -> Result<bool, SocketError> {
+        match id.protocol() {
+            Protocol::Udp => Ok(self.options(id)?.keep_alive),
+            Protocol::Tcp => {
+                let options = self.tcp_options(id).ok_or(SocketError::Invalid)?;
+                Ok(options.keep_alive.enabled)
+            }
+        }
+    }
+
+    /// Sets it. It means nothing to datagrams, and is only kept.
+    ///
+    /// # Errors
+    /// As [`Stack::keep_alive`].
+    pub fn set_keep_alive(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        on: bool,
+    ) -> Result<(), SocketError> {
+        match id.protocol() {
+            Protocol::Udp => {
+                let keep_alive = on;
+                let options = self.options(id)?;
+                self.set_options(
+                    id,
+                    SocketOptions {
+                        keep_alive,
+                        ..options
+                    },
+                )
+            }
+            Protocol::Tcp => {
+                let mut options = self.tcp_options(id).ok_or(SocketError::Invalid)?;
+                options.keep_alive.enabled = on;
+                self.tcp_set_options(now, id, options);
+                Ok(())
+            }
         }
     }
 

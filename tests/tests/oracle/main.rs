@@ -11,6 +11,8 @@ mod on_kernel {
     include!("stream_text.rs");
     include!("transfer_text.rs");
     include!("option_text.rs");
+    include!("option_effect_text.rs");
+    include!("tcp_option_text.rs");
 }
 
 mod on_ringwire {
@@ -19,6 +21,8 @@ mod on_ringwire {
     include!("stream_text.rs");
     include!("transfer_text.rs");
     include!("option_text.rs");
+    include!("option_effect_text.rs");
+    include!("tcp_option_text.rs");
 }
 
 /// Entries of the completion queue: small, so that it can be filled.

@@ -568,5 +568,5 @@ fn v6(ip: &str, port: u16) -> libc::sockaddr_in6 {
 
 /// Every case of the oracle.
 pub fn all_cases() -> impl Iterator<Item = &'static (&'static str, Case)> {
-    CASES.iter().chain(STREAM_CASES).chain(TRANSFER_CASES).chain(OPTION_CASES)
+    CASES.iter().chain(STREAM_CASES).chain(TRANSFER_CASES).chain(OPTION_CASES).chain(OPTION_EFFECT_CASES).chain(TCP_OPTION_CASES)
 }

@@ -2,7 +2,7 @@
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::request::{OptionTransfer, SocketCommand};
-use ringwire_stack::SocketId;
+use ringwire_stack::{Protocol, SocketId};
 
 use super::{Engine, errno};
 use crate::usermem::{self, Span};
@@ -29,12 +29,17 @@ impl Engine {
     /// only: the other levels are an extension.
     fn get_option(&mut self, socket: SocketId, option: &OptionTransfer) -> Result<i32, Errno> {
         let level = option.level;
-        if !matches!(level, libc::SOL_SOCKET | libc::SOL_IP | libc::SOL_IPV6) {
+        let known = match level {
+            libc::SOL_TCP => socket.protocol() == Protocol::Tcp,
+            level => matches!(level, libc::SOL_SOCKET | libc::SOL_IP | libc::SOL_IPV6),
+        };
+        if !known {
             return Err(Errno::EOPNOTSUPP);
         }
         let room = usize::try_from(option.len).map_err(|_| Errno::EINVAL)?;
         let value = match level {
             libc::SOL_SOCKET => self.socket_option(socket, option.name),
+            libc::SOL_TCP => self.tcp_option(socket, option.name),
             _ => self.ip_option(socket, level, option.name, room),
         }?;
         let len = value.len().min(room);
@@ -48,6 +53,9 @@ impl Engine {
         let value = Value::new(option)?;
         match option.level {
             libc::SOL_SOCKET => self.set_socket_option(socket, option.name, value),
+            libc::SOL_TCP if socket.protocol() == Protocol::Tcp => {
+                self.set_tcp_option(socket, option.name, value)
+            }
             libc::SOL_IP | libc::SOL_IPV6 => {
                 self.set_ip_option(socket, option.level, option.name, value)
             }
@@ -84,6 +92,14 @@ impl Value {
         let mut bytes = [0; N];
         let addr = self.addr;
         usermem::read(Span { addr, len: N }, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// As many of its first bytes as there are, up to `most`.
+    pub(super) fn prefix(self, most: usize) -> Result<Vec<u8>, Errno> {
+        let (addr, len) = (self.addr, self.len.min(most));
+        let mut bytes = vec![0; len];
+        usermem::read(Span { addr, len }, &mut bytes)?;
         Ok(bytes)
     }
 

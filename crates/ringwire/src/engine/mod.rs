@@ -23,6 +23,8 @@ mod socket_option;
 mod stream;
 mod stream_send;
 mod submit;
+mod tcp_info;
+mod tcp_option;
 mod timeout;
 
 use std::collections::{BTreeMap, VecDeque};

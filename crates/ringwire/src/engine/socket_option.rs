@@ -36,7 +36,7 @@ impl Engine {
             libc::SO_ACCEPTCONN => self.stack.is_listening(socket).into(),
             libc::SO_REUSEADDR => options.reuse_address.into(),
             libc::SO_REUSEPORT => options.reuse_port.into(),
-            libc::SO_KEEPALIVE => options.keep_alive.into(),
+            libc::SO_KEEPALIVE => self.stack.keep_alive(socket).map_err(errno)?.into(),
             libc::SO_RCVBUF => options.receive_buffer_bytes() as i32,
             libc::SO_SNDBUF => options.send_buffer_bytes() as i32,
             libc::SO_RCVLOWAT => options.receive_low_bytes() as i32,
@@ -60,7 +60,10 @@ impl Engine {
         match name {
             libc::SO_REUSEADDR => options.reuse_address = int != 0,
             libc::SO_REUSEPORT => options.reuse_port = int != 0,
-            libc::SO_KEEPALIVE => options.keep_alive = int != 0,
+            libc::SO_KEEPALIVE => {
+                let (now, on) = (self.now, int != 0);
+                return self.stack.set_keep_alive(now, socket, on).map_err(errno);
+            }
             // Compared unsigned: a negative size is the largest.
             libc::SO_RCVBUF => options.ask_receive_buffer(int as u32),
             libc::SO_SNDBUF => options.ask_send_buffer(int as u32),

@@ -42,6 +42,11 @@ impl Listener {
         self.backlog = backlog.min(MAX_BACKLOG);
     }
 
+    /// How many connections may wait to be accepted.
+    pub(crate) fn backlog(&self) -> u32 {
+        self.backlog
+    }
+
     /// As the kernel counts: one more than was asked for.
     fn accept_is_full(&self) -> bool {
         self.accept.len() > self.backlog as usize

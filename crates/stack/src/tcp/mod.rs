@@ -7,6 +7,7 @@ mod error;
 mod input;
 mod listener;
 mod ops;
+mod options;
 mod output;
 mod ports;
 mod receive_queue;

@@ -10,7 +10,6 @@ use super::send_queue::HEADROOM;
 use super::{Socket, wire};
 use crate::egress::CONTROL_RESERVE_CHUNKS;
 use crate::error::SocketError;
-use crate::options::SocketOptions;
 use crate::socket::{Family, Protocol, Readiness, Shutdown, SocketId, for_each_key};
 use crate::{Stack, TxChecksum};
 
@@ -218,34 +217,6 @@ impl Stack {
         socket.receive.len().max(usize::from(socket.done))
     }
 
-    pub(crate) fn tcp_queued_in(&self, id: SocketId) -> Result<usize, SocketError> {
-        let socket = self.tcp.get(id).ok_or(SocketError::Invalid)?;
-        if socket.listener.is_some() {
-            return Err(SocketError::Invalid);
-        }
-        Ok(socket.receive.len())
-    }
-
-    pub(crate) fn tcp_queued_out(&self, id: SocketId) -> Result<usize, SocketError> {
-        let socket = self.tcp.get(id).ok_or(SocketError::Invalid)?;
-        if socket.listener.is_some() {
-            return Err(SocketError::Invalid);
-        }
-        let Some(connection) = socket
-            .connection
-            .as_ref()
-            .filter(|_| !socket.is_connecting())
-        else {
-            return Ok(0);
-        };
-        // The states in which a FIN is queued and not acknowledged.
-        let fin = matches!(
-            connection.state(),
-            State::FinWait1 | State::Closing | State::LastAck
-        );
-        Ok(connection.unacknowledged() as usize + usize::from(fin))
-    }
-
     /// Calls `each` with the first `limit` bytes that can be read, part by part, in order.
     pub fn tcp_for_each(
         &self,
@@ -343,39 +314,6 @@ impl Stack {
     /// Figures about a socket's connection (`TCP_INFO`); `None` if it has none.
     pub fn tcp_info(&self, now: Instant, id: SocketId) -> Option<Info> {
         Some(self.tcp.get(id)?.connection.as_deref()?.info(now))
-    }
-
-    pub(crate) fn tcp_set_socket_options(
-        &mut self,
-        id: SocketId,
-        options: SocketOptions,
-    ) -> Result<(), SocketError> {
-        let socket = self.tcp.get_mut(id).ok_or(SocketError::Invalid)?;
-        let before = socket.options;
-        let window = options.window_bytes();
-        socket.options = options;
-        if window != before.window_bytes() {
-            let room = socket.receive_room();
-            if let Some(connection) = &mut socket.connection {
-                connection.set_receive_buffer(window);
-                connection.read(room);
-            }
-        }
-        let lower = options.receive_low_bytes() < before.receive_low_bytes();
-        let readable = lower && socket.is_readable();
-        let (local, accepted) = (socket.local, socket.accepted);
-        if let Some(port) = local.map(|local| local.port()) {
-            let ports = &mut self.tcp.ports;
-            if accepted {
-                ports.leave_accepted(port, before.sharing());
-                ports.take_accepted(port, options.sharing());
-            } else {
-                ports.set_sharing(id, port, options.sharing());
-            }
-        }
-        self.tcp.mark_ready(id);
-        self.tcp.events.mark(id, readable, true);
-        Ok(())
     }
 
     pub(crate) fn tcp_shutdown(

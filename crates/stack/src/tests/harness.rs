@@ -317,13 +317,14 @@ impl Host {
         Ok(accepted.socket)
     }
 
-    /// Queues bytes on a stream; how many fitted.
+    /// Has small segments go at once.
     pub(super) fn no_delay(&mut self, id: SocketId) {
         let mut options = self.stack.tcp_options(id).expect("a TCP socket");
         options.no_delay = true;
         self.stack.tcp_set_options(self.now, id, options);
     }
 
+    /// Queues bytes on a stream; how many fitted.
     pub(super) fn write(&mut self, id: SocketId, bytes: &[u8]) -> Result<usize, SocketError> {
         self.write_more(id, bytes, false)
     }
