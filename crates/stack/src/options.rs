@@ -211,8 +211,10 @@ impl Stack {
         match id.protocol() {
             Protocol::Udp => {
                 let socket = self.sockets.get_mut(id).ok_or(SocketError::Invalid)?;
-                socket.options = options;
-                self.sockets.events.mark(id, false, true);
+                let before = std::mem::replace(&mut socket.options, options);
+                if options.send_buffer_bytes > before.send_buffer_bytes {
+                    self.sockets.events.mark(id, false, true);
+                }
                 Ok(())
             }
             Protocol::Tcp => self.tcp_set_socket_options(id, options),

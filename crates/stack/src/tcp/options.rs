@@ -42,7 +42,10 @@ impl Stack {
             }
         }
         self.tcp.mark_ready(id);
-        self.tcp.events.mark(id, readable, true);
+        let more_room = options.send_buffer_bytes() > before.send_buffer_bytes();
+        if readable || more_room {
+            self.tcp.events.mark(id, readable, more_room);
+        }
         Ok(())
     }
 

@@ -203,6 +203,50 @@ fn the_send_buffer_bounds_what_is_queued() {
 }
 
 #[test]
+fn the_smallest_buffers_carry_a_stream_and_a_datagram() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connect(SERVER_V4);
+    change(&mut pair.a, client, |options| options.ask_send_buffer(0));
+    change(&mut pair.b, server, |options| options.ask_receive_buffer(0));
+    let bytes = pattern(60_000);
+    let (mut sent, mut received) = (0, Vec::new());
+    for _ in 0..2000 {
+        sent += pair.a.write(client, &bytes[sent..]).unwrap_or(0);
+        pair.pass(Duration::from_millis(50));
+        received.extend(pair.b.read(server, usize::MAX).unwrap_or_default());
+    }
+    assert!(received == bytes, "{} bytes came", received.len());
+    let mut host = Host::ready();
+    let id = host.bound("10.0.0.2:7");
+    change(&mut host, id, |options| options.ask_send_buffer(0));
+    change(&mut host, id, |options| options.ask_receive_buffer(0));
+    host.send(id, "10.0.0.9:99", &pattern(9000)).unwrap();
+    host.receive(&super::build::udp(
+        "10.0.0.9:99",
+        "10.0.0.2:7",
+        &pattern(1400),
+    ));
+    assert_eq!(host.recv_from(id, "10.0.0.9:99"), Some(pattern(1400)));
+}
+
+#[test]
+fn only_more_room_wakes_a_sender() {
+    let mut pair = Pair::new();
+    let (client, _) = pair.connect(SERVER_V4);
+    let woken = |host: &mut Host| host.events().iter().any(|event| event.send);
+    woken(&mut pair.a);
+    change(&mut pair.a, client, |options| options.reuse_address = true);
+    change(&mut pair.a, client, |options| {
+        options.ask_send_buffer(10_000)
+    });
+    assert!(!woken(&mut pair.a));
+    change(&mut pair.a, client, |options| {
+        options.ask_send_buffer(20_000)
+    });
+    assert!(woken(&mut pair.a));
+}
+
+#[test]
 fn a_reader_hears_of_data_at_its_mark() {
     let mut pair = Pair::new();
     let (client, server) = pair.connect(SERVER_V4);
