@@ -207,7 +207,7 @@ fn a_host_that_was_never_heard_of_gets_in_while_the_link_is_flooded() {
         host.receive(&peer.data(b"hello"));
         let server = host.accept(listener).unwrap();
         assert_eq!(host.read(server, 9), Ok(b"hello".to_vec()));
-        host.stack.tcp_set_abort_on_close(server, true);
+        host.reset_on_close(server);
         host.close(server);
         host.sent();
     }
