@@ -1,6 +1,6 @@
 //! Two hosts of ours.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use ringwire_stack::{
     Config, DadConfig, Family, Instant, Packet, Protocol, RxChecksum, SocketId, Stack, TxChecksum,
@@ -162,7 +162,7 @@ pub struct Pair {
     listeners: Vec<SocketId>,
     /// The connections' sockets at the first host.
     pub clients: Vec<SocketId>,
-    /// The same at the second host, in the order in which they were accepted.
+    /// Their other ends, in the same order.
     pub servers: Vec<SocketId>,
 }
 
@@ -251,21 +251,29 @@ impl Pair {
         while self.clients.len() < target {
             let step = AT_ONCE.min(target - self.clients.len());
             let opened = self.begin(step);
-            self.clients.extend(opened);
             self.exchange();
+            let mut accepted = HashMap::with_capacity(step);
             count::open(2);
             for &listener in &self.listeners {
-                while let Ok(accepted) = self.b.stack.tcp_accept(listener) {
-                    self.servers.push(accepted.socket);
+                while let Ok(one) = self.b.stack.tcp_accept(listener) {
+                    let (_, local) = self.b.stack.local(one.socket).expect("a socket");
+                    accepted.insert((one.peer, local), one.socket);
                 }
             }
             while self.b.stack.next_event().is_some() {}
+            count::open(0);
+            for client in opened {
+                let (_, local) = self.a.stack.local(client).expect("a socket");
+                let ends = (local.expect("connected"), self.a.stack.tcp_peer(client));
+                let server = accepted.remove(&ends).expect("a connection");
+                self.clients.push(client);
+                self.servers.push(server);
+            }
             count::open(1);
             while self.a.stack.next_event().is_some() {}
             count::open(0);
             self.pass(10_000);
         }
-        assert_eq!(self.servers.len(), target, "every connection stands");
     }
 
     /// One turn: `visits` connections, beginning with that one, write `source` each, and the second

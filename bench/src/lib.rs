@@ -5,4 +5,5 @@ pub mod clock;
 pub mod count;
 pub mod hosts;
 pub mod smol;
+pub mod take;
 pub mod wire;

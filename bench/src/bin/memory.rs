@@ -4,7 +4,7 @@
 //!     memory [ROUNDS]
 
 use ringwire_bench::clock::{cpu_nanos, median};
-use ringwire_bench::{count, hosts, smol, wire};
+use ringwire_bench::{count, hosts, smol, take, wire};
 
 #[global_allocator]
 static ALLOCATOR: count::Counting = count::Counting;
@@ -24,6 +24,10 @@ fn main() {
         "TCP in memory, one core, no checksums, MSS 1460: CPU ns for a data segment, both ends"
     );
     beside_smoltcp(rounds);
+    println!("bytes of heap for each, as asked of the allocator:");
+    for line in take::Taken::measure(10_000).lines() {
+        println!("  {line}");
+    }
     let mut pairs = connect();
     scale(rounds, &mut pairs);
 }

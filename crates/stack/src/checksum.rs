@@ -20,6 +20,14 @@ impl Checksum {
         Checksum { sum: 0, odd: false }
     }
 
+    /// The sum of `len` bytes whose [`fold`](Checksum::fold) is known.
+    pub const fn resumed(fold: u16, len: u32) -> Checksum {
+        Checksum {
+            sum: fold.to_be() as u64,
+            odd: len % 2 == 1,
+        }
+    }
+
     /// The sum of a pseudo-header: IPv4's (RFC 768; RFC 9293, section 3.1) and IPv6's (RFC 8200,
     /// section 8.1), which sum alike. `len` is the length in bytes of the upper-layer packet, its
     /// header included; `proto` is the upper-layer protocol.
@@ -178,6 +186,16 @@ mod tests {
                 rest = after;
             }
             assert_eq!(checksum.fold(), wire::data(&bytes));
+        }
+    }
+
+    #[test]
+    fn a_sum_goes_on_from_its_fold() {
+        let bytes = Random(4).bytes(101);
+        for split in 0..bytes.len() {
+            let mut whole = Checksum::resumed(sum_of(&bytes[..split]), split as u32);
+            whole.add(&bytes[split..]);
+            assert_eq!(whole.fold(), sum_of(&bytes), "from {split}");
         }
     }
 

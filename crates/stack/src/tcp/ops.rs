@@ -419,6 +419,13 @@ fn queue_bytes(
     let slot_bytes = chunk_bytes / slots;
     let mut end = connection.send_una() + connection.unacknowledged();
     let mut queued = 0;
+    if socket.send.chunks() == 0 {
+        // All that this call can queue, so that the queue does not grow step by step.
+        let most = SOCKET_CHUNKS as usize * slots as usize;
+        socket
+            .send
+            .reserve(len.div_ceil(cell_bytes).min(most), slots);
+    }
     while queued < len {
         let mut room = socket.send.tail_room(mss);
         if room == 0 {

@@ -12,6 +12,9 @@ use crate::packet::Payload;
 /// frame is too much for them.
 pub(crate) const SMALL_BYTES: usize = 256;
 
+/// Payloads that a queue has memory for when the first comes: a burst of a sender's.
+const FIRST_PAYLOADS: usize = 16;
+
 #[derive(Debug)]
 struct Piece {
     seq: SeqNumber,
@@ -61,6 +64,9 @@ impl ReceiveQueue {
     pub(crate) fn push(&mut self, payload: Payload) {
         self.bytes += payload.len();
         self.heap_bytes += payload.heap_bytes();
+        if self.ready.capacity() == 0 {
+            self.ready.reserve(FIRST_PAYLOADS);
+        }
         self.ready.push_back(payload);
     }
 
@@ -95,6 +101,9 @@ impl ReceiveQueue {
             } else {
                 self.push(piece.payload);
             }
+        }
+        if self.early.is_empty() && self.early.capacity() > 0 {
+            self.early = VecDeque::new();
         }
     }
 
@@ -140,6 +149,8 @@ impl ReceiveQueue {
                 payload.release(ledger);
             }
         }
+        // As the send queue: nothing is kept for a connection that is idle.
+        self.ready = VecDeque::new();
     }
 
     /// Lets go of everything.

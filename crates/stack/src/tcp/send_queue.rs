@@ -28,19 +28,26 @@ struct Block {
 struct Cell {
     seq: SeqNumber,
     /// Serial number of its block.
-    block: u64,
-    /// Where its payload begins in the chunk.
-    start: u32,
-    len: u32,
-    sum: Checksum,
+    block: u32,
+    /// Where its payload begins in the chunk, and how long it is: a chunk has 4096 bytes at most.
+    start: u16,
+    len: u16,
+    /// Over its bytes, folded.
+    sum: u16,
     /// It was part of a segment: its bytes stay as they are.
     sent: bool,
+}
+
+impl Cell {
+    fn end(&self) -> SeqNumber {
+        self.seq + u32::from(self.len)
+    }
 }
 
 /// Where queued bytes lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    block: u64,
+    block: u32,
     /// Where the bytes begin in their chunk.
     pub(crate) start: u32,
     /// Over the bytes, where they are a whole cell.
@@ -56,7 +63,7 @@ pub(crate) struct SendQueue {
     cells: VecDeque<Cell>,
     blocks: VecDeque<Block>,
     /// Serial number of the first block.
-    base: u64,
+    base: u32,
     /// Index of the cell that was sent last: the next one is nearly always the one behind it.
     cursor: usize,
 }
@@ -105,10 +112,10 @@ impl SendQueue {
         block.cells += 1;
         self.cells.push_back(Cell {
             seq,
-            block: self.base + self.blocks.len() as u64 - 1,
-            start,
+            block: self.base.wrapping_add(self.blocks.len() as u32 - 1),
+            start: start as u16,
             len: 0,
-            sum: Checksum::new(),
+            sum: 0,
             sent: false,
         });
     }
@@ -126,20 +133,21 @@ impl SendQueue {
             .blocks
             .back_mut()
             .expect("send queue: a chunk was added");
-        let start = (cell.start + cell.len) as usize;
+        let start = usize::from(cell.start) + usize::from(cell.len);
         let bytes = &mut ledger.bytes_mut(&mut block.frame)[start..start + len];
         fill(bytes);
         if checksum == TxChecksum::Compute {
-            cell.sum.add(bytes);
+            let mut sum = Checksum::resumed(cell.sum, cell.len.into());
+            sum.add(bytes);
+            cell.sum = sum.fold();
         }
-        cell.len += len as u32;
+        cell.len += len as u16;
     }
 
     /// How many bytes from `seq` on lie in one cell.
     pub(crate) fn contiguous(&self, seq: SeqNumber) -> u32 {
-        self.find(seq).map_or(0, |index| {
-            self.cells[index].len - seq.since(self.cells[index].seq)
-        })
+        self.find(seq)
+            .map_or(0, |index| self.cells[index].end().since(seq))
     }
 
     /// Where `len` bytes from `seq` on lie, which are in one cell; they count as sent.
@@ -152,13 +160,14 @@ impl SendQueue {
         let fresh = !std::mem::replace(&mut cell.sent, true);
         let offset = seq.since(cell.seq);
         assert!(
-            offset + len <= cell.len,
+            offset + len <= u32::from(cell.len),
             "send queue: bytes across two cells"
         );
         Place {
             block: cell.block,
-            start: cell.start + offset,
-            sum: (offset == 0 && len == cell.len).then_some(cell.sum),
+            start: u32::from(cell.start) + offset,
+            sum: (offset == 0 && len == u32::from(cell.len))
+                .then(|| Checksum::resumed(cell.sum, cell.len.into())),
             first: offset == 0,
             fresh,
         }
@@ -166,15 +175,15 @@ impl SendQueue {
 
     /// The frame that holds a place.
     pub(crate) fn frame(&mut self, place: &Place) -> &mut Frame {
-        &mut self.blocks[(place.block - self.base) as usize].frame
+        &mut self.blocks[place.block.wrapping_sub(self.base) as usize].frame
     }
 
     /// Lets go of everything before `una`.
     pub(crate) fn acknowledged(&mut self, una: SeqNumber, ledger: &mut Ledger) {
         while let Some(cell) = self.cells.front()
-            && !(cell.seq + cell.len).after(una)
+            && !cell.end().after(una)
         {
-            self.blocks[(cell.block - self.base) as usize].cells -= 1;
+            self.blocks[cell.block.wrapping_sub(self.base) as usize].cells -= 1;
             self.cells.pop_front();
             self.cursor = self.cursor.saturating_sub(1);
         }
@@ -184,18 +193,36 @@ impl SendQueue {
             && (self.blocks.len() > 1 || self.cells.is_empty())
         {
             let block = self.blocks.pop_front().expect("it is there");
-            self.base += 1;
+            self.base = self.base.wrapping_add(1);
             ledger.release(block.frame);
         }
+        if self.blocks.is_empty() {
+            self.give_memory_back();
+        }
+    }
+
+    /// An empty queue has no memory: a connection that was busy once would else keep kilobytes while it
+    /// is idle, and what one lets go of the next finds in the cache.
+    fn give_memory_back(&mut self) {
+        self.cells = VecDeque::new();
+        self.blocks = VecDeque::new();
+        self.cursor = 0;
     }
 
     /// Lets go of everything.
     pub(crate) fn clear(&mut self, ledger: &mut Ledger) {
         self.cells.clear();
         for block in self.blocks.drain(..) {
-            self.base += 1;
+            self.base = self.base.wrapping_add(1);
             ledger.release(block.frame);
         }
+        self.give_memory_back();
+    }
+
+    /// Makes room for `cells` more cells, `slots` of them in a chunk.
+    pub(crate) fn reserve(&mut self, cells: usize, slots: u32) {
+        self.cells.reserve(cells);
+        self.blocks.reserve(cells.div_ceil(slots as usize));
     }
 
     /// The cell that holds the byte at `seq`.
@@ -203,7 +230,7 @@ impl SendQueue {
     fn find(&self, seq: SeqNumber) -> Option<usize> {
         let holds = |index: usize| {
             let cell = self.cells.get(index)?;
-            let inside = !seq.before(cell.seq) && seq.before(cell.seq + cell.len);
+            let inside = !seq.before(cell.seq) && seq.before(cell.end());
             inside.then_some(index)
         };
         holds(self.cursor)
@@ -219,8 +246,7 @@ impl SendQueue {
             .cells
             .partition_point(|cell| cell.seq.since(first) <= offset);
         let index = after.checked_sub(1)?;
-        seq.before(self.cells[index].seq + self.cells[index].len)
-            .then_some(index)
+        seq.before(self.cells[index].end()).then_some(index)
     }
 }
 
