@@ -28,6 +28,15 @@ impl Checksum {
         }
     }
 
+    /// The sum of bytes whose 32-bit words, read in memory order, add up to this.
+    #[inline]
+    pub fn of_words(sum: u64) -> Checksum {
+        Checksum {
+            sum: u64::from(fold(sum)),
+            odd: false,
+        }
+    }
+
     /// The sum of a pseudo-header: IPv4's (RFC 768; RFC 9293, section 3.1) and IPv6's (RFC 8200,
     /// section 8.1), which sum alike. `len` is the length in bytes of the upper-layer packet, its
     /// header included; `proto` is the upper-layer protocol.

@@ -277,8 +277,14 @@ fn parse_ipv4(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
     if fixed[0] >> 4 != 4 || !fits {
         return Err(Reject::Malformed);
     }
-    let mut sum = Checksum::new();
-    sum.add(&bytes[..header_len]);
+    // RFC 1071: words in memory order sum up as well as those in network order.
+    let words = fixed.chunks_exact(4);
+    let words =
+        words.map(|word| u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]])));
+    let mut sum = Checksum::of_words(words.sum());
+    if header_len > IPV4_HEADER {
+        sum.add(&bytes[IPV4_HEADER..header_len]);
+    }
     if sum.finish() != 0 {
         return Err(Reject::BadChecksum);
     }

@@ -233,8 +233,8 @@ impl SendQueue {
             let inside = !seq.before(cell.seq) && seq.before(cell.end());
             inside.then_some(index)
         };
-        holds(self.cursor)
-            .or_else(|| holds(self.cursor + 1))
+        holds(self.cursor + 1)
+            .or_else(|| holds(self.cursor))
             .or_else(|| self.search(seq))
     }
 
