@@ -276,12 +276,10 @@ impl Pair {
         }
     }
 
-    /// One turn: `visits` connections, beginning with that one, write `source` each, and the second
-    /// host reads. Returns the bytes read.
-    pub fn turn(&mut self, active: &[SocketId], source: &[u8], sink: &mut [u8]) -> usize {
-        for &client in active {
-            self.a.write(client, source);
-        }
+    /// One turn: a connection writes `source`, and the second host reads and acknowledges it. Returns
+    /// the bytes read.
+    pub fn turn(&mut self, client: SocketId, source: &[u8], sink: &mut [u8]) -> usize {
+        self.a.write(client, source);
         self.a.transmit(self.now, &mut self.b);
         self.b.receive(self.now);
         let read = self.b.read_ready(sink);

@@ -32,11 +32,11 @@ fn main() {
     scale(rounds, &mut pairs);
 }
 
-/// Nanoseconds for a data segment while `turn` runs as often as needed; it returns how many it sent.
-fn per_segment(mut turn: impl FnMut() -> usize) -> f64 {
+/// Nanoseconds for a data segment while `turn` runs until `least` were sent; it returns how many it sent.
+fn per_segment(least: usize, mut turn: impl FnMut() -> usize) -> f64 {
     let mut segments = 0;
     let start = cpu_nanos();
-    while segments < SEGMENTS {
+    while segments < least {
         segments += turn();
     }
     (cpu_nanos() - start) as f64 / segments as f64
@@ -45,19 +45,19 @@ fn per_segment(mut turn: impl FnMut() -> usize) -> f64 {
 fn beside_smoltcp(rounds: usize) {
     let (source, mut sink) = (vec![7; BURST * 1460], vec![0; 256 << 10]);
     let mut ours = hosts::Pair::new();
-    let active = ours.clients.clone();
+    let active = ours.clients[0];
     let mut theirs = smol::Pair::new();
     let mut ratios = Vec::new();
     for round in 0..rounds + 1 {
         let part = &source[..BURST * hosts::SEGMENT_BYTES];
         let mut sent = ours.a.stack.counters().tcp_tx_segments;
-        let mine = per_segment(|| {
-            ours.turn(&active, part, &mut sink);
+        let mine = per_segment(SEGMENTS, || {
+            ours.turn(active, part, &mut sink);
             let before = std::mem::replace(&mut sent, ours.a.stack.counters().tcp_tx_segments);
             (sent - before) as usize
         });
         let mut sent = theirs.segments();
-        let other = per_segment(|| {
+        let other = per_segment(SEGMENTS, || {
             theirs.turn(&source, &mut sink);
             let before = std::mem::replace(&mut sent, theirs.segments());
             (sent - before) as usize
@@ -73,7 +73,7 @@ fn beside_smoltcp(rounds: usize) {
     }
     let frame = [7; 1514];
     let mut buffers = vec![0; 64 * 4096];
-    let alone = per_segment(|| {
+    let alone = per_segment(SEGMENTS, || {
         for buffer in buffers.chunks_mut(4096) {
             wire::carry(std::hint::black_box(&frame), buffer);
         }
@@ -105,6 +105,12 @@ fn connect() -> Vec<hosts::Pair> {
 }
 
 fn scale(rounds: usize, pairs: &mut [hosts::Pair]) {
+    // What each does at its beginning (quick acknowledgements, slow start) is no part of the figures.
+    for pair in pairs.iter_mut() {
+        for _ in 0..2 {
+            visit(pair, pair.clients.len(), 16);
+        }
+    }
     for all in [false, true] {
         for segments in WRITES {
             let who = if all {
@@ -139,9 +145,10 @@ fn visit(pair: &mut hosts::Pair, active: usize, segments: usize) -> f64 {
     let clients = pair.clients[..active].to_vec();
     let mut turn = clients.iter().copied().cycle();
     let mut sent = pair.a.stack.counters().tcp_tx_segments;
-    per_segment(|| {
-        let now: Vec<_> = turn.by_ref().take(BURST / segments).collect();
-        pair.turn(&now, &source, &mut sink);
+    per_segment(SEGMENTS.max(active * segments), || {
+        // One at a time, so that as many acknowledgements are sent for as many segments at any number.
+        let client = turn.next().expect("a connection");
+        pair.turn(client, &source, &mut sink);
         let before = std::mem::replace(&mut sent, pair.a.stack.counters().tcp_tx_segments);
         (sent - before) as usize
     })
