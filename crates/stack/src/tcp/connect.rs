@@ -137,14 +137,12 @@ impl Stack {
             .unwrap_or(like)
     }
 
-    /// A port from which no connection to this peer exists (RFC 6056, section 3.3.3: the search begins
-    /// at a place that only we can know).
+    /// A port from which no connection to this peer exists (RFC 6056, section 3.3.4: the search begins
+    /// at a place that only we can know, and goes on where the last one ended).
     fn connecting_port(&mut self, source: IpAddr, to: SocketAddr) -> Result<u16, SocketError> {
-        let start = self
-            .tcp
-            .isn
-            .port_offset(source, to)
-            .wrapping_add(self.random() % 64);
+        let noise = self.random() % 2;
+        let offset = self.tcp.isn.port_offset(source, to);
+        let step = self.tcp.ports.step(offset).wrapping_add(noise);
         let table = &self.tcp;
         let is_free = |&port: &u16| {
             let ends = (SocketAddr::new(source, port), to);
@@ -152,9 +150,11 @@ impl Stack {
                 && !table.connections.contains_key(&ends)
                 && !table.time_waits.contains(&ends)
         };
-        ephemeral(start)
-            .find(is_free)
-            .ok_or(SocketError::AddressNotAvailable)
+        let mut ports = ephemeral(offset.wrapping_add(step)).zip(1..);
+        let found = ports.find(|(port, _)| is_free(port));
+        let (port, tried) = found.ok_or(SocketError::AddressNotAvailable)?;
+        self.tcp.ports.set_step(offset, step.wrapping_add(tried));
+        Ok(port)
     }
 
     /// Nobody answers for the host that a packet was for: a connection that was being made to it

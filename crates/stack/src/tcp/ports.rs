@@ -11,6 +11,9 @@ use crate::socket::{Family, SocketId, overlap};
 /// First ephemeral port (Linux's `ip_local_port_range`), and how many there are.
 pub(crate) const EPHEMERAL: (u16, u16) = (32768, 28232);
 
+/// Searches for a port that go on where the last one ended (TABLE_LENGTH in RFC 6056, section 3.3.4).
+const SEARCHES: usize = 64;
+
 /// A socket that was bound, by bind(2) or because it connected or listened without.
 #[derive(Clone, Copy, Debug)]
 struct Bound {
@@ -36,6 +39,8 @@ struct Accepted {
 pub(crate) struct Ports {
     bound: HashMap<u16, Vec<Bound>, FixedState>,
     accepted: HashMap<u16, Accepted, FixedState>,
+    /// How far the searches for ports have come, for a part of the destinations each.
+    steps: [u64; SEARCHES],
 }
 
 impl Ports {
@@ -43,7 +48,17 @@ impl Ports {
         Ports {
             bound: HashMap::with_hasher(FixedState::with_seed(seed)),
             accepted: HashMap::with_hasher(FixedState::with_seed(seed)),
+            steps: [0; SEARCHES],
         }
+    }
+
+    /// How far the searches have come for destinations whose keyed hash is like this one.
+    pub(crate) fn step(&self, offset: u64) -> u64 {
+        self.steps[search_of(offset)]
+    }
+
+    pub(crate) fn set_step(&mut self, offset: u64, step: u64) {
+        self.steps[search_of(offset)] = step;
     }
 
     pub(crate) fn take(&mut self, id: SocketId, local: SocketAddr, family: Family, how: Sharing) {
@@ -177,6 +192,11 @@ impl Ports {
             !self.is_taken(local, family, Sharing::default())
         })
     }
+}
+
+/// Which search a destination has a part in: other bits of its hash than choose the port.
+fn search_of(offset: u64) -> usize {
+    (offset >> 32) as usize % SEARCHES
 }
 
 /// All ephemeral ports, beginning somewhere.

@@ -86,6 +86,17 @@ fn without_checksums_a_receiver_that_looks_takes_nothing() {
 }
 
 #[test]
+fn the_search_for_a_port_goes_on_where_the_last_one_ended() {
+    let mut host = Host::ready();
+    let mut ports = std::collections::HashSet::new();
+    for _ in 0..1000 {
+        let socket = host.connecting("10.0.0.9:80");
+        assert!(ports.insert(host.local(socket).port()), "a port came again");
+        host.close(socket);
+    }
+}
+
+#[test]
 fn whole_cells_go_out_where_they_lie() {
     let mut pair = Pair::new();
     let (client, server) = pair.connect(SERVER_V4);
