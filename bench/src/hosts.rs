@@ -286,13 +286,13 @@ impl Pair {
         self.b.transmit(self.now, &mut self.a);
         self.a.receive(self.now);
         self.a.read_ready(sink);
-        self.pass(TURN_NANOS);
+        self.pass((source.len() / SEGMENT_BYTES) as u64 * SEGMENT_NANOS);
         read
     }
 }
 
-/// Virtual time between turns: 64 segments at 10 Gbit/s.
-const TURN_NANOS: u64 = 75_000;
+/// Virtual time that passes for a segment, as at 10 Gbit/s.
+const SEGMENT_NANOS: u64 = 1_200;
 
 impl Default for Pair {
     fn default() -> Pair {

@@ -174,7 +174,7 @@ impl Pair {
         self.b.poll(self.micros);
         let read = self.b.socket().recv_slice(sink).expect(open);
         self.b.poll(self.micros);
-        self.micros += 75;
+        self.micros += 77;
         read
     }
 }
