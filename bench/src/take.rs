@@ -1,5 +1,7 @@
 //! What connections take of the heap, beside the UMEM. The counting allocator must be installed.
 
+use ringwire_stack::{Linger, SocketId, Stack};
+
 use crate::count;
 use crate::hosts::{Pair, SEGMENT_BYTES};
 
@@ -91,13 +93,24 @@ fn ask_and_answer(pair: &mut Pair, index: usize) {
     pair.exchange();
 }
 
+fn reset_on_close(stack: &mut Stack, id: SocketId) {
+    let mut options = stack.options(id).expect("a socket");
+    options.linger = Linger {
+        on: true,
+        seconds: 0,
+    };
+    stack.set_options(id, options).expect("a socket");
+}
+
 /// Bytes of the first host's heap once every connection was closed, by the first host first or by a
 /// reset; and how many are in TIME-WAIT.
 fn closed(pair: &mut Pair, reset: bool) -> (isize, usize) {
     let clients = std::mem::take(&mut pair.clients);
     let servers = std::mem::take(&mut pair.servers);
     for (client, server) in clients.into_iter().zip(servers) {
-        pair.a.stack.tcp_set_abort_on_close(client, reset);
+        if reset {
+            reset_on_close(&mut pair.a.stack, client);
+        }
         pair.a.close(pair.now, client);
         pair.exchange();
         pair.b.close(pair.now, server);

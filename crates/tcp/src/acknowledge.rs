@@ -99,13 +99,13 @@ impl Connection {
             self.nagle.acknowledged(ack);
             self.totals.bytes_acked += u64::from(disposition.acked);
         }
-        self.totals.duplicates += u64::from(delivery.twice.is_some());
+        let twice = self.repeated(delivery.twice);
         let ack = Ack {
             acked,
             segments: delivery.segments,
             delivered: delivery.bytes,
             duplicate,
-            twice: delivery.twice,
+            twice,
             echo: self.echo(segment),
             pipe_before,
             ..self.state_of_affairs(now)
@@ -118,6 +118,13 @@ impl Connection {
         if acked > 0 {
             self.rearm(now);
         }
+    }
+
+    /// What came twice because it was sent twice. More than was ever sent again is the network's doing,
+    /// and says nothing of our reductions (Linux `tcp_dsack_seen`).
+    fn repeated(&mut self, twice: Option<SeqNumber>) -> Option<SeqNumber> {
+        self.totals.duplicates += u64::from(twice.is_some());
+        twice.filter(|_| self.totals.duplicates <= self.totals.segments_again)
     }
 
     /// How things stand, for the recovery.
@@ -144,6 +151,7 @@ impl Connection {
         let mut delivery = Delivery::default();
         let echo = self.echo(segment);
         let (flight, rack, clock) = (&mut self.flight, &mut self.recovery.rack, self.clock);
+        let path = &mut self.path;
         let sacked_end = flight.sacked_end();
         let mut arrived = |sent: &crate::flight::Sent| {
             // It answers the first of several if it echoes a time before the last.
@@ -155,6 +163,7 @@ impl Connection {
             let overtaken = sacked_end.is_some_and(|last| sent.end.before(last));
             rack.reordering |= overtaken && !sent.again;
             delivery.bytes += sent.len();
+            path.arrived(now, sent.len());
         };
         flight.acknowledge(ack, |sent| {
             delivery.segments += 1;

@@ -103,7 +103,7 @@ impl Connection {
 
     /// An acknowledgement that whoever really is the peer will answer (RFC 5961), within the limit.
     pub(crate) fn challenge(&mut self, now: Instant) {
-        if self.limit.permits(now, self.config.invalid_interval) {
+        if self.limit.permits(now, self.config.invalid_interval.into()) {
             self.ack.at_once();
         }
     }
@@ -193,7 +193,7 @@ impl Connection {
         let simple = disposition.delivered == kept.end.since(kept.start);
         if simple && self.receive.reassembly.is_empty() {
             self.ack
-                .received(now, disposition.delivered, self.config.delayed_ack);
+                .received(now, disposition.delivered, self.config.delayed_ack.into());
         } else {
             // A hole has appeared, or was filled, or is still there (RFC 5681, section 4.2).
             self.ack.at_once();

@@ -7,7 +7,7 @@ use crate::seq::SeqNumber;
 use crate::time::Instant;
 
 /// An emptied record of more entries than this gives its memory back.
-const KEEP_CAPACITY: usize = 32;
+const KEEP_CAPACITY: usize = 4;
 
 /// A segment that is outstanding, its FIN included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,5 @@
 //! The three-way handshake: what SYNs carry, and what they settle (RFC 9293, section 3.5; RFC 7323).
 
-use std::time::Duration;
-
 use crate::config::Config;
 use crate::congestion::Congestion;
 use crate::connection::Connection;
@@ -11,13 +9,13 @@ use crate::rtt::Rtt;
 use crate::segment::{Options, Segment};
 use crate::seq::SeqNumber;
 use crate::state::State;
-use crate::time::Instant;
+use crate::time::{Instant, Millis};
 use crate::window::{MAX_SCALE, ReceiveWindow, scale_for};
 
 /// No peer makes us send smaller segments, options included (Linux's `TCP_MIN_SND_MSS` is 48).
 pub(crate) const LEAST_MSS: u16 = 64;
 /// RFC 6298, section 5.7: the first timeout of a connection whose SYN was sent again.
-const RTO_AFTER_LOST_SYN: Duration = Duration::from_secs(3);
+const RTO_AFTER_LOST_SYN: Millis = Millis(3000);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handshake {
@@ -143,7 +141,8 @@ impl Connection {
         if self.timers.retries > 0 {
             self.congestion.set_window(mss);
             self.rtt = Rtt::new();
-            self.config.initial_rto = self.config.initial_rto.max(RTO_AFTER_LOST_SYN);
+            let longer = self.config.initial_rto.0.max(RTO_AFTER_LOST_SYN.0);
+            self.config.initial_rto = Millis(longer);
         }
         match self.handshake.sent_at {
             Some(at) => self.rtt.sample(now - at),

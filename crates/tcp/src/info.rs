@@ -129,7 +129,7 @@ impl Connection {
             probes: self.timers.unanswered,
             backoff: self.rtt.backoff(),
             rto: self.rtt.rto(&self.config),
-            delayed_ack: self.config.delayed_ack,
+            delayed_ack: self.config.delayed_ack.into(),
             send_mss: self.send.mss,
             receive_mss: self.ack.full_segment(),
             advertised_mss: self.receive_mss(),

@@ -55,7 +55,7 @@ pub use segment::{Ecn, MAX_SACK_BLOCKS, Options, SackBlocks, Segment, Timestamps
 pub use seq::SeqNumber;
 pub use state::time_wait::{Answer, TimeWait};
 pub use state::{State, closed, listen};
-pub use time::Instant;
+pub use time::{Instant, Millis};
 
 #[cfg(test)]
 mod tests;

@@ -67,7 +67,7 @@ impl Connection {
         let mss = self.receive_mss();
         self.receive.acked = self.receive.next;
         if segment.len > 0 {
-            self.ack.answered(now, self.config.delayed_ack);
+            self.ack.answered(now, self.config.delayed_ack.into());
         }
         self.ack.sent();
         let fresh = segment.len > 0 && self.send.next == segment.end();

@@ -11,10 +11,12 @@ use crate::time::Instant;
 
 /// How long after an ICMP message more is tried (RFC 1191, section 6.3; RFC 8201, section 4).
 const AFTER_MESSAGE: Duration = Duration::from_secs(600);
-/// The same after a guess, doubled each time that it proves right.
-const AFTER_GUESS: Duration = Duration::from_secs(10);
+/// The same after a guess, doubled each time that it proves right. To try costs little.
+const AFTER_GUESS: Duration = Duration::from_secs(1);
 /// Timeouts of the same segment that make us suspect its length (Linux's `tcp_retries1`).
 const SUSPICIOUS_TIMEOUTS: u32 = 3;
+/// The same where long segments have arrived behind it: that is loss, unless the path has changed.
+const DOUBTFUL_TIMEOUTS: u32 = 6;
 /// What a path is guessed to take (Linux's `tcp_base_mss`).
 const BASE_MSS: u32 = 1024;
 
@@ -29,6 +31,8 @@ pub(crate) struct PathMtu {
     pub(crate) raising: bool,
     /// The end of one that is outstanding.
     probe: Option<SeqNumber>,
+    /// When a segment longer than a guess would allow has arrived last.
+    long_at: Option<Instant>,
 }
 
 impl PathMtu {
@@ -38,6 +42,13 @@ impl PathMtu {
             most,
             wait: AFTER_GUESS,
             ..PathMtu::default()
+        }
+    }
+
+    /// A segment of so many bytes has arrived.
+    pub(crate) fn arrived(&mut self, now: Instant, len: u32) {
+        if len > BASE_MSS {
+            self.long_at = Some(now);
         }
     }
 }
@@ -78,13 +89,28 @@ impl Connection {
     /// The same segment has timed out so often.
     pub(crate) fn suspect_black_hole(&mut self, now: Instant, timeouts: u32) {
         let longest = self.flight.first().map_or(0, |first| first.len());
+        let since = self.timers.waiting_since;
+        let passed = self
+            .path
+            .long_at
+            .zip(since)
+            .is_some_and(|(at, since)| at > since);
+        let behind = self
+            .flight
+            .iter()
+            .any(|sent| sent.sacked && sent.len() > BASE_MSS);
+        let suspicious = if passed || behind {
+            DOUBTFUL_TIMEOUTS
+        } else {
+            SUSPICIOUS_TIMEOUTS
+        };
         let least = u32::from(self.config.default_mss) - self.option_bytes();
         let guess = if self.send.mss > BASE_MSS && least < BASE_MSS {
             BASE_MSS
         } else {
             least
         };
-        if timeouts >= SUSPICIOUS_TIMEOUTS && longest > guess && self.send.mss > guess {
+        if timeouts >= suspicious && longest > guess && self.send.mss > guess {
             let wait = self.path.wait;
             self.path.wait = (wait * 2).min(AFTER_MESSAGE);
             self.shorten(now, guess, wait);

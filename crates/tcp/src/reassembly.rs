@@ -99,6 +99,10 @@ impl Reassembly {
             next = next.max(kept.range.end);
             self.ranges.remove(0);
         }
+        if self.ranges.is_empty() {
+            // Holes are rare, and connections many: the memory goes back.
+            self.ranges = Vec::new();
+        }
         next
     }
 

@@ -44,10 +44,10 @@ impl Rtt {
     /// delayed acknowledgement never makes the timer fire.
     pub(crate) fn rto(&self, config: &Config) -> Duration {
         let base = match self.smoothed {
-            None => config.initial_rto,
-            Some((srtt, var)) => srtt + (var * 4).max(config.min_rto),
+            None => config.initial_rto.into(),
+            Some((srtt, var)) => srtt + (var * 4).max(config.min_rto.into()),
         };
-        (base * (1 << self.backoff)).min(config.max_rto)
+        (base * (1 << self.backoff)).min(config.max_rto.into())
     }
 
     pub(crate) fn srtt(&self) -> Option<Duration> {
@@ -108,7 +108,7 @@ mod tests {
         rtt.back_off();
         assert_eq!(rtt.rto(&config), 2000 * MS);
         (0..100).for_each(|_| rtt.back_off());
-        assert_eq!(rtt.rto(&config), config.max_rto);
+        assert_eq!(rtt.rto(&config), Duration::from(config.max_rto));
         rtt.sample(10 * MS);
         assert_eq!(rtt.rto(&config), 210 * MS);
     }

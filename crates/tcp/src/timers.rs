@@ -20,7 +20,7 @@ pub(crate) struct Timers {
     /// When the last segment is sent again, to see whether it was lost.
     pub(crate) tail_probe: Option<Instant>,
     /// Since when something has waited to be acknowledged, or to be sent into a closed window.
-    waiting_since: Option<Instant>,
+    pub(crate) waiting_since: Option<Instant>,
     /// When a closed window is probed, how often it was since it closed and since the peer was heard,
     /// and whether a probe is to be sent now.
     pub(crate) persist: Option<Instant>,
@@ -203,7 +203,7 @@ impl Connection {
         self.timers.unanswered += 1;
         self.timers.probe_due = true;
         let wait = self.rtt.rto(&self.config) * (1 << self.timers.probes.min(16));
-        let next = now + wait.min(self.config.max_rto);
+        let next = now + wait.min(self.config.max_rto.into());
         self.timers.persist = Some(self.no_later(next));
     }
 
@@ -245,7 +245,7 @@ impl Connection {
             && self.recovery.may_probe(&self.flight)
         {
             let single = self.flight.len() == 1;
-            let at = now + TailLoss::timeout(srtt, single, self.config.min_rto);
+            let at = now + TailLoss::timeout(srtt, single, self.config.min_rto.into());
             let before = self
                 .timers
                 .retransmit

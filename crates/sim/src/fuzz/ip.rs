@@ -1,6 +1,6 @@
 //! IP fragments, and ICMP messages about what was sent.
 
-use ringwire_stack::SocketId;
+use ringwire_stack::{Linger, SocketId};
 
 use super::bed::{ACK, Bed, ETHERNET, Fragment, Header, PEER_PORT, TCP, UDP, UDP_PORT, frame};
 use super::{Input, pattern};
@@ -121,7 +121,12 @@ pub fn icmp_quotes(data: &[u8]) {
         }
         bed.check();
     }
-    bed.stack.tcp_set_abort_on_close(socket, true);
+    let mut options = bed.stack.options(socket).expect("a socket");
+    options.linger = Linger {
+        on: true,
+        seconds: 0,
+    };
+    bed.stack.set_options(socket, options).expect("a socket");
     bed.stack.close(bed.now, &mut bed.ledger, socket);
     bed.end();
 }

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use ringwire_tcp::{
-    Answer, Disposition, Failure, Instant, Keep, Segment, SeqNumber, State, closed, listen,
+    Answer, Disposition, Failure, Instant, Keep, Segment, SeqNumber, State, TcpOptions, closed,
+    listen,
 };
 use ringwire_umem::{Ledger, Pool};
 use smoltcp::wire::IpProtocol;
@@ -368,6 +369,14 @@ impl Stack {
     pub(super) fn end_connection(&mut self, ledger: &mut Ledger, id: SocketId) {
         let socket = self.tcp.at(id);
         let ends = socket.ends();
+        if socket.held {
+            // Quick acknowledgements are the connection's, not the socket's (tcp(7)).
+            let quick_ack = TcpOptions::default().quick_ack;
+            socket.keep_tcp_options(TcpOptions {
+                quick_ack,
+                ..socket.tcp_options()
+            });
+        }
         socket.connection = None;
         socket.receive_shut = true;
         socket.send_shut = true;

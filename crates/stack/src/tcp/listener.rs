@@ -169,10 +169,9 @@ impl Stack {
     ) -> SocketId {
         let table = &mut self.tcp;
         let listener = table.at(listening);
-        let (options, tcp) = (listener.options, listener.tcp);
+        let options = listener.options;
         let mut child = Socket::new(listener.family);
         child.options = options;
-        child.tcp = tcp;
         child.local = Some(ends.0);
         child.remote = Some(ends.1);
         child.parent = Some(listening);

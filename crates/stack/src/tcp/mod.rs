@@ -73,8 +73,9 @@ pub(crate) struct Socket {
     soft_error: Option<SocketError>,
     receive_shut: bool,
     send_shut: bool,
-    /// The options of its connection, the one that it has or will have.
-    tcp: TcpOptions,
+    /// The options of connections that it will make, if they are not the defaults. One that there is has
+    /// its own.
+    tcp: Option<Box<TcpOptions>>,
     /// The NIC queue that the last segment came from: answers leave by the same one.
     nic_queue: u16,
     /// It is in the list of those that may have something to send.
@@ -105,7 +106,7 @@ impl Socket {
             soft_error: None,
             receive_shut: false,
             send_shut: false,
-            tcp: TcpOptions::default(),
+            tcp: None,
             nic_queue: 0,
             ready: false,
             scheduled: None,
@@ -115,6 +116,18 @@ impl Socket {
     /// How it shares its port, if a listener has made it.
     fn accepted(&self) -> Option<Sharing> {
         self.accepted.then(|| self.options.sharing())
+    }
+
+    fn tcp_options(&self) -> TcpOptions {
+        match (&self.connection, &self.tcp) {
+            (Some(connection), _) => connection.options(),
+            (None, Some(options)) => **options,
+            (None, None) => TcpOptions::default(),
+        }
+    }
+
+    fn keep_tcp_options(&mut self, options: TcpOptions) {
+        self.tcp = (options != TcpOptions::default()).then(|| Box::new(options));
     }
 
     fn ends(&self) -> Option<Ends> {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ringwire_tcp::{Connection, Info, Instant, State, TcpOptions};
+use ringwire_tcp::{Info, Instant, State, TcpOptions};
 use ringwire_umem::{Ledger, Pool};
 
 use super::listener::Listener;
@@ -291,9 +291,7 @@ impl Stack {
 
     /// The options of a TCP socket; `None` if it is none.
     pub fn tcp_options(&self, id: SocketId) -> Option<TcpOptions> {
-        let socket = self.tcp.get(id)?;
-        let now = socket.connection.as_deref().map(Connection::options);
-        Some(now.unwrap_or(socket.tcp))
+        self.tcp.get(id).map(Socket::tcp_options)
     }
 
     /// Changes the options of a TCP socket, and of its connection if it has one. Connections that a
@@ -303,11 +301,13 @@ impl Stack {
         let Some(socket) = self.tcp.get_mut(id) else {
             return;
         };
-        socket.tcp = options;
-        if let Some(connection) = &mut socket.connection {
-            connection.set_options(now, options);
-            self.tcp.mark_ready(id);
-            self.tcp.schedule(id);
+        match &mut socket.connection {
+            Some(connection) => {
+                connection.set_options(now, options);
+                self.tcp.mark_ready(id);
+                self.tcp.schedule(id);
+            }
+            None => socket.keep_tcp_options(options),
         }
     }
 
@@ -421,7 +421,8 @@ fn queue_bytes(
     let mut queued = 0;
     if socket.send.chunks() == 0 {
         // All that this call can queue, so that the queue does not grow step by step.
-        let most = SOCKET_CHUNKS as usize * slots as usize;
+        let most = socket.send_chunks() as usize * slots as usize;
+        let cell_bytes = mss.min(slot_bytes as usize - HEADROOM);
         socket
             .send
             .reserve(len.div_ceil(cell_bytes).min(most), slots);

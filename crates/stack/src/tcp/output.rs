@@ -8,7 +8,7 @@ use ringwire_umem::{Frame, Ledger, Piece, Pool};
 use smoltcp::wire::IpProtocol;
 
 use super::send_queue::{HEADROOM, Place};
-use super::{Ends, Looped, Path, wire};
+use super::{Ends, Looped, Path, Socket, wire};
 use crate::address::Reach;
 use crate::checksum::Checksum;
 use crate::egress::Packets;
@@ -319,7 +319,7 @@ impl Stack {
             send_mss: cell.min(self.path_mtu(ledger, to) - headers) as u16,
             default_mss: if to.is_ipv4() { 536 } else { 1220 },
             receive_buffer: options.window_bytes(),
-            options: socket.map(|socket| socket.tcp).unwrap_or_default(),
+            options: socket.map(Socket::tcp_options).unwrap_or_default(),
             ..Config::default()
         }
     }

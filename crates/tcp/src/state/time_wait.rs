@@ -74,7 +74,7 @@ impl TimeWait {
             return Answer::Ack(self.ack(now));
         }
         let in_order = segment.seq_len() == 0 && segment.seq == self.receive_next;
-        if in_order || !self.limit.permits(now, config.invalid_interval) {
+        if in_order || !self.limit.permits(now, config.invalid_interval.into()) {
             return Answer::Ignore;
         }
         Answer::Ack(self.ack(now))
