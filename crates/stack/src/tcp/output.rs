@@ -331,7 +331,8 @@ fn meta(ends: Ends, path: Path, ecn: Ecn) -> IpMeta {
         destination: ends.1.ip(),
         protocol: IpProtocol::Tcp,
         hop_limit: path.service.hop_limit,
-        traffic_class: path.service.traffic_class
+        // The two low bits are the network's (RFC 3168).
+        traffic_class: path.service.traffic_class & !3
             | match ecn {
                 Ecn::Incapable => 0,
                 Ecn::Capable => 2,

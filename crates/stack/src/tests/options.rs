@@ -4,7 +4,7 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use super::harness::{Host, Pair, Setup, at, pattern};
-use crate::{Family, Protocol, SocketError, SocketId, SocketOptions};
+use crate::{Algorithm, Family, Protocol, SocketError, SocketId, SocketOptions};
 
 const SERVER_V4: &str = "10.0.0.3:80";
 const SERVER_V6: &str = "[fd00::3]:80";
@@ -375,4 +375,62 @@ fn of_two_connected_twins_the_other_is_found_when_one_is_gone() {
     host.close(twins[1]);
     host.receive(&datagram);
     assert!(host.recv(twins[0]).is_some());
+}
+
+#[test]
+fn a_connection_has_its_listeners_tcp_options() {
+    let mut pair = Pair::new();
+    let listener = pair.b.listener(SERVER_V4, 1);
+    let mut options = pair.b.stack.tcp_options(listener).unwrap();
+    options.no_delay = true;
+    options.algorithm = Algorithm::NewReno;
+    options.user_timeout = Some(Duration::from_secs(3));
+    pair.b.stack.tcp_set_options(pair.b.now, listener, options);
+    pair.b
+        .stack
+        .set_keep_alive(pair.b.now, listener, true)
+        .unwrap();
+    let client = pair.a.connecting(SERVER_V4);
+    pair.exchange();
+    let server = pair.b.accept(listener).unwrap();
+    let inherited = pair.b.stack.tcp_options(server).unwrap();
+    assert!(inherited.no_delay && inherited.keep_alive.enabled);
+    assert_eq!(inherited.algorithm, Algorithm::NewReno);
+    assert_eq!(inherited.user_timeout, Some(Duration::from_secs(3)));
+    assert_eq!(pair.b.stack.keep_alive(server), Ok(true));
+    pair.a.close(client);
+}
+
+#[test]
+fn keepalive_that_is_switched_on_probes_a_connection_that_stands() {
+    let mut pair = Pair::new();
+    let (client, _) = pair.connect(SERVER_V4);
+    let mut options = pair.a.stack.tcp_options(client).unwrap();
+    options.keep_alive.idle = Duration::from_secs(2);
+    pair.a.stack.tcp_set_options(pair.a.now, client, options);
+    let sent = |pair: &Pair| pair.a.stack.counters().tcp_tx_segments;
+    let before = sent(&pair);
+    pair.pass(Duration::from_secs(5));
+    assert_eq!(sent(&pair), before, "silence is nothing unusual");
+    pair.a
+        .stack
+        .set_keep_alive(pair.a.now, client, true)
+        .unwrap();
+    pair.pass(Duration::from_secs(5));
+    assert!(sent(&pair) > before, "a probe");
+}
+
+#[test]
+fn the_type_of_service_of_a_stream_leaves_ecn_alone() {
+    let mut pair = Pair::new();
+    let (client, _) = pair.connect(SERVER_V4);
+    change(&mut pair.a, client, |options| {
+        options.type_of_service = 0xff
+    });
+    pair.a.write(client, b"x").unwrap();
+    let (by_a, _) = observed(&mut pair);
+    assert!(
+        !by_a.is_empty() && by_a.iter().all(|&(class, _)| class == 0xfc),
+        "{by_a:x?}"
+    );
 }
