@@ -1,5 +1,7 @@
 //! What a run is made of: the shape that a seed chooses, and the faults.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use crate::random::Random;
 
 /// Faults, in so many of a thousand: packets on the wire, or steps of the simulation.
@@ -43,6 +45,46 @@ pub struct Path {
     pub jitter_ns: u64,
 }
 
+/// What a host's rings are like.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// NIC queues, 1 or 2.
+    pub queues: u16,
+    /// Entries of each AF_XDP ring.
+    pub ring_entries: u32,
+    /// Entries of the completion queue.
+    pub cq_entries: u32,
+}
+
+/// Whose stacks the two hosts have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// Two whole hosts with rings, each on a simulated kernel.
+    Ringwire,
+    /// ringwire serves smoltcp's clients.
+    SmoltcpClient,
+    /// ringwire's clients are served by smoltcp.
+    SmoltcpServer,
+}
+
+/// A host's addresses.
+pub(crate) struct Address {
+    pub(crate) mac: [u8; 6],
+    pub(crate) v4: IpAddr,
+    pub(crate) v6: IpAddr,
+}
+
+pub(crate) const SERVER: Address = address(2);
+pub(crate) const CLIENT: Address = address(1);
+
+const fn address(number: u8) -> Address {
+    Address {
+        mac: [2, 0, 0, 0, 0, number],
+        v4: IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)),
+        v6: IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number as u16)),
+    }
+}
+
 /// A deliberate break, to see that the checkers find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
@@ -68,12 +110,10 @@ pub struct Config {
     pub reports_too_big: bool,
     /// Bytes of the largest IP packet.
     pub mtu: u16,
-    /// NIC queues, 1 or 2.
-    pub queues: u16,
-    /// Entries of each AF_XDP ring.
-    pub ring_entries: u32,
-    /// Entries of the completion queue.
-    pub cq_entries: u32,
+    /// Whose stacks meet.
+    pub peers: Peers,
+    /// The server's rings and the client's, where they have any.
+    pub shapes: [Shape; 2],
     /// A break for the checkers to find.
     pub broken: Option<Break>,
 }
@@ -99,9 +139,12 @@ impl Config {
                 hostile: up_to(1) == 1,
             },
             mtu: if up_to(1) == 1 { 9000 } else { 1500 },
-            queues: 1 + up_to(1) as u16,
-            ring_entries: 32 << up_to(3),
-            cq_entries: 8 << up_to(4),
+            peers: match up_to(3) {
+                0 => Peers::SmoltcpClient,
+                1 => Peers::SmoltcpServer,
+                _ => Peers::Ringwire,
+            },
+            shapes: [shape(&mut random), shape(&mut random)],
             paths: paths(&mut random),
             reports_too_big: random.chance(500),
             broken: None,
@@ -112,6 +155,14 @@ impl Config {
     pub(crate) fn round_trip_ns(&self) -> u64 {
         let one_way = |path: &Path| path.delay_ns + path.jitter_ns;
         self.paths.iter().map(one_way).sum()
+    }
+}
+
+fn shape(random: &mut Random) -> Shape {
+    Shape {
+        queues: 1 + random.below(2) as u16,
+        ring_entries: 32 << random.below(4),
+        cq_entries: 8 << random.below(5),
     }
 }
 

@@ -57,6 +57,8 @@ coverage! {
     garbage: "garbage frames",
     /// Requests of the application that are wrong, or meant to be in the way.
     hostile_requests: "hostile requests",
+    /// Of those, the ones that succeeded: valid, and at the right time.
+    hostile_successes: "of which succeeded",
 }
 
 impl Coverage {

@@ -1,6 +1,6 @@
 //! Many seeds, the same seed twice, and breaks that must be found.
 
-use ringwire_sim::{Break, Config, run, run_captured, sweep};
+use ringwire_sim::{Break, Config, Peers, run, run_captured, sweep};
 
 #[test]
 fn a_swarm_of_seeds_violates_nothing_and_meets_every_fault() {
@@ -39,9 +39,20 @@ fn a_capture_changes_nothing_and_replays_byte_for_byte() {
 }
 
 #[test]
+fn seeds_choose_every_kind_of_peer_and_each_is_served() {
+    for peers in [Peers::Ringwire, Peers::SmoltcpClient, Peers::SmoltcpServer] {
+        let config = (0..100).map(Config::from_seed);
+        let config = config.into_iter().find(|config| config.peers == peers);
+        let outcome = run(config.expect("some seed chooses it")).expect("no violation");
+        assert!(outcome.streams > 0 && outcome.echoes > 20, "{outcome:?}");
+    }
+}
+
+#[test]
 fn an_altered_datagram_is_found() {
     let broken = Config {
         broken: Some(Break::AlteredPayload),
+        peers: Peers::Ringwire,
         ..Config::from_seed(3)
     };
     let violation = run(broken).expect_err("the checker sees it");
@@ -55,6 +66,7 @@ fn an_altered_datagram_is_found() {
 fn a_stolen_frame_is_found() {
     let broken = Config {
         broken: Some(Break::StolenFrame),
+        peers: Peers::Ringwire,
         ..Config::from_seed(3)
     };
     let violation = run(broken).expect_err("the checker sees it");

@@ -1,0 +1,63 @@
+//! A ring of provided buffers, with their memory.
+
+use memmap2::MmapMut;
+use ringwire::engine::Engine;
+use ringwire_abi::register::BufReg;
+
+pub(crate) struct Buffers {
+    memory: Vec<u8>,
+    ring: MmapMut,
+    count: u16,
+    bytes_each: usize,
+    tail: u16,
+}
+
+impl Buffers {
+    /// Registers a group of `count` buffers (a power of two) and provides them all.
+    pub(crate) fn register(
+        engine: &mut Engine,
+        group: u16,
+        count: u16,
+        bytes_each: usize,
+    ) -> Buffers {
+        let len = usize::from(count) * 16;
+        let mut ring = MmapMut::map_anon(len).expect("memory for a buffer ring");
+        let reg = BufReg {
+            ring_addr: ring.as_mut_ptr() as u64,
+            ring_entries: count.into(),
+            bgid: group,
+            ..BufReg::default()
+        };
+        // SAFETY: the mapping lives in the application, which its host keeps as long as the engine.
+        unsafe { engine.register_buf_ring(&reg) }.expect("a buffer ring");
+        let mut buffers = Buffers {
+            memory: vec![0; usize::from(count) * bytes_each],
+            ring,
+            count,
+            bytes_each,
+            tail: 0,
+        };
+        for bid in 0..count {
+            buffers.provide(bid);
+        }
+        buffers
+    }
+
+    /// Gives a buffer (back) to the ring.
+    pub(crate) fn provide(&mut self, bid: u16) {
+        let addr = self.memory[usize::from(bid) * self.bytes_each..].as_mut_ptr() as u64;
+        let at = usize::from(self.tail % self.count) * 16;
+        self.ring[at..at + 8].copy_from_slice(&addr.to_ne_bytes());
+        self.ring[at + 8..at + 12].copy_from_slice(&(self.bytes_each as u32).to_ne_bytes());
+        self.ring[at + 12..at + 14].copy_from_slice(&bid.to_ne_bytes());
+        self.tail = self.tail.wrapping_add(1);
+        // The engine reads on this same thread: no ordering is needed.
+        self.ring[14..16].copy_from_slice(&self.tail.to_ne_bytes());
+    }
+
+    /// The first bytes of a buffer.
+    pub(crate) fn get(&self, bid: u16, len: usize) -> &[u8] {
+        let start = usize::from(bid) * self.bytes_each;
+        &self.memory[start..start + self.bytes_each][..len]
+    }
+}

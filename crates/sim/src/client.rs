@@ -1,0 +1,379 @@
+//! The client on a ring: it sends datagrams and checks the echoes, and opens streams and checks them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use io_uring::{opcode, squeue, types};
+use ringwire::engine::Engine;
+
+use crate::buffers::Buffers;
+use crate::random::Random;
+use crate::requests::{Purpose, Requests};
+use crate::traffic::{self, DATAGRAM_PORT, STREAM_PORT, Stream, Tally};
+
+/// Sockets for datagrams, IPv4's and IPv6's.
+const SOCKETS: [u32; 2] = [0, 1];
+const STREAMS: Range<u32> = 2..10;
+/// The first slot that is not the client's.
+pub(crate) const SLOTS_END: u32 = STREAMS.end;
+const DATAGRAMS: u16 = 1;
+const DATAGRAM_BYTES: usize = 10_000;
+/// Streams that receive by multishot share this group.
+const PARTS: u16 = 3;
+const PART_BYTES: usize = 3000;
+const STREAM_BYTES: usize = 8192;
+
+/// What a request of the client's is for; streams by serial number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The echoes of a family.
+    Receive(usize),
+    Datagram(u64),
+    Connect(u32),
+    Send(u32),
+    StreamReceive(u32),
+    Shutdown(u32),
+    Close(u32),
+}
+
+/// A datagram that is being sent, and where to.
+struct Sending {
+    _bytes: Box<[u8]>,
+    _to: Box<Name>,
+}
+
+struct Open {
+    stream: Stream,
+    slot: u32,
+    _to: Box<Name>,
+    /// What a send names.
+    outgoing: Box<[u8]>,
+    incoming: Box<[u8]>,
+    multishot: bool,
+    connected: bool,
+    sending: bool,
+    receiving: bool,
+    shutting: bool,
+    shut: bool,
+    closing: bool,
+}
+
+pub(crate) struct Client {
+    datagrams: Buffers,
+    parts: Buffers,
+    receiving: [bool; 2],
+    sending: BTreeMap<u64, Sending>,
+    streams: BTreeMap<u32, Open>,
+    free: Vec<u32>,
+    most_bytes: u64,
+    finishing: bool,
+    pub(crate) tally: Tally,
+}
+
+impl Client {
+    /// A client of a server that takes datagrams of so many bytes.
+    pub(crate) fn new(engine: &mut Engine, requests: &mut Requests, most_bytes: u64) -> Client {
+        for (slot, domain) in SOCKETS.into_iter().zip([libc::AF_INET, libc::AF_INET6]) {
+            let socket = opcode::Socket::new(domain, libc::SOCK_DGRAM, 0);
+            requests.push(
+                socket.file_index(Some(target(slot))).build(),
+                Purpose::Quiet,
+            );
+        }
+        Client {
+            datagrams: Buffers::register(engine, DATAGRAMS, 32, DATAGRAM_BYTES),
+            parts: Buffers::register(engine, PARTS, 32, PART_BYTES),
+            receiving: [false; 2],
+            sending: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            free: STREAMS.rev().collect(),
+            most_bytes,
+            finishing: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Streams that are not done.
+    pub(crate) fn open(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Sends a datagram.
+    pub(crate) fn send(&mut self, requests: &mut Requests, random: &mut Random) -> u64 {
+        let v6 = random.chance(500);
+        let (serial, bytes) = self.tally.datagram(random, self.most_bytes);
+        let (bytes, to) = (
+            bytes.into_boxed_slice(),
+            name(traffic::server(v6, DATAGRAM_PORT)),
+        );
+        let socket = types::Fixed(SOCKETS[usize::from(v6)]);
+        let send = opcode::Send::new(socket, bytes.as_ptr(), bytes.len() as u32);
+        let send = send
+            .dest_addr(std::ptr::from_ref(&to.0).cast())
+            .dest_addr_len(to.1);
+        requests.push(send.build(), Purpose::Client(Step::Datagram(serial)));
+        let sending = Sending {
+            _bytes: bytes,
+            _to: to,
+        };
+        self.sending.insert(serial, sending);
+        serial
+    }
+
+    /// Begins another stream, if there is a slot for it.
+    pub(crate) fn connect(&mut self, requests: &mut Requests, random: &mut Random, may_fail: bool) {
+        let Some(slot) = self.free.pop() else { return };
+        let stream = self.tally.stream(random, may_fail);
+        let (serial, domain) = (
+            stream.serial,
+            [libc::AF_INET, libc::AF_INET6][usize::from(stream.v6)],
+        );
+        let to = name(traffic::server(stream.v6, STREAM_PORT));
+        let socket = opcode::Socket::new(domain, libc::SOCK_STREAM, 0);
+        requests.push(
+            socket.file_index(Some(target(slot))).build(),
+            Purpose::Quiet,
+        );
+        let address = std::ptr::from_ref(&to.0).cast();
+        let connect = opcode::Connect::new(types::Fixed(slot), address, to.1).build();
+        requests.push(connect, Purpose::Client(Step::Connect(serial)));
+        let open = Open {
+            stream,
+            slot,
+            _to: to,
+            outgoing: Box::default(),
+            incoming: vec![0; STREAM_BYTES].into(),
+            multishot: random.chance(500),
+            connected: false,
+            sending: false,
+            receiving: false,
+            shutting: false,
+            shut: false,
+            closing: false,
+        };
+        self.streams.insert(serial, open);
+    }
+
+    /// Asks for whatever can be asked for; a slow client does not, now and then.
+    pub(crate) fn step(&mut self, requests: &mut Requests, random: &mut Random) {
+        if self.finishing {
+            return;
+        }
+        for (family, slot) in SOCKETS.into_iter().enumerate() {
+            if !std::mem::replace(&mut self.receiving[family], true) {
+                let receive = opcode::RecvMulti::new(types::Fixed(slot), DATAGRAMS);
+                requests.push(receive.build(), Purpose::Client(Step::Receive(family)));
+            }
+        }
+        for open in self.streams.values_mut() {
+            open.step(requests, random);
+        }
+    }
+
+    pub(crate) fn completed(&mut self, requests: &mut Requests, step: Step, res: i32, flags: u32) {
+        match step {
+            Step::Receive(family) => {
+                self.receiving[family] = io_uring::cqueue::more(flags);
+                if let Some(bid) = io_uring::cqueue::buffer_select(flags) {
+                    self.tally
+                        .echo(self.datagrams.get(bid, res.max(0) as usize));
+                    self.datagrams.provide(bid);
+                }
+            }
+            Step::Datagram(serial) => {
+                self.sending.remove(&serial);
+            }
+            Step::Close(serial) => {
+                let closed = self.streams.remove(&serial).expect("closed once");
+                self.free.push(closed.slot);
+            }
+            Step::Connect(serial)
+            | Step::Send(serial)
+            | Step::StreamReceive(serial)
+            | Step::Shutdown(serial) => {
+                let open = self.streams.get_mut(&serial).expect("closed last");
+                let found = open.completed(&mut self.tally, &mut self.parts, step, res, flags);
+                if let Err(violation) = found {
+                    self.tally.violate(violation);
+                }
+                open.close_when_idle(requests);
+            }
+        }
+    }
+
+    /// Whether a slot is the client's now.
+    pub(crate) fn uses(&self, slot: u32) -> bool {
+        SOCKETS.contains(&slot) || self.streams.values().any(|open| open.slot == slot)
+    }
+
+    pub(crate) fn finish(&mut self) {
+        self.finishing = true;
+    }
+}
+
+impl Open {
+    fn step(&mut self, requests: &mut Requests, random: &mut Random) {
+        if !self.connected || self.closing {
+            return;
+        }
+        let socket = types::Fixed(self.slot);
+        if !self.receiving && random.chance(700) {
+            self.receiving = true;
+            let receive = if self.multishot {
+                opcode::RecvMulti::new(socket, PARTS).build()
+            } else {
+                let most = 1 + random.below(STREAM_BYTES as u64) as u32;
+                opcode::Recv::new(socket, self.incoming.as_mut_ptr(), most).build()
+            };
+            requests.push(
+                receive,
+                Purpose::Client(Step::StreamReceive(self.stream.serial)),
+            );
+        }
+        if self.sending || self.shutting || self.shut {
+            return;
+        }
+        if self.stream.is_sent() {
+            self.shut_down(requests);
+        } else if random.chance(600) {
+            self.send(requests, random);
+        }
+    }
+
+    /// Sends the next part; the last one now and then together with the end.
+    fn send(&mut self, requests: &mut Requests, random: &mut Random) {
+        self.sending = true;
+        self.outgoing = self.stream.next(1 + random.below(8000)).into();
+        let last = self.stream.sent + self.outgoing.len() as u64 == self.stream.total;
+        let linked = last && random.chance(500);
+        let mut flags = if linked { libc::MSG_WAITALL } else { 0 };
+        if !last && random.chance(100) {
+            flags |= libc::MSG_MORE;
+        }
+        let socket = types::Fixed(self.slot);
+        let send = opcode::Send::new(socket, self.outgoing.as_ptr(), self.outgoing.len() as u32);
+        let mut send = send.flags(flags).build();
+        if linked {
+            send = send.flags(squeue::Flags::IO_LINK);
+        }
+        requests.push(send, Purpose::Client(Step::Send(self.stream.serial)));
+        if linked {
+            self.shut_down(requests);
+        }
+    }
+
+    fn shut_down(&mut self, requests: &mut Requests) {
+        self.shutting = true;
+        let shutdown = opcode::Shutdown::new(types::Fixed(self.slot), libc::SHUT_WR).build();
+        requests.push(
+            shutdown,
+            Purpose::Client(Step::Shutdown(self.stream.serial)),
+        );
+    }
+
+    /// Takes a completion. What a hostile request cancelled is tried again, a connection attempt given up.
+    fn completed(
+        &mut self,
+        tally: &mut Tally,
+        parts: &mut Buffers,
+        step: Step,
+        res: i32,
+        flags: u32,
+    ) -> Result<(), String> {
+        let serial = self.stream.serial;
+        match step {
+            Step::Connect(_) => {
+                self.connected = res == 0;
+                self.closing = res != 0;
+                let no_answer = [-libc::EHOSTUNREACH, -libc::ETIMEDOUT].contains(&res);
+                let excused = res == -libc::ECANCELED || no_answer && self.stream.may_fail;
+                if res != 0 && !excused {
+                    return Err(format!("stream {serial}: connecting failed: {res}"));
+                }
+            }
+            Step::Send(_) => {
+                self.sending = false;
+                self.stream.sent += res.max(0) as u64;
+                if res < 0 && res != -libc::ECANCELED {
+                    return Err(format!("stream {serial}: sending failed: {res}"));
+                }
+            }
+            Step::Shutdown(_) => {
+                self.shutting = false;
+                self.shut = res == 0;
+                // A short send breaks the link.
+                if res < 0 && res != -libc::ECANCELED {
+                    return Err(format!("stream {serial}: shutting down failed: {res}"));
+                }
+            }
+            _ => return self.received(tally, parts, res, flags),
+        }
+        Ok(())
+    }
+
+    fn received(
+        &mut self,
+        tally: &mut Tally,
+        parts: &mut Buffers,
+        res: i32,
+        flags: u32,
+    ) -> Result<(), String> {
+        self.receiving = io_uring::cqueue::more(flags);
+        let serial = self.stream.serial;
+        match (res, io_uring::cqueue::buffer_select(flags)) {
+            (1.., Some(bid)) => {
+                let received = self.stream.received(parts.get(bid, res as usize));
+                parts.provide(bid);
+                received?;
+            }
+            (1.., None) => self.stream.received(&self.incoming[..res as usize])?,
+            (0, bid) => {
+                bid.into_iter().for_each(|bid| parts.provide(bid));
+                if !self.closing {
+                    self.stream.ended()?;
+                    tally.finished += 1;
+                }
+                self.closing = true;
+            }
+            (error, _) if [-libc::ECANCELED, -libc::ENOBUFS].contains(&error) => {}
+            (error, _) => return Err(format!("stream {serial}: receiving failed: {error}")),
+        }
+        tally.bytes += res.max(0) as u64;
+        Ok(())
+    }
+
+    /// Closes the socket once it is done and no request uses its memory.
+    fn close_when_idle(&mut self, requests: &mut Requests) {
+        if self.closing && !self.sending && !self.receiving && !self.shutting {
+            let close = opcode::Close::new(types::Fixed(self.slot)).build();
+            requests.push(close, Purpose::Client(Step::Close(self.stream.serial)));
+        }
+    }
+}
+
+/// A socket address and its length.
+struct Name(libc::sockaddr_in6, u32);
+
+fn name(address: SocketAddr) -> Box<Name> {
+    // SAFETY: all zeroes is a valid sockaddr_in6.
+    let mut name: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+    name.sin6_port = address.port().to_be();
+    match address {
+        SocketAddr::V4(v4) => {
+            // `sockaddr_in` has its address where this one has its flow information.
+            name.sin6_family = libc::AF_INET as u16;
+            name.sin6_flowinfo = u32::from_ne_bytes(v4.ip().octets());
+            Box::new(Name(name, size_of::<libc::sockaddr_in>() as u32))
+        }
+        SocketAddr::V6(v6) => {
+            name.sin6_family = libc::AF_INET6 as u16;
+            name.sin6_addr.s6_addr = v6.ip().octets();
+            Box::new(Name(name, size_of::<libc::sockaddr_in6>() as u32))
+        }
+    }
+}
+
+fn target(slot: u32) -> types::DestinationSlot {
+    types::DestinationSlot::try_from_slot_target(slot).expect("a small slot")
+}

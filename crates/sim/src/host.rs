@@ -1,0 +1,336 @@
+//! A host with ringwire: the engine, the application on its queues, and the kernel on the far side of
+//! its rings.
+
+use std::sync::Arc;
+
+use ringwire::engine::{Engine, EngineConfig};
+use ringwire_stack::{DadConfig, Instant, RxChecksum, Stack, TxChecksum};
+use ringwire_umem::{Layout, Ledger, Pool, Umem};
+
+use crate::client::{self, Client};
+use crate::config::{Address, Faults, Shape};
+use crate::coverage::Coverage;
+use crate::hostile::Hostile;
+use crate::kernel::{Kicks, Queue, SimPort};
+use crate::random::Random;
+use crate::requests::{Purpose, Requests};
+use crate::server::{self, Server};
+
+/// Direct descriptors; those behind the application's own are for requests that are none of its own.
+const SLOTS: u32 = 24;
+
+pub(crate) enum Role {
+    Server(Server),
+    Client(Client),
+}
+
+pub(crate) struct Host {
+    engine: Engine,
+    pub(crate) requests: Requests,
+    pub(crate) role: Role,
+    hostile: Hostile,
+    queues: Vec<Queue>,
+    kicks: Arc<Kicks>,
+    chunks: u32,
+    pub(crate) completions: u64,
+    violation: Option<String>,
+}
+
+/// What of a host the network sees.
+pub(crate) struct HostConfig<'a> {
+    pub(crate) seed: u64,
+    pub(crate) address: &'a Address,
+    pub(crate) mtu: u16,
+    pub(crate) shape: Shape,
+    /// Whether the host's streams may be in the way of the server's clients: smoltcp has no backlog.
+    pub(crate) may_crowd: bool,
+}
+
+impl Host {
+    pub(crate) fn server(now: Instant, config: &HostConfig<'_>) -> Host {
+        let role = |engine: &mut Engine, requests: &mut Requests| {
+            Role::Server(Server::new(engine, requests))
+        };
+        Host::new(now, config, server::SLOTS_END, role)
+    }
+
+    /// A client whose server takes datagrams of so many bytes.
+    pub(crate) fn client(now: Instant, config: &HostConfig<'_>, most_bytes: u64) -> Host {
+        let role = |engine: &mut Engine, requests: &mut Requests| {
+            Role::Client(Client::new(engine, requests, most_bytes))
+        };
+        Host::new(now, config, client::SLOTS_END, role)
+    }
+
+    fn new(
+        now: Instant,
+        config: &HostConfig<'_>,
+        first_slot: u32,
+        role: impl FnOnce(&mut Engine, &mut Requests) -> Role,
+    ) -> Host {
+        let Shape {
+            queues: queue_count,
+            ring_entries,
+            cq_entries,
+        } = config.shape;
+        let mut ledger =
+            Ledger::new(Umem::new(layout(config.shape)).expect("memory for the engine"));
+        let (mut queues, mut rings) = (Vec::new(), Vec::new());
+        for index in 0..queue_count {
+            let fill = |_| {
+                let frame = ledger.alloc(Pool::Rx);
+                let frame = frame.expect("twice as many chunks as the rings hold");
+                ledger.post_fill(frame, index)
+            };
+            let filled: Vec<u64> = (0..ring_entries).map(fill).collect();
+            let (queue, ring) = Queue::new(Arc::clone(ledger.umem()), ring_entries, &filled);
+            queues.push(queue);
+            rings.push(ring);
+        }
+        let stack = Stack::new(now, stack_config(config), &ledger, [config.seed; 3]);
+        let chunks = ledger.census().total();
+        let engine_config = EngineConfig {
+            sq_entries: 64,
+            cq_entries,
+            setup_flags: 0,
+        };
+        let kicks = Arc::new(Kicks::default());
+        let port = Box::new(SimPort(Arc::clone(&kicks)));
+        let mut engine = Engine::new(now, engine_config, ledger, stack, rings, port);
+        let table = engine.register_files_sparse(SLOTS);
+        table.expect("a table of direct descriptors");
+        let mut requests = Requests::default();
+        Host {
+            role: role(&mut engine, &mut requests),
+            hostile: Hostile::new(&mut engine, first_slot..SLOTS, config.may_crowd),
+            engine,
+            requests,
+            queues,
+            kicks,
+            chunks,
+            completions: 0,
+            violation: None,
+        }
+    }
+
+    /// Receives a packet on some queue; `false` if it was dropped, as a NIC does with a full ring.
+    pub(crate) fn receive(&mut self, frame: &[u8], random: &mut Random) -> bool {
+        let queue = random.below(self.queues.len() as u64) as usize;
+        self.queues[queue].receive(frame)
+    }
+
+    /// A chunk that was filled never comes back.
+    pub(crate) fn steal(&mut self) {
+        self.queues[0].steal = 1;
+    }
+
+    /// The application, the engine and the kernel do something; returns what goes out.
+    pub(crate) fn step(
+        &mut self,
+        now: Instant,
+        faults: &Faults,
+        random: &mut Random,
+        coverage: &mut Coverage,
+    ) -> Vec<Vec<u8>> {
+        let requests = &mut self.requests;
+        if faults.hostile && random.chance(300) {
+            coverage.hostile_requests += self.hostile.step(requests, random);
+        }
+        match &mut self.role {
+            Role::Server(server) => server.step(requests),
+            Role::Client(client) => client.step(requests, random),
+        }
+        self.submit();
+        self.engine_turn(now);
+        // A slow application leaves its completions where they are, now and then.
+        if random.chance(900) {
+            self.take();
+        }
+        self.kernel_step(faults, random, coverage)
+    }
+
+    fn submit(&mut self) {
+        let mut queue = self.engine.submission();
+        while let Some(entry) = self.requests.front() {
+            // SAFETY: what the entries name is the application's, which lives as long as the engine, or
+            // lies in the first page.
+            if unsafe { queue.push(entry) }.is_err() {
+                break;
+            }
+            self.requests.pop_front();
+        }
+    }
+
+    fn engine_turn(&mut self, now: Instant) {
+        let count = self.engine.submission().len() as u32;
+        self.engine.submit(now, count);
+        self.engine.turn(now);
+        self.engine.flush_overflow();
+    }
+
+    fn take(&mut self) {
+        let completions: Vec<_> = self
+            .engine
+            .completion()
+            .map(|cqe| (cqe.user_data(), cqe.result(), cqe.flags()))
+            .collect();
+        for (user_data, res, flags) in completions {
+            self.completions += 1;
+            let more = io_uring::cqueue::more(flags);
+            let purpose = match self.requests.completed(user_data, more) {
+                Ok(purpose) => purpose,
+                Err(violation) => {
+                    self.violation.get_or_insert(violation);
+                    continue;
+                }
+            };
+            match (purpose, &mut self.role) {
+                (Purpose::Server(step), Role::Server(server)) => {
+                    server.completed(&mut self.requests, step, res, flags);
+                }
+                (Purpose::Client(step), Role::Client(client)) => {
+                    client.completed(&mut self.requests, step, res, flags);
+                }
+                (Purpose::Hostile { allocates }, _) => self.hostile.completed(allocates, res),
+                _ => {}
+            }
+        }
+    }
+
+    /// The kernel sends, if it heard that it should, and reports what it has sent, sooner or later.
+    fn kernel_step(
+        &mut self,
+        faults: &Faults,
+        random: &mut Random,
+        coverage: &mut Coverage,
+    ) -> Vec<Vec<u8>> {
+        let kicked = self.kicks.take_tx();
+        let heard = kicked && !random.chance(faults.deaf);
+        coverage.unheard_kicks += u64::from(kicked && !heard);
+        let mut packets = Vec::new();
+        for queue in &mut self.queues {
+            if heard || random.chance(100) {
+                // As in copy mode: a batch for each call.
+                packets.extend(queue.transmit(1 + random.below(32)));
+            }
+            if random.chance(faults.late_completions) {
+                coverage.late_completions += 1;
+            } else {
+                queue.report(1 + random.below(64));
+            }
+            queue.ask_for_wakeups(random);
+        }
+        packets
+    }
+
+    /// The hostile requests end: what they opened is closed.
+    pub(crate) fn calm(&mut self) {
+        let in_use = |slot| match &self.role {
+            Role::Server(server) => server.uses(slot),
+            Role::Client(client) => client.uses(slot),
+        };
+        self.hostile.retire(&mut self.requests, in_use);
+    }
+
+    /// Ends everything: cancels what waits, and closes every slot.
+    pub(crate) fn finish(&mut self) {
+        match &mut self.role {
+            Role::Server(server) => server.finish(),
+            Role::Client(client) => client.finish(),
+        }
+        let any = io_uring::types::CancelBuilder::any();
+        let cancel = io_uring::opcode::AsyncCancel2::new(any).build();
+        self.requests.push(cancel, Purpose::Quiet);
+        for slot in 0..SLOTS {
+            let close = io_uring::opcode::Close::new(io_uring::types::Fixed(slot));
+            self.requests.push(close.build(), Purpose::Quiet);
+        }
+    }
+
+    /// Requests of nobody's that succeeded.
+    pub(crate) fn hostile_successes(&self) -> u64 {
+        self.hostile.succeeded
+    }
+
+    /// What must hold after every step.
+    pub(crate) fn check(&mut self) -> Result<(), String> {
+        let census = self.engine.census();
+        if census.total() != self.chunks {
+            return Err(format!(
+                "frames are not conserved: {census:?} of {}",
+                self.chunks
+            ));
+        }
+        let counters = self.engine.nic_counters();
+        if counters.bad_rx_descriptors + counters.bad_tx_completions > 0 {
+            return Err(format!(
+                "the engine and the kernel disagree about a chunk: {counters:?}"
+            ));
+        }
+        let of_role = match &mut self.role {
+            Role::Server(server) => server.violation.take(),
+            Role::Client(client) => client.tally.violation.take(),
+        };
+        self.violation.take().or(of_role).map_or(Ok(()), Err)
+    }
+
+    /// No request pends, and no chunk is anywhere but in its pool or a fill ring.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let census = self.engine.census();
+        census.rx + census.stack + census.tx + census.descriptors_in_flight == 0
+            && self.engine.pending_requests() == 0
+    }
+
+    /// What must hold once everything is closed and at rest.
+    pub(crate) fn check_end(&mut self) -> Result<(), String> {
+        self.take();
+        let census = self.engine.census();
+        let in_rings: u32 = self.queues.iter_mut().map(Queue::held).sum();
+        if in_rings != census.fill {
+            return Err(format!(
+                "the kernel has {in_rings} chunks, but the ledger says {}",
+                census.fill
+            ));
+        }
+        match self.requests.unanswered() {
+            0 => Ok(()),
+            count => Err(format!("{count} requests never completed")),
+        }
+    }
+
+    /// Where things stand, for a violation's text.
+    pub(crate) fn state(&self) -> String {
+        let pending = self.engine.pending_requests();
+        format!("{:?}, {pending} requests pend", self.engine.census())
+    }
+}
+
+fn layout(shape: Shape) -> Layout {
+    let rx_chunks = 2 * shape.ring_entries * u32::from(shape.queues);
+    Layout {
+        chunk_bytes: 4096,
+        rx_chunks,
+        header_chunks: 16,
+        send_chunks: 128,
+        lend_reserve_chunks: rx_chunks / 8,
+        registered_bytes: vec![],
+    }
+}
+
+fn stack_config(config: &HostConfig<'_>) -> ringwire_stack::Config {
+    let cidr = |ip: std::net::IpAddr, prefix: u8| {
+        let cidr = format!("{ip}/{prefix}").parse();
+        cidr.expect("an address with a prefix")
+    };
+    ringwire_stack::Config {
+        mac: config.address.mac,
+        mtu: config.mtu,
+        scatter: true,
+        queues: config.shape.queues,
+        addresses: vec![cidr(config.address.v4, 24), cidr(config.address.v6, 64)],
+        gateways: vec![],
+        rx_checksum: RxChecksum::Verify,
+        tx_checksum: TxChecksum::Compute,
+        dad: DadConfig::OFF,
+    }
+}

@@ -1,0 +1,227 @@
+//! The server on a ring: it echoes datagrams and streams.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use io_uring::{opcode, types};
+use ringwire::engine::Engine;
+
+use crate::buffers::Buffers;
+use crate::payload;
+use crate::requests::{Purpose, Requests};
+use crate::traffic::{DATAGRAM_PORT, STREAM_PORT};
+
+const SOCKET: u32 = 0;
+const LISTENER: u32 = 1;
+const CONNECTIONS: Range<u32> = 2..9;
+/// The first slot that is not the server's.
+pub(crate) const SLOTS_END: u32 = CONNECTIONS.end;
+const GROUP: u16 = 1;
+const BUFFERS: u16 = 64;
+const BUFFER_BYTES: usize = 16 + 28 + 10_000;
+const STREAM_BYTES: usize = 8192;
+const BACKLOG: i32 = 4;
+
+/// What a request of the server's is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Receive,
+    Reply(u16),
+    Accept(u32),
+    StreamReceive(u32),
+    StreamSend(u32),
+}
+
+/// A reply that is being sent from the buffer of the same number.
+struct Reply {
+    header: libc::msghdr,
+    part: libc::iovec,
+}
+
+struct Connection {
+    buffer: Box<[u8]>,
+    /// What of the buffer is still to be sent.
+    pending: Range<usize>,
+}
+
+pub(crate) struct Server {
+    buffers: Buffers,
+    replies: Vec<Reply>,
+    connections: BTreeMap<u32, Connection>,
+    free: Vec<u32>,
+    accepting: bool,
+    receiving: bool,
+    closing: bool,
+    shape: Box<libc::msghdr>,
+    addresses: Box<[libc::sockaddr_in6; 2]>,
+    pub(crate) violation: Option<String>,
+}
+
+impl Server {
+    pub(crate) fn new(engine: &mut Engine, requests: &mut Requests) -> Server {
+        // SAFETY: all zeroes are valid values of these C structs.
+        let (mut shape, mut addresses): (Box<libc::msghdr>, Box<[libc::sockaddr_in6; 2]>) =
+            unsafe { (Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed())) };
+        shape.msg_namelen = size_of::<libc::sockaddr_in6>() as u32;
+        for (address, port) in addresses.iter_mut().zip([DATAGRAM_PORT, STREAM_PORT]) {
+            address.sin6_family = libc::AF_INET6 as u16;
+            address.sin6_port = port.to_be();
+        }
+        let empty = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
+        let reply = |_| Reply {
+            header: *shape,
+            part: empty,
+        };
+        let server = Server {
+            buffers: Buffers::register(engine, GROUP, BUFFERS, BUFFER_BYTES),
+            replies: (0..BUFFERS).map(reply).collect(),
+            connections: BTreeMap::new(),
+            free: CONNECTIONS.rev().collect(),
+            accepting: false,
+            receiving: false,
+            closing: false,
+            shape,
+            addresses,
+            violation: None,
+        };
+        server.open(requests);
+        server
+    }
+
+    fn open(&self, requests: &mut Requests) {
+        let sockets = [(SOCKET, libc::SOCK_DGRAM), (LISTENER, libc::SOCK_STREAM)];
+        for ((slot, kind), address) in sockets.into_iter().zip(&*self.addresses) {
+            let socket = opcode::Socket::new(libc::AF_INET6, kind, 0);
+            let bind =
+                opcode::Bind::new(types::Fixed(slot), std::ptr::from_ref(address).cast(), 28);
+            requests.push(
+                socket.file_index(Some(target(slot))).build(),
+                Purpose::Quiet,
+            );
+            requests.push(bind.build(), Purpose::Quiet);
+        }
+        let listen = opcode::Listen::new(types::Fixed(LISTENER), BACKLOG);
+        requests.push(listen.build(), Purpose::Quiet);
+    }
+
+    /// Receives, and accepts if there is a slot for another connection.
+    pub(crate) fn step(&mut self, requests: &mut Requests) {
+        if self.closing {
+            return;
+        }
+        if !self.receiving {
+            self.receiving = true;
+            let socket = types::Fixed(SOCKET);
+            let receive = opcode::RecvMsgMulti::new(socket, &raw const *self.shape, GROUP);
+            requests.push(receive.build(), Purpose::Server(Step::Receive));
+        }
+        if let (false, Some(&slot)) = (self.accepting, self.free.last()) {
+            self.accepting = true;
+            let nowhere = std::ptr::null_mut();
+            let accept = opcode::Accept::new(types::Fixed(LISTENER), nowhere, nowhere.cast());
+            let accept = accept.file_index(Some(target(slot))).build();
+            requests.push(accept, Purpose::Server(Step::Accept(slot)));
+        }
+    }
+
+    pub(crate) fn completed(&mut self, requests: &mut Requests, step: Step, res: i32, flags: u32) {
+        match step {
+            Step::Receive => self.received(requests, res, flags),
+            Step::Reply(bid) => self.buffers.provide(bid),
+            Step::Accept(slot) => {
+                self.accepting = false;
+                if res >= 0 {
+                    // Another may have become free since.
+                    self.free.retain(|&other| other != slot);
+                    let connection = Connection {
+                        buffer: vec![0; STREAM_BYTES].into(),
+                        pending: 0..0,
+                    };
+                    self.connections.insert(slot, connection);
+                    self.receive(requests, slot);
+                }
+            }
+            Step::StreamReceive(slot) if res > 0 => {
+                self.connection(slot).pending = 0..res as usize;
+                self.send(requests, slot);
+            }
+            // A hostile request may have cancelled it, half way.
+            Step::StreamReceive(slot) if res == -libc::ECANCELED => self.receive(requests, slot),
+            Step::StreamSend(slot) if res > 0 || res == -libc::ECANCELED => {
+                self.connection(slot).pending.start += res.max(0) as usize;
+                if self.connection(slot).pending.is_empty() {
+                    self.receive(requests, slot);
+                } else {
+                    self.send(requests, slot);
+                }
+            }
+            Step::StreamReceive(slot) | Step::StreamSend(slot) => {
+                let close = opcode::Close::new(types::Fixed(slot)).build();
+                requests.push(close, Purpose::Quiet);
+                self.connections.remove(&slot);
+                self.free.push(slot);
+            }
+        }
+    }
+
+    fn connection(&mut self, slot: u32) -> &mut Connection {
+        self.connections.get_mut(&slot).expect("it is served")
+    }
+
+    fn received(&mut self, requests: &mut Requests, res: i32, flags: u32) {
+        self.receiving &= io_uring::cqueue::more(flags);
+        let Some(bid) = io_uring::cqueue::buffer_select(flags) else {
+            return;
+        };
+        let buffer = self.buffers.get(bid, res as usize);
+        let message = types::RecvMsgOut::parse(buffer, &self.shape).expect("a whole message");
+        let (name, payload) = (message.name_data(), message.payload_data());
+        if let Err(error) = payload::check(payload) {
+            self.violation = Some(format!("the server got what nobody sent: {error}"));
+        }
+        let reply = &mut self.replies[usize::from(bid)];
+        reply.part = libc::iovec {
+            iov_base: payload.as_ptr().cast_mut().cast(),
+            iov_len: payload.len(),
+        };
+        reply.header.msg_name = name.as_ptr().cast_mut().cast();
+        reply.header.msg_namelen = name.len() as u32;
+        reply.header.msg_iov = &raw mut reply.part;
+        reply.header.msg_iovlen = 1;
+        let send = opcode::SendMsg::new(types::Fixed(SOCKET), &raw const reply.header).build();
+        requests.push(send, Purpose::Server(Step::Reply(bid)));
+    }
+
+    fn send(&mut self, requests: &mut Requests, slot: u32) {
+        let connection = self.connection(slot);
+        let bytes = &connection.buffer[connection.pending.clone()];
+        let send = opcode::Send::new(types::Fixed(slot), bytes.as_ptr(), bytes.len() as u32);
+        let send = send.flags(libc::MSG_WAITALL).build();
+        requests.push(send, Purpose::Server(Step::StreamSend(slot)));
+    }
+
+    fn receive(&mut self, requests: &mut Requests, slot: u32) {
+        let buffer = &mut self.connection(slot).buffer;
+        let (addr, len) = (buffer.as_mut_ptr(), buffer.len() as u32);
+        let receive = opcode::Recv::new(types::Fixed(slot), addr, len).build();
+        requests.push(receive, Purpose::Server(Step::StreamReceive(slot)));
+    }
+
+    /// Whether a slot is the server's now, or about to be.
+    pub(crate) fn uses(&self, slot: u32) -> bool {
+        [SOCKET, LISTENER].contains(&slot)
+            || self.connections.contains_key(&slot)
+            || self.accepting && self.free.last() == Some(&slot)
+    }
+
+    pub(crate) fn finish(&mut self) {
+        self.closing = true;
+    }
+}
+
+fn target(slot: u32) -> types::DestinationSlot {
+    types::DestinationSlot::try_from_slot_target(slot).expect("a small slot")
+}
