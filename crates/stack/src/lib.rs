@@ -7,6 +7,14 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+// Breaks on purpose what the simulator must then find. Whoever gets the feature by accident (all features at
+// once, say) gets this error and no library.
+#[cfg(feature = "broken-checksum")]
+const _: () = assert!(
+    option_env!("RINGWIRE_BROKEN").is_some(),
+    "the feature broken-checksum makes ringwire wrong on purpose: it is for scripts/broken.sh only"
+);
+
 mod address;
 mod checksum;
 mod control;

@@ -360,6 +360,8 @@ impl Ledger {
     }
 
     fn let_go(&mut self, chunk: u32) {
+        #[cfg(feature = "broken-ledger")]
+        (self.chunks[chunk as usize].in_flight = 0);
         if self.chunks[chunk as usize].in_flight > 0 {
             self.chunks[chunk as usize].owner = Owner::Tx;
         } else {

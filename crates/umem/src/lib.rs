@@ -8,6 +8,14 @@
 //! access out of bounds.
 #![warn(missing_docs)]
 
+// Breaks on purpose what the simulator must then find. Whoever gets the feature by accident (all features at
+// once, say) gets this error and no library.
+#[cfg(feature = "broken-ledger")]
+const _: () = assert!(
+    option_env!("RINGWIRE_BROKEN").is_some(),
+    "the feature broken-ledger makes ringwire wrong on purpose: it is for scripts/broken.sh only"
+);
+
 mod frame;
 mod layout;
 mod ledger;
