@@ -105,6 +105,8 @@ pub struct Config {
     pub faults: Faults,
     /// The wire towards the server, and back.
     pub paths: [Path; 2],
+    /// The path's MTU, where it is less than the interfaces': it stays so when faults stop.
+    pub path_mtu: Option<u16>,
     /// Whether the path says so when it drops a packet that exceeds its MTU (RFC 1191, RFC 8201); a
     /// switch, or a firewall in front of a router, does not.
     pub reports_too_big: bool,
@@ -123,7 +125,7 @@ impl Config {
     pub fn from_seed(seed: u64) -> Config {
         let mut random = Random::new(seed ^ 0x5eed);
         let mut up_to = |most: u64| random.below(most + 1) as u32;
-        Config {
+        let mut config = Config {
             seed,
             steps: 800,
             faults: Faults {
@@ -146,9 +148,15 @@ impl Config {
             },
             shapes: [shape(&mut random), shape(&mut random)],
             paths: paths(&mut random),
+            path_mtu: None,
             reports_too_big: random.chance(500),
             broken: None,
+        };
+        // smoltcp has no path MTU discovery: between it and us such a path is a wall.
+        if config.peers == Peers::Ringwire && random.chance(300) {
+            config.path_mtu = Some([1280, 1400, 1480][random.below(3) as usize]);
         }
+        config
     }
 
     /// The longest way there and back without a queue.

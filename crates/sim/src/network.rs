@@ -46,6 +46,8 @@ pub(crate) struct Network {
     serial: u64,
     heals_at: Option<u64>,
     mtu: Option<usize>,
+    /// What the MTU is without faults.
+    own_mtu: Option<usize>,
     reports_too_big: bool,
     /// Datagrams one of whose fragments has a flipped bit: another could make up for it.
     corrupted_datagrams: BTreeSet<Vec<u8>>,
@@ -53,7 +55,9 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(paths: [Path; 2], reports_too_big: bool) -> Network {
+    /// A network; `mtu` is the path's, where it is less than the interfaces'.
+    pub(crate) fn new(paths: [Path; 2], mtu: Option<u16>, reports_too_big: bool) -> Network {
+        let mtu = mtu.map(usize::from);
         Network {
             links: paths.map(|path| Link {
                 path,
@@ -64,7 +68,8 @@ impl Network {
             }),
             serial: 0,
             heals_at: None,
-            mtu: None,
+            mtu,
+            own_mtu: mtu,
             reports_too_big,
             corrupted_datagrams: BTreeSet::new(),
             coverage: Coverage::default(),
@@ -87,14 +92,14 @@ impl Network {
         if random.chance(faults.mtu_change) {
             self.coverage.mtu_changes += 1;
             let choice = random.below(1 + PATH_MTUS.len() as u64) as usize;
-            self.mtu = PATH_MTUS.get(choice).copied();
+            self.mtu = PATH_MTUS.get(choice).copied().or(self.own_mtu);
         }
     }
 
-    /// From now on the wire is whole: a path of the interfaces' MTU.
+    /// From now on the wire is whole, and its MTU its own.
     pub(crate) fn calm(&mut self) {
         self.heal();
-        self.mtu = None;
+        self.mtu = self.own_mtu;
     }
 
     fn heal(&mut self) {

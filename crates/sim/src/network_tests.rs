@@ -14,7 +14,7 @@ fn path(rate_bytes_per_s: u64, queue_bytes: u64, jitter_ns: u64) -> Path {
 }
 
 fn network(path: Path) -> Network {
-    Network::new([path; 2], true)
+    Network::new([path; 2], None, true)
 }
 
 /// Sends so many numbered frames at time 0; returns when each arrived, in the order of arrival.

@@ -26,6 +26,9 @@ const REST_PATIENCE_NS: u64 = 300_000_000_000;
 const LEAST_LAST_STEPS: u32 = 500;
 /// Steps before the first stream: the listener is there by then, and a SYN before would be refused.
 const FIRST_STREAM_STEP: u32 = 50;
+/// So many steps without a packet are a pause; each further one may take twice as long, so many times.
+const QUIET_STEPS: u32 = 8;
+const MOST_DOUBLINGS: u32 = 6;
 /// Streams at a time.
 const MOST_STREAMS: usize = 8;
 
@@ -99,6 +102,8 @@ struct World {
     network: Network,
     packets: u64,
     segments: u64,
+    /// Steps since a packet moved.
+    quiet: u32,
     digest: std::hash::DefaultHasher,
     trace: Option<Trace>,
 }
@@ -111,9 +116,10 @@ impl World {
             now,
             server: End::server(now, &config),
             client: End::client(now, &config),
-            network: Network::new(config.paths, config.reports_too_big),
+            network: Network::new(config.paths, config.path_mtu, config.reports_too_big),
             packets: 0,
             segments: 0,
+            quiet: 0,
             digest: std::hash::DefaultHasher::new(),
             trace: None,
             config,
@@ -258,9 +264,10 @@ impl World {
         states.join("; ")
     }
 
-    /// Time passes: a little, or more where the wire is long, or cut, and little would happen.
+    /// Time passes: a little, or more where the wire is long, or cut, or quiet, and little would happen.
     fn pass(&mut self) {
         let most = (self.config.round_trip_ns() / 16).max(2_000_000);
+        let most = most << self.quiet.saturating_sub(QUIET_STEPS).min(MOST_DOUBLINGS);
         let most = if self.network.is_cut() {
             20 * most
         } else {
@@ -272,6 +279,7 @@ impl World {
 
     fn step(&mut self, faults: &Faults) -> Result<(), String> {
         self.pass();
+        self.quiet += 1;
         for direction in Direction::BOTH {
             self.deliver(direction, faults);
             let random = &mut self.random;
@@ -282,6 +290,7 @@ impl World {
             let sent = end.step(self.now, faults, random, &mut self.network.coverage);
             end.check()?;
             for packet in sent {
+                self.quiet = 0;
                 let packet = self.maybe_alter(packet);
                 self.trace(out, Way::Out, &packet);
                 let (now, random) = (self.now.as_nanos(), &mut self.random);
@@ -295,6 +304,7 @@ impl World {
     fn deliver(&mut self, direction: Direction, faults: &Faults) {
         while let Some(packet) = self.network.arrived(direction, self.now.as_nanos()) {
             self.packets += 1;
+            self.quiet = 0;
             self.segments += u64::from(is_tcp(&packet));
             self.digest.write_u64(self.now.as_nanos());
             self.digest.write(&packet);

@@ -49,6 +49,23 @@ fn seeds_choose_every_kind_of_peer_and_each_is_served() {
 }
 
 #[test]
+fn streams_find_their_way_where_the_path_mtu_is_low_for_good_reported_or_not() {
+    for reports_too_big in [true, false] {
+        let config = Config {
+            peers: Peers::Ringwire,
+            mtu: 9000,
+            path_mtu: Some(1280),
+            reports_too_big,
+            ..Config::from_seed(5)
+        };
+        let outcome = run(config).expect("no violation");
+        let coverage = outcome.coverage;
+        assert!(coverage.too_big > 0 && outcome.streams > 0, "{outcome:?}");
+        assert_eq!(coverage.too_big_reported > 0, reports_too_big);
+    }
+}
+
+#[test]
 fn an_altered_datagram_is_found() {
     let broken = Config {
         broken: Some(Break::AlteredPayload),
