@@ -98,6 +98,11 @@ struct Chunk {
 #[derive(Debug)]
 pub struct Ledger {
     umem: Arc<Umem>,
+    /// The UMEM's id and length, which every packet needs several times, and its chunks' length as a
+    /// power of two: a division takes as long as the rest of a look-up.
+    umem_id: u32,
+    len_bytes: usize,
+    chunk_bits: u32,
     chunks: Vec<Chunk>,
     free: [Vec<u32>; 3],
 }
@@ -123,7 +128,16 @@ impl Ledger {
             .collect();
         // Lowest index on top, so that a lightly used pool stays on few pages.
         let free = Pool::ALL.map(|pool| layout.pool_chunks(pool).rev().collect());
-        Ledger { umem, chunks, free }
+        let chunk_bytes = umem.chunk_bytes();
+        assert!(chunk_bytes.is_power_of_two(), "a layout has been checked");
+        Ledger {
+            umem_id: umem.id(),
+            len_bytes: umem.len_bytes(),
+            chunk_bits: chunk_bytes.trailing_zeros(),
+            umem,
+            chunks,
+            free,
+        }
     }
 
     /// The UMEM whose chunks these are.
@@ -132,16 +146,19 @@ impl Ledger {
     }
 
     /// Bytes in a chunk.
+    #[inline]
     pub fn chunk_bytes(&self) -> u32 {
-        self.umem.chunk_bytes()
+        1 << self.chunk_bits
     }
 
     /// Chunks left in a pool.
+    #[inline]
     pub fn free_chunks(&self, pool: Pool) -> u32 {
         self.free[pool.index()].len() as u32
     }
 
     /// Takes a chunk from a pool; `None` when it is empty.
+    #[inline]
     pub fn alloc(&mut self, pool: Pool) -> Option<Frame> {
         let chunk = self.free[pool.index()].pop()?;
         let state = &mut self.chunks[chunk as usize];
@@ -152,12 +169,13 @@ impl Ledger {
         state.owner = Owner::Stack;
         Some(Frame {
             chunk,
-            umem: self.umem.id(),
+            umem: self.umem_id,
         })
     }
 
     /// Gives a frame up. Its chunk goes back to its pool, at once or when the last descriptor that
     /// points at it returns.
+    #[inline]
     pub fn release(&mut self, frame: Frame) {
         let chunk = self.held(&frame);
         self.let_go(chunk);
@@ -167,6 +185,7 @@ impl Ledger {
     ///
     /// # Panics
     /// If a TX descriptor still points at the chunk: the NIC would read what it overwrites.
+    #[inline]
     pub fn post_fill(&mut self, frame: Frame, queue: u16) -> u64 {
         let chunk = self.held(&frame);
         let state = &mut self.chunks[chunk as usize];
@@ -179,6 +198,7 @@ impl Ledger {
     }
 
     /// Takes back what the kernel reports in a queue's RX ring.
+    #[inline]
     pub fn claim(&mut self, queue: u16, addr: u64, len: u32) -> Result<Piece, AddressError> {
         let (chunk, start) = self.locate(addr, len)?;
         let state = &mut self.chunks[chunk as usize];
@@ -191,7 +211,7 @@ impl Ledger {
         state.owner = Owner::Rx;
         let frame = Frame {
             chunk,
-            umem: self.umem.id(),
+            umem: self.umem_id,
         };
         Ok(Piece { frame, start, len })
     }
@@ -200,6 +220,7 @@ impl Ledger {
     ///
     /// # Panics
     /// If the bytes are not inside the frame.
+    #[inline]
     pub fn post_tx(&mut self, frame: &Frame, start: u32, len: u32) -> u64 {
         let chunk = self.held(frame);
         let end = start.checked_add(len);
@@ -230,6 +251,7 @@ impl Ledger {
 
     /// The bytes that a descriptor in flight means, as the NIC will read them: for tests and
     /// simulated NICs.
+    #[inline]
     pub fn described(&mut self, addr: u64, len: u32) -> Result<&[u8], AddressError> {
         let (chunk, start) = self.locate(addr, len)?;
         if self.chunks[chunk as usize].in_flight == 0 {
@@ -243,6 +265,7 @@ impl Ledger {
     }
 
     /// Takes back a descriptor that the kernel reports in a completion ring.
+    #[inline]
     pub fn tx_done(&mut self, addr: u64) -> Result<TxDone, AddressError> {
         let (chunk, _) = self.locate(addr, 0)?;
         let state = &mut self.chunks[chunk as usize];
@@ -287,6 +310,7 @@ impl Ledger {
     }
 
     /// The bytes of a held frame.
+    #[inline]
     pub fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
         let (base, len) = self.span(frame);
         // SAFETY: `span` checked that the chunk lies in this UMEM, which `self` keeps mapped. A
@@ -296,6 +320,7 @@ impl Ledger {
     }
 
     /// The bytes of a held frame, for writing.
+    #[inline]
     pub fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
         let (base, len) = self.span(frame);
         // SAFETY: as in `bytes`; the exclusive borrow of the unique frame makes this one exclusive.
@@ -303,6 +328,7 @@ impl Ledger {
     }
 
     /// The bytes that a piece means.
+    #[inline]
     pub fn piece<'a>(&'a self, piece: &'a Piece) -> &'a [u8] {
         &self.bytes(&piece.frame)[piece.start as usize..(piece.start + piece.len) as usize]
     }
@@ -329,28 +355,22 @@ impl Ledger {
         self.chunks.get(chunk as usize).map(|chunk| chunk.owner)
     }
 
+    #[inline]
     fn span(&self, frame: &Frame) -> (*mut u8, usize) {
-        assert_eq!(
-            frame.umem,
-            self.umem.id(),
-            "ledger: a frame of another UMEM"
-        );
+        assert_eq!(frame.umem, self.umem_id, "ledger: a frame of another UMEM");
         let len = self.chunk_bytes() as usize;
         let start = frame.chunk as usize * len;
         assert!(
-            start + len <= self.umem.len_bytes(),
+            start + len <= self.len_bytes,
             "ledger: a frame outside its UMEM"
         );
         // SAFETY: `start` is inside the mapping, checked in the line above.
         (unsafe { self.umem.as_ptr().add(start) }, len)
     }
 
+    #[inline]
     fn held(&self, frame: &Frame) -> u32 {
-        assert_eq!(
-            frame.umem,
-            self.umem.id(),
-            "ledger: a frame of another UMEM"
-        );
+        assert_eq!(frame.umem, self.umem_id, "ledger: a frame of another UMEM");
         let owner = self.chunks[frame.chunk as usize].owner;
         assert!(
             matches!(owner, Owner::Rx | Owner::Stack),
@@ -359,6 +379,7 @@ impl Ledger {
         frame.chunk
     }
 
+    #[inline]
     fn let_go(&mut self, chunk: u32) {
         #[cfg(feature = "broken-ledger")]
         (self.chunks[chunk as usize].in_flight = 0);
@@ -386,20 +407,21 @@ impl Ledger {
             .expect("ledger: more than 65535 descriptors point at a chunk");
     }
 
+    #[inline]
     fn locate(&self, addr: u64, len: u32) -> Result<(u32, u32), AddressError> {
-        let chunk_bytes = u64::from(self.chunk_bytes());
-        if addr >= self.umem.len_bytes() as u64 {
+        if addr >= self.len_bytes as u64 {
             return Err(AddressError::Outside(addr));
         }
-        let start = addr % chunk_bytes;
+        let chunk_bytes = u64::from(self.chunk_bytes());
+        let start = addr & (chunk_bytes - 1);
         if start + u64::from(len) > chunk_bytes {
             return Err(AddressError::CrossesChunk { addr, len });
         }
-        Ok(((addr / chunk_bytes) as u32, start as u32))
+        Ok(((addr >> self.chunk_bits) as u32, start as u32))
     }
 
     fn address(&self, chunk: u32, start: u32) -> u64 {
-        u64::from(chunk) * u64::from(self.chunk_bytes()) + u64::from(start)
+        (u64::from(chunk) << self.chunk_bits) + u64::from(start)
     }
 }
 
