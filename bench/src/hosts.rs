@@ -17,6 +17,15 @@ pub const PORTS: u16 = 8;
 const BASE_PORT: u16 = 80;
 const START: Instant = Instant::from_nanos(1_000_000_000);
 
+/// What the applications do with the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bytes {
+    /// Copy them from and to memory of their own, as send(2) and recv(2) do.
+    Copied,
+    /// Nothing: they are made, and used, where the stack has them.
+    InPlace,
+}
+
 /// A host and its memory.
 pub struct Host {
     pub stack: Stack,
@@ -108,12 +117,14 @@ impl Host {
         count::open(0);
     }
 
-    /// Queues up to `len` bytes; returns how many fitted.
-    pub fn write(&mut self, id: SocketId, source: &[u8]) -> usize {
+    /// Queues what fits; returns how many bytes did.
+    pub fn write(&mut self, id: SocketId, source: &[u8], bytes: Bytes) -> usize {
         count::open(self.account);
         let mut at = 0;
         let fill = &mut |part: &mut [u8]| {
-            part.copy_from_slice(&source[at..at + part.len()]);
+            if bytes == Bytes::Copied {
+                part.copy_from_slice(&source[at..at + part.len()]);
+            }
             at += part.len();
         };
         let sent = self
@@ -125,7 +136,7 @@ impl Host {
     }
 
     /// Reads what has come for every socket that has heard of something; returns how many bytes.
-    pub fn read_ready(&mut self, sink: &mut [u8]) -> usize {
+    pub fn read_ready(&mut self, sink: &mut [u8], bytes: Bytes) -> usize {
         count::open(self.account);
         let mut read = 0;
         while let Some(event) = self.stack.next_event() {
@@ -136,7 +147,9 @@ impl Host {
             }
             let mut at = 0;
             self.stack.tcp_for_each(&self.ledger, id, len, &mut |part| {
-                sink[at..at + part.len()].copy_from_slice(part);
+                if bytes == Bytes::Copied {
+                    sink[at..at + part.len()].copy_from_slice(part);
+                }
                 at += part.len();
             });
             self.stack.tcp_consume(&mut self.ledger, id, len);
@@ -278,14 +291,20 @@ impl Pair {
 
     /// One turn: a connection writes `source`, and the second host reads and acknowledges it. Returns
     /// the bytes read.
-    pub fn turn(&mut self, client: SocketId, source: &[u8], sink: &mut [u8]) -> usize {
-        self.a.write(client, source);
+    pub fn turn(
+        &mut self,
+        client: SocketId,
+        source: &[u8],
+        sink: &mut [u8],
+        bytes: Bytes,
+    ) -> usize {
+        self.a.write(client, source, bytes);
         self.a.transmit(self.now, &mut self.b);
         self.b.receive(self.now);
-        let read = self.b.read_ready(sink);
+        let read = self.b.read_ready(sink, bytes);
         self.b.transmit(self.now, &mut self.a);
         self.a.receive(self.now);
-        self.a.read_ready(sink);
+        self.a.read_ready(sink, bytes);
         self.pass((source.len() / SEGMENT_BYTES) as u64 * SEGMENT_NANOS);
         read
     }

@@ -10,6 +10,7 @@ use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
 
+use crate::hosts::Bytes;
 use crate::wire;
 
 /// Bytes of payload in a full segment (smoltcp uses no timestamps unless it is given a clock for them).
@@ -167,15 +168,38 @@ impl Pair {
     }
 
     /// One turn: the first host writes `source`, the second reads. Returns the bytes read.
-    pub fn turn(&mut self, source: &[u8], sink: &mut [u8]) -> usize {
+    pub fn turn(&mut self, source: &[u8], sink: &mut [u8], bytes: Bytes) -> usize {
         let open = "an open connection";
-        self.a.socket().send_slice(source).expect(open);
+        match bytes {
+            Bytes::Copied => self.a.socket().send_slice(source).expect(open),
+            Bytes::InPlace => all(source.len(), |left| {
+                let take = |free: &mut [u8]| (free.len().min(left), free.len().min(left));
+                self.a.socket().send(take).expect(open)
+            }),
+        };
         self.a.poll(self.micros);
         self.b.poll(self.micros);
-        let read = self.b.socket().recv_slice(sink).expect(open);
+        let read = match bytes {
+            Bytes::Copied => self.b.socket().recv_slice(sink).expect(open),
+            Bytes::InPlace => all(sink.len(), |left| {
+                let take = |used: &mut [u8]| (used.len().min(left), used.len().min(left));
+                self.b.socket().recv(take).expect(open)
+            }),
+        };
         self.b.poll(self.micros);
         self.micros += 77;
         read
+    }
+}
+
+/// Takes up to `len` bytes; `take` says how many it took of those left: a ring's end cuts them in two.
+fn all(len: usize, mut take: impl FnMut(usize) -> usize) -> usize {
+    let mut done = 0;
+    loop {
+        match take(len - done) {
+            0 => return done,
+            count => done += count,
+        }
     }
 }
 

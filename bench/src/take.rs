@@ -3,7 +3,7 @@
 use ringwire_stack::{Linger, SocketId, Stack};
 
 use crate::count;
-use crate::hosts::{Pair, SEGMENT_BYTES};
+use crate::hosts::{Bytes, Pair, SEGMENT_BYTES};
 
 /// Bytes of heap that one of each takes, as asked of the allocator.
 #[derive(Clone, Copy, Debug)]
@@ -82,11 +82,12 @@ fn ask_and_answer(pair: &mut Pair, index: usize) {
     let (client, server) = (pair.clients[index], pair.servers[index]);
     let (source, mut sink) = (vec![7; 45 * SEGMENT_BYTES], vec![0; 256 << 10]);
     let mut arrived = 0;
-    assert_eq!(pair.a.write(client, &source), source.len());
-    assert_eq!(pair.b.write(server, &source), source.len());
+    assert_eq!(pair.a.write(client, &source, Bytes::Copied), source.len());
+    assert_eq!(pair.b.write(server, &source, Bytes::Copied), source.len());
     while arrived < 2 * source.len() {
         pair.exchange();
-        arrived += pair.a.read_ready(&mut sink) + pair.b.read_ready(&mut sink);
+        arrived += pair.a.read_ready(&mut sink, Bytes::Copied)
+            + pair.b.read_ready(&mut sink, Bytes::Copied);
         // Acknowledgements that were held back.
         pair.pass(50_000_000);
     }

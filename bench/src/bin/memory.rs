@@ -4,6 +4,7 @@
 //!     memory [ROUNDS]
 
 use ringwire_bench::clock::{cpu_nanos, median};
+use ringwire_bench::hosts::Bytes;
 use ringwire_bench::{count, hosts, smol, take, wire};
 
 #[global_allocator]
@@ -23,7 +24,10 @@ fn main() {
     println!(
         "TCP in memory, one core, no checksums, MSS 1460: CPU ns for a data segment, both ends"
     );
-    beside_smoltcp(rounds);
+    println!("the applications copy the bytes from and to memory of their own:");
+    beside_smoltcp(rounds, Bytes::Copied);
+    println!("the applications make and use the bytes where the stack has them:");
+    beside_smoltcp(rounds, Bytes::InPlace);
     println!("bytes of heap for each, as asked of the allocator:");
     for line in take::Taken::measure(10_000).lines() {
         println!("  {line}");
@@ -42,7 +46,7 @@ fn per_segment(least: usize, mut turn: impl FnMut() -> usize) -> f64 {
     (cpu_nanos() - start) as f64 / segments as f64
 }
 
-fn beside_smoltcp(rounds: usize) {
+fn beside_smoltcp(rounds: usize, bytes: Bytes) {
     let (source, mut sink) = (vec![7; BURST * 1460], vec![0; 256 << 10]);
     let mut ours = hosts::Pair::new();
     let active = ours.clients[0];
@@ -52,13 +56,13 @@ fn beside_smoltcp(rounds: usize) {
         let part = &source[..BURST * hosts::SEGMENT_BYTES];
         let mut sent = ours.a.stack.counters().tcp_tx_segments;
         let mine = per_segment(SEGMENTS, || {
-            ours.turn(active, part, &mut sink);
+            ours.turn(active, part, &mut sink, bytes);
             let before = std::mem::replace(&mut sent, ours.a.stack.counters().tcp_tx_segments);
             (sent - before) as usize
         });
         let mut sent = theirs.segments();
         let other = per_segment(SEGMENTS, || {
-            theirs.turn(&source, &mut sink);
+            theirs.turn(&source, &mut sink, bytes);
             let before = std::mem::replace(&mut sent, theirs.segments());
             (sent - before) as usize
         });
@@ -148,7 +152,7 @@ fn visit(pair: &mut hosts::Pair, active: usize, segments: usize) -> f64 {
     per_segment(SEGMENTS.max(active * segments), || {
         // One at a time, so that as many acknowledgements are sent for as many segments at any number.
         let client = turn.next().expect("a connection");
-        pair.turn(client, &source, &mut sink);
+        pair.turn(client, &source, &mut sink, Bytes::Copied);
         let before = std::mem::replace(&mut sent, pair.a.stack.counters().tcp_tx_segments);
         (sent - before) as usize
     })
