@@ -171,7 +171,8 @@ impl Stack {
         }
         if queued < len {
             socket.send_blocked = true;
-            if socket.send.chunks() < socket.send_chunks() {
+            // With chunks, its next acknowledgement wakes it.
+            if socket.send.chunks() == 0 {
                 self.starved.insert(id);
             }
         }
@@ -387,8 +388,7 @@ impl Stack {
                 ..Readiness::default()
             };
         }
-        let room = socket.send.chunks() < socket.send_chunks()
-            && ledger.free_chunks(Pool::Send) > CONTROL_RESERVE_CHUNKS;
+        let room = may_take_chunk(socket, ledger);
         let closed = socket.connection.is_none();
         Readiness {
             readable: socket.is_readable(),
@@ -399,6 +399,14 @@ impl Stack {
             hung_up: closed || socket.receive_shut && socket.send_shut,
         }
     }
+}
+
+/// No socket holds more chunks than are still free: those who send leave some for those who begin, and
+/// end with equal shares (the dynamic thresholds of Choudhury and Hahne, 1998).
+fn may_take_chunk(socket: &Socket, ledger: &Ledger) -> bool {
+    let free = ledger.free_chunks(Pool::Send);
+    let most = free.saturating_sub(CONTROL_RESERVE_CHUNKS);
+    socket.send.chunks() < socket.send_chunks().min(most)
 }
 
 /// Copies bytes into cells: the last one first, as long as it has not been sent, then new ones, while
@@ -431,8 +439,7 @@ fn queue_bytes(
         let mut room = socket.send.tail_room(mss);
         if room == 0 {
             if !socket.send.has_spare_cell(chunk_bytes) {
-                let allowed = socket.send.chunks() < socket.send_chunks()
-                    && ledger.free_chunks(Pool::Send) > CONTROL_RESERVE_CHUNKS;
+                let allowed = may_take_chunk(socket, ledger);
                 let frame = allowed.then(|| ledger.alloc(Pool::Send)).flatten();
                 let Some(frame) = frame else { break };
                 socket.send.add_chunk(frame, slot_bytes);

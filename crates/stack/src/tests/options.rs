@@ -160,10 +160,8 @@ fn a_larger_receive_buffer_opens_the_window() {
     });
     pair.pass(Duration::from_secs(1));
     let after = pair.b.stack.queued_in(server).unwrap();
-    assert!(
-        after > before && after > 300_000,
-        "{before}, then {after} bytes"
-    );
+    // All that the sender may hold of the test's small pool.
+    assert!(after > 2 * before, "{before}, then {after} bytes");
 }
 
 #[test]

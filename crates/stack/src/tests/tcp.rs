@@ -284,12 +284,12 @@ fn tiny_segments_do_not_pin_a_frame_each() {
     let (client, server) = pair.connect(SERVER_V4);
     pair.a.no_delay(client);
     let free = pair.b.free(ringwire_umem::Pool::Rx);
-    for byte in 0..200u8 {
+    for byte in 0..100u8 {
         pair.a.write(client, &[byte]).unwrap();
         pair.exchange();
     }
     assert!(free - pair.b.free(ringwire_umem::Pool::Rx) <= 2);
-    let expected: Vec<u8> = (0..200).collect();
+    let expected: Vec<u8> = (0..100).collect();
     assert_eq!(pair.b.read(server, 1000), Ok(expected));
 }
 

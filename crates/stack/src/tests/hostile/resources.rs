@@ -151,6 +151,34 @@ fn peers_that_never_open_their_window_delay_the_others_and_lose_them_nothing() {
     connections.serve(&mut honest, served, 2000);
 }
 
+/// Whoever has chunks gets the next ones by its acknowledgements: that must not be all there are.
+#[test]
+fn a_connection_that_begins_late_is_not_starved_by_busy_ones() {
+    let host = Host::ready_with(|setup| setup.layout.send_chunks = 1000);
+    let mut connections = Connections::new(host);
+    let mut busy: Vec<_> = (0..40).map(|_| connections.open(60_000)).collect();
+    let (mut late, served) = connections.open(60_000);
+    let bytes = pattern(100_000);
+    for round in 0..220 {
+        for (_, server) in &busy {
+            while connections.host.write(*server, &bytes).is_ok() {}
+        }
+        for frame in connections.host.sent() {
+            let Some((_, to, segment, _)) = read(&frame) else {
+                continue;
+            };
+            let (peer, server) = busy.iter_mut().find(|(peer, _)| peer.from == to).unwrap();
+            peer.ack = segment.end();
+            connections.host.receive(&peer.data(&[]));
+            while connections.host.write(*server, &bytes).is_ok() {}
+        }
+        // The first comers give what they took beyond their share back as it is acknowledged.
+        if round >= 200 {
+            connections.serve(&mut late, served, 2000);
+        }
+    }
+}
+
 #[test]
 fn a_window_of_a_few_bytes_gets_every_byte_and_no_more_than_fits() {
     for window in [1, 2, 7, 100] {
