@@ -138,7 +138,15 @@ fn use_cubic(listener: &TcpListener) {
 fn record(middle: &Middle, interface: &str, path: &Path) -> Child {
     let child = Command::new("nsenter")
         .arg(format!("--net={}", name_of(&middle.namespace)))
-        .args(["tcpdump", "-i", interface, "-s", "100", "-B", "32768", "-w"])
+        .args([
+            "tcpdump",
+            "-i",
+            interface,
+            "-s",
+            "100",
+            "--immediate-mode",
+            "-w",
+        ])
         .arg(format!("{}.{interface}.pcap", path.display()))
         .stderr(Stdio::null())
         .spawn()
