@@ -147,7 +147,7 @@ with_wrk() {
     check "64 connections" no_errors -t 2 -c 64 -d 3s "http://$V4/small"
     check "400 connections" no_errors -t 2 -c 400 -d 3s "http://$V4/small"
     check "64 connections, IPv6" no_errors -t 2 -c 64 -d 2s "http://[$V6]/small"
-    check "64 connections, 1 MiB each" no_errors -t 2 -c 64 -d 3s "http://$V4/file"
+    check "64 connections, 1 MiB each, none stands still" no_errors -t 2 -c 64 -d 8s --timeout 5s "http://$V4/file"
     check "16 connections, each closed after its request" no_errors -t 2 -c 16 -d 2s -H 'Connection: close' "http://$V4/small"
 }
 
