@@ -62,8 +62,19 @@ impl Acknowledger {
         self.now = true;
     }
 
+    /// The sender has begun again, after a timeout or idleness: its window is small, and waits for every
+    /// acknowledgement (Linux's `tcp_enter_quickack_mode`).
+    pub(crate) fn quicken(&mut self) {
+        self.quick = QUICK_SEGMENTS;
+        self.now = true;
+    }
+
     /// Data came in order: at most every second full segment goes unanswered, for the delay at most.
-    pub(crate) fn received(&mut self, now: Instant, len: u32, delay: Duration) {
+    /// `silence`: how long nothing comes from a sender that begins again.
+    pub(crate) fn received(&mut self, now: Instant, len: u32, delay: Duration, silence: Duration) {
+        if self.last_data.is_some_and(|at| now - at > silence) {
+            self.quick = QUICK_SEGMENTS;
+        }
         self.bytes = self.bytes.saturating_add(len);
         self.full = self.full.max(len);
         self.last_data = Some(now);
@@ -111,13 +122,14 @@ mod tests {
     use super::*;
 
     const DELAY: Duration = Duration::from_millis(40);
+    const SILENCE: Duration = Duration::from_millis(200);
     const START: Instant = Instant::from_nanos(1);
 
     /// Past the segments that are acknowledged at once.
     fn settled() -> Acknowledger {
         let mut ack = Acknowledger::new(true);
         for _ in 0..QUICK_SEGMENTS {
-            ack.received(START, 1000, DELAY);
+            ack.received(START, 1000, DELAY, SILENCE);
             assert!(ack.is_due());
             ack.sent();
         }
@@ -127,17 +139,17 @@ mod tests {
     #[test]
     fn every_second_full_segment_is_acknowledged_at_once() {
         let mut ack = settled();
-        ack.received(START, 1000, DELAY);
+        ack.received(START, 1000, DELAY, SILENCE);
         assert!(!ack.is_due());
-        ack.received(START, 1000, DELAY);
+        ack.received(START, 1000, DELAY, SILENCE);
         assert!(ack.is_due());
     }
 
     #[test]
     fn a_single_segment_waits_for_the_delay_and_no_longer() {
         let mut ack = settled();
-        ack.received(START, 1000, DELAY);
-        ack.received(START + DELAY / 2, 10, DELAY);
+        ack.received(START, 1000, DELAY, SILENCE);
+        ack.received(START + DELAY / 2, 10, DELAY, SILENCE);
         assert_eq!(ack.deadline(), Some(START + DELAY));
         ack.poll(START + DELAY);
         assert!(ack.is_due());
@@ -146,7 +158,7 @@ mod tests {
     #[test]
     fn what_was_sent_need_not_be_sent_again() {
         let mut ack = settled();
-        ack.received(START, 1000, DELAY);
+        ack.received(START, 1000, DELAY, SILENCE);
         ack.sent();
         assert_eq!(ack.deadline(), None);
         ack.poll(START + DELAY);
@@ -156,10 +168,25 @@ mod tests {
     #[test]
     fn answers_end_the_quick_acknowledgements() {
         let mut ack = Acknowledger::new(true);
-        ack.received(START, 10, DELAY);
+        ack.received(START, 10, DELAY, SILENCE);
         ack.answered(START, DELAY);
         ack.sent();
-        ack.received(START, 10, DELAY);
+        ack.received(START, 10, DELAY, SILENCE);
         assert!(!ack.is_due());
+    }
+
+    #[test]
+    fn a_sender_that_begins_again_is_answered_quickly() {
+        let mut ack = settled();
+        ack.received(START + SILENCE, 10, DELAY, SILENCE);
+        assert!(!ack.is_due());
+        ack.sent();
+        ack.received(START + SILENCE * 3, 10, DELAY, SILENCE);
+        assert!(ack.is_due());
+        let mut ack = settled();
+        ack.quicken();
+        ack.sent();
+        ack.received(START, 10, DELAY, SILENCE);
+        assert!(ack.is_due(), "something came twice");
     }
 }

@@ -95,7 +95,7 @@ impl Connection {
         if segment.len > 0 || segment.fin {
             let end = (segment.text() + segment.len).min(self.receive.next);
             self.came_twice(segment.text(), end);
-            self.ack.at_once();
+            self.ack.quicken();
         } else {
             self.challenge(now);
         }
@@ -192,8 +192,10 @@ impl Connection {
         self.totals.bytes_received += u64::from(disposition.delivered);
         let simple = disposition.delivered == kept.end.since(kept.start);
         if simple && self.receive.reassembly.is_empty() {
+            let delay = self.config.delayed_ack.into();
+            let silence = self.config.min_rto.into();
             self.ack
-                .received(now, disposition.delivered, self.config.delayed_ack.into());
+                .received(now, disposition.delivered, delay, silence);
         } else {
             // A hole has appeared, or was filled, or is still there (RFC 5681, section 4.2).
             self.ack.at_once();
