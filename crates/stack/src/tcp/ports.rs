@@ -84,14 +84,20 @@ impl Ports {
         sharing: Sharing,
         connects: bool,
     ) {
-        self.bound.entry(local.port()).or_default().push(Bound {
+        let bound = Bound {
             id,
             ip: local.ip(),
             family,
             connects,
             sharing,
             listens: false,
-        });
+        };
+        // Most ports have one socket: room for more would be most of what they take.
+        let alone = || Vec::with_capacity(1);
+        self.bound
+            .entry(local.port())
+            .or_insert_with(alone)
+            .push(bound);
     }
 
     fn entry(&mut self, id: SocketId, port: u16) -> Option<&mut Bound> {

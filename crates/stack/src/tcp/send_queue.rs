@@ -58,8 +58,15 @@ pub(crate) struct Place {
     pub(crate) fresh: bool,
 }
 
+/// The queue of a connection. It has memory only while something is queued: of many connections most
+/// are idle, and what one lets go of the next finds in the cache.
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
+    queued: Option<Box<Queued>>,
+}
+
+#[derive(Debug, Default)]
+struct Queued {
     cells: VecDeque<Cell>,
     blocks: VecDeque<Block>,
     /// Serial number of the first block.
@@ -71,29 +78,35 @@ pub(crate) struct SendQueue {
 impl SendQueue {
     /// Chunks in use.
     pub(crate) fn chunks(&self) -> u32 {
-        self.blocks.len() as u32
+        self.queued
+            .as_ref()
+            .map_or(0, |queued| queued.blocks.len() as u32)
     }
 
     /// Bytes that fit into the last cell: it has not been sent, and is not full.
     pub(crate) fn tail_room(&self, mss: usize) -> usize {
-        match (self.cells.back(), self.blocks.back()) {
-            (Some(cell), Some(block)) if !cell.sent => {
-                let most = mss.min(block.slot_bytes as usize - HEADROOM);
-                most.saturating_sub(cell.len as usize)
-            }
-            _ => 0,
-        }
+        self.queued
+            .as_ref()
+            .map_or(0, |queued| queued.tail_room(mss))
     }
 
     /// Whether another cell fits into the last chunk.
     pub(crate) fn has_spare_cell(&self, chunk_bytes: u32) -> bool {
         let fits = |block: &Block| (block.used + 1) * block.slot_bytes <= chunk_bytes;
-        self.blocks.back().is_some_and(fits)
+        let last = self.queued.as_ref().and_then(|queued| queued.blocks.back());
+        last.is_some_and(fits)
+    }
+
+    /// Makes room for `cells` more cells, `slots` of them in a chunk.
+    pub(crate) fn reserve(&mut self, cells: usize, slots: u32) {
+        let queued = self.queued.get_or_insert_default();
+        queued.cells.reserve(cells);
+        queued.blocks.reserve(cells.div_ceil(slots as usize));
     }
 
     /// Adds a chunk for cells of so many bytes, headroom included.
     pub(crate) fn add_chunk(&mut self, frame: Frame, slot_bytes: u32) {
-        self.blocks.push_back(Block {
+        self.queued.get_or_insert_default().blocks.push_back(Block {
             frame,
             cells: 0,
             used: 0,
@@ -103,6 +116,77 @@ impl SendQueue {
 
     /// Makes a cell in the last chunk, for bytes from `seq` on.
     pub(crate) fn add_cell(&mut self, seq: SeqNumber) {
+        self.there().add_cell(seq);
+    }
+
+    /// Writes `len` bytes behind those of the last cell, and adds them to its sum if sums are wanted.
+    pub(crate) fn write(
+        &mut self,
+        ledger: &Ledger,
+        len: usize,
+        checksum: TxChecksum,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) {
+        self.there().write(ledger, len, checksum, fill);
+    }
+
+    /// How many bytes from `seq` on lie in one cell.
+    pub(crate) fn contiguous(&self, seq: SeqNumber) -> u32 {
+        let Some(queued) = &self.queued else {
+            return 0;
+        };
+        let found = queued.find(seq);
+        found.map_or(0, |index| queued.cells[index].end().since(seq))
+    }
+
+    /// Where `len` bytes from `seq` on lie, which are in one cell; they count as sent.
+    pub(crate) fn take(&mut self, seq: SeqNumber, len: u32) -> Place {
+        self.there().take(seq, len)
+    }
+
+    /// The frame that holds a place.
+    pub(crate) fn frame(&mut self, place: &Place) -> &mut Frame {
+        let queued = self.there();
+        &mut queued.blocks[place.block.wrapping_sub(queued.base) as usize].frame
+    }
+
+    /// Lets go of everything before `una`.
+    pub(crate) fn acknowledged(&mut self, una: SeqNumber, ledger: &mut Ledger) {
+        if let Some(queued) = &mut self.queued {
+            queued.acknowledged(una, ledger);
+            if queued.blocks.is_empty() {
+                self.queued = None;
+            }
+        }
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn clear(&mut self, ledger: &mut Ledger) {
+        let queued = self.queued.take();
+        for block in queued.into_iter().flat_map(|queued| queued.blocks) {
+            ledger.release(block.frame);
+        }
+    }
+
+    fn there(&mut self) -> &mut Queued {
+        self.queued
+            .as_deref_mut()
+            .expect("send queue: a chunk was added")
+    }
+}
+
+impl Queued {
+    fn tail_room(&self, mss: usize) -> usize {
+        match (self.cells.back(), self.blocks.back()) {
+            (Some(cell), Some(block)) if !cell.sent => {
+                let most = mss.min(block.slot_bytes as usize - HEADROOM);
+                most.saturating_sub(cell.len as usize)
+            }
+            _ => 0,
+        }
+    }
+
+    fn add_cell(&mut self, seq: SeqNumber) {
         let block = self
             .blocks
             .back_mut()
@@ -120,8 +204,7 @@ impl SendQueue {
         });
     }
 
-    /// Writes `len` bytes behind those of the last cell, and adds them to its sum if sums are wanted.
-    pub(crate) fn write(
+    fn write(
         &mut self,
         ledger: &Ledger,
         len: usize,
@@ -144,14 +227,7 @@ impl SendQueue {
         cell.len += len as u16;
     }
 
-    /// How many bytes from `seq` on lie in one cell.
-    pub(crate) fn contiguous(&self, seq: SeqNumber) -> u32 {
-        self.find(seq)
-            .map_or(0, |index| self.cells[index].end().since(seq))
-    }
-
-    /// Where `len` bytes from `seq` on lie, which are in one cell; they count as sent.
-    pub(crate) fn take(&mut self, seq: SeqNumber, len: u32) -> Place {
+    fn take(&mut self, seq: SeqNumber, len: u32) -> Place {
         let index = self
             .find(seq)
             .expect("send queue: bytes that are not queued");
@@ -173,13 +249,7 @@ impl SendQueue {
         }
     }
 
-    /// The frame that holds a place.
-    pub(crate) fn frame(&mut self, place: &Place) -> &mut Frame {
-        &mut self.blocks[place.block.wrapping_sub(self.base) as usize].frame
-    }
-
-    /// Lets go of everything before `una`.
-    pub(crate) fn acknowledged(&mut self, una: SeqNumber, ledger: &mut Ledger) {
+    fn acknowledged(&mut self, una: SeqNumber, ledger: &mut Ledger) {
         while let Some(cell) = self.cells.front()
             && !cell.end().after(una)
         {
@@ -196,33 +266,6 @@ impl SendQueue {
             self.base = self.base.wrapping_add(1);
             ledger.release(block.frame);
         }
-        if self.blocks.is_empty() {
-            self.give_memory_back();
-        }
-    }
-
-    /// An empty queue has no memory: a connection that was busy once would else keep kilobytes while it
-    /// is idle, and what one lets go of the next finds in the cache.
-    fn give_memory_back(&mut self) {
-        self.cells = VecDeque::new();
-        self.blocks = VecDeque::new();
-        self.cursor = 0;
-    }
-
-    /// Lets go of everything.
-    pub(crate) fn clear(&mut self, ledger: &mut Ledger) {
-        self.cells.clear();
-        for block in self.blocks.drain(..) {
-            self.base = self.base.wrapping_add(1);
-            ledger.release(block.frame);
-        }
-        self.give_memory_back();
-    }
-
-    /// Makes room for `cells` more cells, `slots` of them in a chunk.
-    pub(crate) fn reserve(&mut self, cells: usize, slots: u32) {
-        self.cells.reserve(cells);
-        self.blocks.reserve(cells.div_ceil(slots as usize));
     }
 
     /// The cell that holds the byte at `seq`.
