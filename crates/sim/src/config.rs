@@ -45,7 +45,7 @@ pub struct Path {
     pub jitter_ns: u64,
 }
 
-/// What a host's rings are like.
+/// What a host's rings and its memory are like.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// NIC queues, 1 or 2.
@@ -54,6 +54,8 @@ pub struct Shape {
     pub ring_entries: u32,
     /// Entries of the completion queue.
     pub cq_entries: u32,
+    /// Chunks for what is sent, of all sockets together. With few of them sends wait for each other.
+    pub send_chunks: u32,
 }
 
 /// Whose stacks the two hosts have.
@@ -171,6 +173,7 @@ fn shape(random: &mut Random) -> Shape {
         queues: 1 + random.below(2) as u16,
         ring_entries: 32 << random.below(4),
         cq_entries: 8 << random.below(5),
+        send_chunks: 48 + random.below(100) as u32,
     }
 }
 

@@ -72,6 +72,7 @@ impl Host {
             queues: queue_count,
             ring_entries,
             cq_entries,
+            ..
         } = config.shape;
         let mut ledger =
             Ledger::new(Umem::new(layout(config.shape)).expect("memory for the engine"));
@@ -311,7 +312,7 @@ fn layout(shape: Shape) -> Layout {
         chunk_bytes: 4096,
         rx_chunks,
         header_chunks: 16,
-        send_chunks: 128,
+        send_chunks: shape.send_chunks,
         lend_reserve_chunks: rx_chunks / 8,
         registered_bytes: vec![],
     }

@@ -49,7 +49,8 @@ pub(crate) struct Server {
     replies: Vec<Reply>,
     connections: BTreeMap<u32, Connection>,
     free: Vec<u32>,
-    accepting: bool,
+    /// Where the next connection goes.
+    accepting: Option<u32>,
     receiving: bool,
     closing: bool,
     shape: Box<libc::msghdr>,
@@ -80,7 +81,7 @@ impl Server {
             replies: (0..BUFFERS).map(reply).collect(),
             connections: BTreeMap::new(),
             free: CONNECTIONS.rev().collect(),
-            accepting: false,
+            accepting: None,
             receiving: false,
             closing: false,
             shape,
@@ -118,8 +119,8 @@ impl Server {
             let receive = opcode::RecvMsgMulti::new(socket, &raw const *self.shape, GROUP);
             requests.push(receive.build(), Purpose::Server(Step::Receive));
         }
-        if let (false, Some(&slot)) = (self.accepting, self.free.last()) {
-            self.accepting = true;
+        if let (None, Some(&slot)) = (self.accepting, self.free.last()) {
+            self.accepting = Some(slot);
             let nowhere = std::ptr::null_mut();
             let accept = opcode::Accept::new(types::Fixed(LISTENER), nowhere, nowhere.cast());
             let accept = accept.file_index(Some(target(slot))).build();
@@ -132,7 +133,7 @@ impl Server {
             Step::Receive => self.received(requests, res, flags),
             Step::Reply(bid) => self.buffers.provide(bid),
             Step::Accept(slot) => {
-                self.accepting = false;
+                self.accepting = None;
                 if res >= 0 {
                     // Another may have become free since.
                     self.free.retain(|&other| other != slot);
@@ -214,7 +215,7 @@ impl Server {
     pub(crate) fn uses(&self, slot: u32) -> bool {
         [SOCKET, LISTENER].contains(&slot)
             || self.connections.contains_key(&slot)
-            || self.accepting && self.free.last() == Some(&slot)
+            || self.accepting == Some(slot)
     }
 
     pub(crate) fn finish(&mut self) {
