@@ -172,7 +172,13 @@ impl Connection {
             disposition.refusal = Some(Refusal::Duplicate);
             return self.ack.at_once();
         }
-        let kept = match self.receive.reassembly.insert(next, start, end) {
+        // Nearly always it comes next, and nothing has come early.
+        let simple = start == next && self.receive.reassembly.is_empty();
+        let kept = match simple {
+            true => Ok(Range { start, end }),
+            false => self.receive.reassembly.insert(next, start, end),
+        };
+        let kept = match kept {
             Ok(kept) => kept,
             Err(refusal) => {
                 if refusal == Refusal::Duplicate {
@@ -187,11 +193,13 @@ impl Connection {
             len: kept.end.since(kept.start),
             seq: kept.start,
         });
-        self.receive.next = self.receive.reassembly.advance(next);
+        self.receive.next = match simple {
+            true => end,
+            false => self.receive.reassembly.advance(next),
+        };
         disposition.delivered = self.receive.next.since(next);
         self.totals.bytes_received += u64::from(disposition.delivered);
-        let simple = disposition.delivered == kept.end.since(kept.start);
-        if simple && self.receive.reassembly.is_empty() {
+        if simple {
             let delay = self.config.delayed_ack.into();
             let silence = self.config.min_rto.into();
             self.ack

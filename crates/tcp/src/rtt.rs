@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::time::Millis;
 
-/// The estimate of one connection.
+/// The estimate of one connection, in nanoseconds: it is asked for with every segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rtt {
     /// SRTT and RTTVAR; `None` before the first sample.
-    smoothed: Option<(Duration, Duration)>,
+    smoothed: Option<(u64, u64)>,
     /// Times that the timer has doubled.
     backoff: u32,
 }
@@ -25,11 +26,13 @@ impl Rtt {
     /// this ends the backing off (RFC 6298, section 5.7 and Linux).
     pub(crate) fn sample(&mut self, rtt: Duration) {
         self.backoff = 0;
+        // Above a century it is no measurement.
+        let rtt = u64::try_from(rtt.as_nanos()).map_or(u64::MAX >> 2, |rtt| rtt.min(u64::MAX >> 2));
         self.smoothed = Some(match self.smoothed {
             None => (rtt, rtt / 2),
             Some((srtt, var)) => {
-                let var = var * 3 / 4 + srtt.abs_diff(rtt) / 4;
-                (srtt * 7 / 8 + rtt / 8, var)
+                let var = var - var / 4 + srtt.abs_diff(rtt) / 4;
+                (srtt - srtt / 8 + rtt / 8, var)
             }
         });
     }
@@ -43,20 +46,26 @@ impl Rtt {
     /// The retransmission timeout. As in Linux the floor is under the variance, so that a peer's
     /// delayed acknowledgement never makes the timer fire.
     pub(crate) fn rto(&self, config: &Config) -> Duration {
+        let nanos = |millis: Millis| u64::from(millis.0) * 1_000_000;
         let base = match self.smoothed {
-            None => config.initial_rto.into(),
-            Some((srtt, var)) => srtt + (var * 4).max(config.min_rto.into()),
+            None => nanos(config.initial_rto),
+            Some((srtt, var)) => {
+                srtt.saturating_add(var.saturating_mul(4).max(nanos(config.min_rto)))
+            }
         };
-        (base * (1 << self.backoff)).min(config.max_rto.into())
+        let most = nanos(config.max_rto);
+        // Beyond the maximum nothing is to be doubled, or it would overflow.
+        Duration::from_nanos((base.min(most) << self.backoff).min(most))
     }
 
     pub(crate) fn srtt(&self) -> Option<Duration> {
-        self.smoothed.map(|(srtt, _)| srtt)
+        self.smoothed.map(|(srtt, _)| Duration::from_nanos(srtt))
     }
 
     /// SRTT and RTTVAR.
     pub(crate) fn estimate(&self) -> Option<(Duration, Duration)> {
-        self.smoothed
+        let (srtt, var) = self.smoothed?;
+        Some((Duration::from_nanos(srtt), Duration::from_nanos(var)))
     }
 
     /// Times that the timer has doubled.

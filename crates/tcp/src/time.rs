@@ -55,7 +55,7 @@ impl Add<Millis> for Instant {
     type Output = Instant;
 
     fn add(self, millis: Millis) -> Instant {
-        self + Duration::from(millis)
+        Instant(self.0.saturating_add(u64::from(millis.0) * 1_000_000))
     }
 }
 
@@ -64,7 +64,9 @@ impl Add<Duration> for Instant {
     type Output = Instant;
 
     fn add(self, duration: Duration) -> Instant {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        const NANOS: u64 = 1_000_000_000;
+        let whole = duration.as_secs().saturating_mul(NANOS);
+        let nanos = whole.saturating_add(duration.subsec_nanos().into());
         Instant(self.0.saturating_add(nanos))
     }
 }
