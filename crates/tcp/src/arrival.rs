@@ -139,7 +139,7 @@ impl Connection {
         let text_end = segment.text() + segment.len;
         if self.orphaned && segment.len > 0 && text_end.after(self.receive.next) {
             // Nobody will read it, and the peer must learn that (RFC 2525, section 2.17).
-            disposition.reply = Some(self.reset_segment());
+            disposition.reply = Some(Box::new(self.reset_segment()));
             return self.fail(Failure::Orphaned, disposition);
         }
         self.keep_text(now, segment, disposition);

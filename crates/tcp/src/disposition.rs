@@ -59,7 +59,7 @@ pub enum Refusal {
 }
 
 /// What to do about a segment or a timer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "the engine has counted on what it says here"]
 pub struct Disposition {
     /// Payload to keep.
@@ -78,8 +78,8 @@ pub struct Disposition {
     pub closed: bool,
     /// It has failed.
     pub failure: Option<Failure>,
-    /// A segment to send at once (a RST).
-    pub reply: Option<Segment>,
+    /// A segment to send at once (a RST). Boxed: it is rare, and every segment has a disposition.
+    pub reply: Option<Box<Segment>>,
     /// What was wrong.
     pub refusal: Option<Refusal>,
 }

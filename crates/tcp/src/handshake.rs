@@ -146,7 +146,8 @@ impl Connection {
         }
         match self.handshake.sent_at {
             Some(at) => self.rtt.sample(now - at),
-            None if self.handshake.untimed => {}
+            // A SYN-ACK that was sent again still echoes the SYN that came first.
+            None if self.handshake.untimed || segment.syn => {}
             None => self.take_echoed_round_trip(now, segment),
         }
         self.timers.progress();

@@ -55,7 +55,7 @@ impl Connection {
             None => timer.probes >= u32::from(settings.count),
         };
         if over {
-            disposition.reply = Some(self.reset_segment());
+            disposition.reply = Some(Box::new(self.reset_segment()));
             return self.fail(Failure::TimedOut, disposition);
         }
         timer.probes += 1;

@@ -3,7 +3,7 @@
 
 use crate::connection::Connection;
 use crate::nagle::Candidate;
-use crate::segment::{MAX_SACK_BLOCKS, Options, SackBlocks, Segment};
+use crate::segment::{MAX_SACK_BLOCKS, SackBlocks, Segment};
 use crate::seq::SeqNumber;
 use crate::state::State;
 use crate::time::Instant;
@@ -11,6 +11,32 @@ use crate::time::Instant;
 /// Bytes of a SACK option, padding included, and of each of its blocks (RFC 2018, section 3).
 const SACK_BYTES: u32 = 4;
 const SACK_BLOCK_BYTES: u32 = 8;
+
+/// What goes next.
+#[derive(Clone, Copy, Debug)]
+struct Outgoing {
+    seq: SeqNumber,
+    len: u32,
+    fin: bool,
+    /// It carries data for the first time.
+    fresh: bool,
+}
+
+impl Outgoing {
+    /// An acknowledgement alone.
+    fn bare(seq: SeqNumber) -> Outgoing {
+        Outgoing {
+            seq,
+            len: 0,
+            fin: false,
+            fresh: false,
+        }
+    }
+
+    fn end(&self) -> SeqNumber {
+        self.seq + self.len + u32::from(self.fin)
+    }
+}
 
 impl Connection {
     /// The next segment to send, to be called until there is none. `contiguous` says how many of the
@@ -36,13 +62,13 @@ impl Connection {
         if self.ack.is_due() && self.has_selective() {
             return Some(self.bare_segment(now, self.send.next));
         }
-        let segment = self
+        let next = self
             .lost_segment(now, contiguous)
             .or_else(|| self.new_segment(now, contiguous))
             .or_else(|| self.fin_segment(now))
             .or_else(|| self.tail_segment(now, contiguous));
-        if let Some(segment) = segment {
-            return Some(self.finish_segment(now, segment));
+        if let Some(outgoing) = next {
+            return Some(self.make_segment(now, &outgoing));
         }
         let asks = self.timers.probe_due || self.timers.keep_alive.due;
         if asks {
@@ -59,30 +85,32 @@ impl Connection {
     }
 
     fn bare_segment(&mut self, now: Instant, seq: SeqNumber) -> Segment {
-        self.finish_segment(now, self.segment_at(seq))
+        self.make_segment(now, &Outgoing::bare(seq))
     }
 
     /// Window, options, and what having sent it means.
-    fn finish_segment(&mut self, now: Instant, segment: Segment) -> Segment {
+    fn make_segment(&mut self, now: Instant, outgoing: &Outgoing) -> Segment {
         let mss = self.receive_mss();
+        let &Outgoing { seq, len, fin, .. } = outgoing;
         self.receive.acked = self.receive.next;
-        if segment.len > 0 {
+        if len > 0 {
             self.ack.answered(now, self.config.delayed_ack.into());
         }
         self.ack.sent();
-        let fresh = segment.len > 0 && self.send.next == segment.end();
         let mut segment = Segment {
+            seq,
+            ack: Some(self.receive.next),
             window: self.receive.window.advertise(self.receive.next, mss),
-            psh: segment.len > 0 && segment.seq + segment.len == self.send.end,
-            options: Options {
-                timestamps: self.clock.map(|clock| clock.option(now)),
-                sack: self.selective_blocks(segment.len),
-                ..Options::default()
-            },
-            ..segment
+            fin,
+            psh: len > 0 && seq + len == self.send.end,
+            len,
+            ..Segment::default()
         };
-        let again = self.flight.last().is_some_and(|last| last.again);
-        self.ecn.mark(&mut segment, fresh && !again);
+        segment.options.timestamps = self.clock.map(|clock| clock.option(now));
+        if self.has_selective() {
+            segment.options.sack = self.selective_blocks(len);
+        }
+        self.ecn.mark(&mut segment, outgoing.fresh);
         self.count_out(&segment);
         segment
     }
@@ -96,9 +124,6 @@ impl Connection {
     /// came twice and what is around it (RFC 2883), then what is kept, the newest first.
     fn selective_blocks(&mut self, len: u32) -> SackBlocks {
         let mut blocks = SackBlocks::default();
-        if !self.has_selective() {
-            return blocks;
-        }
         let most = match self.clock {
             Some(_) => MAX_SACK_BLOCKS - 1,
             None => MAX_SACK_BLOCKS,
@@ -125,7 +150,7 @@ impl Connection {
         &mut self,
         now: Instant,
         contiguous: &mut dyn FnMut(SeqNumber) -> u32,
-    ) -> Option<Segment> {
+    ) -> Option<Outgoing> {
         let lost = self.flight.first_lost()?;
         let edge = self.send.una + self.send.window.size();
         // Beyond the window nothing goes but the first of all, which draws an answer.
@@ -147,31 +172,32 @@ impl Connection {
         start: SeqNumber,
         end: SeqNumber,
         contiguous: &mut dyn FnMut(SeqNumber) -> u32,
-    ) -> Segment {
+    ) -> Outgoing {
         let text = end.min(self.send.end).since_or_zero(start);
         let len = text
             .min(self.send.mss)
             .min(contiguous_at(text, start, contiguous));
         // The FIN, if it was sent with these bytes, goes with the last of them.
         let fin = self.send.fin && start + len == self.send.end && end.after(self.send.end);
-        let segment = Segment {
+        let outgoing = Outgoing {
+            seq: start,
             len,
             fin,
-            ..self.segment_at(start)
+            fresh: false,
         };
-        self.flight.resend(now, start, segment.end());
+        self.flight.resend(now, start, outgoing.end());
         let stamp = self.clock.map(|clock| clock.value(now));
         self.recovery.sent_again(len, stamp);
         self.totals.segments_again += 1;
         self.totals.bytes_again += u64::from(len);
-        segment
+        outgoing
     }
 
     fn new_segment(
         &mut self,
         now: Instant,
         contiguous: &mut dyn FnMut(SeqNumber) -> u32,
-    ) -> Option<Segment> {
+    ) -> Option<Outgoing> {
         let send = &self.send;
         let unsent = send.end.since_or_zero(send.next);
         // What was lost goes first.
@@ -210,51 +236,53 @@ impl Connection {
         Some(self.send_new(now, len, candidate))
     }
 
-    fn send_new(&mut self, now: Instant, len: u32, candidate: Candidate) -> Segment {
+    fn send_new(&mut self, now: Instant, len: u32, candidate: Candidate) -> Outgoing {
         if let (true, Some(before)) = (candidate.idle, self.timers.sent_at) {
             let rto = self.rtt.rto(&self.config);
             self.congestion.restart(now - before, rto);
         }
-        let segment = Segment {
+        let outgoing = Outgoing {
+            seq: self.send.next,
             len,
             // The FIN goes with the last byte, where the window has room for it.
             fin: self.send.fin && candidate.last,
-            ..self.segment_at(self.send.next)
+            fresh: true,
         };
         self.timers.probe_due = false;
         self.timers.uncorked = false;
         self.timers.cork = None;
         if !candidate.full {
-            self.nagle.sent_small(segment.end());
+            self.nagle.sent_small(outgoing.end());
         }
-        self.note_path_probe(len, segment.end());
-        self.record(now, &segment);
-        segment
+        self.note_path_probe(len, outgoing.end());
+        self.record(now, &outgoing);
+        outgoing
     }
 
     /// A segment goes out for the first time.
-    fn record(&mut self, now: Instant, segment: &Segment) {
-        self.flight.push(now, segment.seq, segment.end());
-        self.send.next = segment.end();
-        self.recovery.sent(segment.len);
+    fn record(&mut self, now: Instant, outgoing: &Outgoing) {
+        let end = outgoing.end();
+        self.flight.push(now, outgoing.seq, end);
+        self.send.next = end;
+        self.recovery.sent(outgoing.len);
         if std::mem::take(&mut self.recovery.tail.due) {
-            self.recovery.tail.sent(segment.end(), false);
+            self.recovery.tail.sent(end, false);
         }
         self.note_sent(now);
     }
 
     /// A FIN of its own, after everything was sent. It needs no room in the window: peers take it
     /// (Linux sends it so too).
-    fn fin_segment(&mut self, now: Instant) -> Option<Segment> {
+    fn fin_segment(&mut self, now: Instant) -> Option<Outgoing> {
         if !self.send.fin || self.send.next != self.send.end {
             return None;
         }
-        let segment = Segment {
+        let outgoing = Outgoing {
             fin: true,
-            ..self.segment_at(self.send.next)
+            ..Outgoing::bare(self.send.next)
         };
-        self.record(now, &segment);
-        Some(segment)
+        self.record(now, &outgoing);
+        Some(outgoing)
     }
 
     /// The last segment again, as a probe, where no new one could be sent (RFC 8985, section 7.3).
@@ -262,7 +290,7 @@ impl Connection {
         &mut self,
         now: Instant,
         contiguous: &mut dyn FnMut(SeqNumber) -> u32,
-    ) -> Option<Segment> {
+    ) -> Option<Outgoing> {
         if !std::mem::take(&mut self.recovery.tail.due) {
             return None;
         }
@@ -270,9 +298,9 @@ impl Connection {
         if last.sacked || last.len() > self.send.mss + 1 {
             return None;
         }
-        let segment = self.send_again(now, last.start, last.end, contiguous);
-        self.recovery.tail.sent(segment.end(), true);
-        Some(segment)
+        let outgoing = self.send_again(now, last.start, last.end, contiguous);
+        self.recovery.tail.sent(outgoing.end(), true);
+        Some(outgoing)
     }
 }
 

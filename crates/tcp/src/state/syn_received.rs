@@ -33,7 +33,7 @@ pub(crate) fn on_ack(
 ) -> bool {
     if ack != connection.send.next {
         disposition.refusal = Some(Refusal::AckOfUnsent);
-        disposition.reply = closed::on_segment(segment);
+        disposition.reply = closed::on_segment(segment).map(Box::new);
         return false;
     }
     connection.establish(now, segment, ack, disposition);

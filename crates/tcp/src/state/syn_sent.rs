@@ -25,7 +25,7 @@ pub(crate) fn on_segment(
     // Nothing but the SYN is outstanding, so only one number is a valid acknowledgement.
     if segment.ack.is_some_and(|ack| ack != connection.send.next) {
         disposition.refusal = Some(Refusal::AckOfUnsent);
-        disposition.reply = closed::on_segment(segment);
+        disposition.reply = closed::on_segment(segment).map(Box::new);
         return;
     }
     if segment.rst {

@@ -1,6 +1,8 @@
 //! One mechanism at a time.
 
-use super::script::{ISS, MSS, Script, config, fin, flags, ms, ours, segment, syn, theirs};
+use super::script::{
+    ISS, MSS, Script, config, fin, flags, ms, ours, segment, syn, syn_ack, theirs,
+};
 use crate::{Config, Connection, Options, Segment, SeqNumber, Timestamps};
 
 fn lens(sent: &[Segment]) -> Vec<u32> {
@@ -331,6 +333,23 @@ fn a_syn_that_was_sent_twice_measures_nothing() {
         script.connection.rtt.rto(&script.connection.config),
         ms(3000)
     );
+}
+
+#[test]
+fn the_echo_of_an_early_syn_measures_nothing() {
+    let mut script = Script::active(config());
+    let first = script.sent_one().options.timestamps.unwrap();
+    for _ in 0..3 {
+        let _ = script.fire_within(ms(10_000));
+        script.sent();
+    }
+    let mut answer = syn_ack();
+    answer.options.timestamps = Some(Timestamps {
+        value: 9,
+        echo: first.value,
+    });
+    assert!(script.feed(answer).established);
+    assert_eq!(script.connection.rtt.srtt(), None);
 }
 
 #[test]

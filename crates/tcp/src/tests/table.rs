@@ -173,7 +173,12 @@ fn row(script: &mut Script, event: &Event) -> String {
         Step::Arrives(segment) => (script.feed(segment), String::new()),
         Step::Done(done) => (Disposition::default(), done),
     };
-    let mut said: Vec<String> = disposition.reply.iter().map(flags).collect();
+    let mut said: Vec<String> = disposition
+        .reply
+        .as_deref()
+        .iter()
+        .map(|reply| flags(reply))
+        .collect();
     said.extend(script.sent().iter().map(flags));
     let mut row = format!("{:?}{done}", script.state());
     if !said.is_empty() {
