@@ -1,5 +1,5 @@
-//! Seeds that found something, by what they found. A change of the simulator gives a seed another run: the
-//! test named beside it holds the behaviour itself.
+//! Seeds that found something, by what they found. A change of the simulator, or of an engine, gives a seed another
+//! run: where a test is named beside it, that one holds the behaviour itself.
 
 use ringwire_sim::{Config, run};
 
@@ -13,4 +13,10 @@ fn a_send_that_waits_for_chunks_is_woken_though_another_socket_had_its_slot() {
     for seed in [481, 513, 1775] {
         holds(seed);
     }
+}
+
+/// Streams in a black hole, whose timers had backed off, held every send chunk but the reserve.
+#[test]
+fn datagrams_get_through_while_streams_wait_in_a_black_hole() {
+    holds(9886);
 }
