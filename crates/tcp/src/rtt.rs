@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::time::Millis;
 
 /// The estimate of one connection, in nanoseconds: it is asked for with every segment.
 #[derive(Clone, Copy, Debug)]
@@ -46,14 +45,13 @@ impl Rtt {
     /// The retransmission timeout. As in Linux the floor is under the variance, so that a peer's
     /// delayed acknowledgement never makes the timer fire.
     pub(crate) fn rto(&self, config: &Config) -> Duration {
-        let nanos = |millis: Millis| u64::from(millis.0) * 1_000_000;
         let base = match self.smoothed {
-            None => nanos(config.initial_rto),
+            None => config.initial_rto.as_nanos(),
             Some((srtt, var)) => {
-                srtt.saturating_add(var.saturating_mul(4).max(nanos(config.min_rto)))
+                srtt.saturating_add(var.saturating_mul(4).max(config.min_rto.as_nanos()))
             }
         };
-        let most = nanos(config.max_rto);
+        let most = config.max_rto.as_nanos();
         // Beyond the maximum nothing is to be doubled, or it would overflow.
         Duration::from_nanos((base.min(most) << self.backoff).min(most))
     }

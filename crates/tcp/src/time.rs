@@ -45,6 +45,13 @@ impl fmt::Debug for Instant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Millis(pub u32);
 
+impl Millis {
+    /// In nanoseconds.
+    pub const fn as_nanos(self) -> u64 {
+        self.0 as u64 * 1_000_000
+    }
+}
+
 impl From<Millis> for Duration {
     fn from(millis: Millis) -> Duration {
         Duration::from_millis(millis.0.into())
@@ -55,7 +62,7 @@ impl Add<Millis> for Instant {
     type Output = Instant;
 
     fn add(self, millis: Millis) -> Instant {
-        Instant(self.0.saturating_add(u64::from(millis.0) * 1_000_000))
+        Instant(self.0.saturating_add(millis.as_nanos()))
     }
 }
 
