@@ -43,7 +43,7 @@ impl Prr {
         };
         // The first retransmission goes in any case.
         let least = if self.out == 0 { mss } else { 0 };
-        pipe.saturating_add((credit as u32).max(least))
+        pipe.saturating_add(u32::try_from(credit).unwrap_or(u32::MAX).max(least))
     }
 }
 
