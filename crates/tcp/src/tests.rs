@@ -2,8 +2,12 @@
 
 mod attacks;
 mod flow;
+mod loss;
 mod mechanisms;
+mod peer;
 mod property;
+mod sack;
 mod script;
 mod states;
 mod table;
+mod undo;
