@@ -47,9 +47,7 @@ impl Connection {
         }
         self.timers.heard(now);
         let window_same = self.take_window(segment, ack);
-        if self.send.una == self.send.next {
-            return true;
-        }
+        // Also where nothing is outstanding: what came twice is often told last of all.
         let bare = segment.len == 0 && !segment.fin && window_same;
         let duplicate = bare && ack == self.send.una;
         let is_new = ack != self.send.una || !segment.options.sack.is_empty();

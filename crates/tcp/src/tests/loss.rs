@@ -191,6 +191,19 @@ fn a_probe_that_arrived_beside_the_last_segment_reduces_nothing() {
 }
 
 #[test]
+fn what_came_twice_is_heard_of_though_nothing_is_outstanding() {
+    let mut script = flight(sack(), 10);
+    assert_eq!(script.at_deadline().1, [9]);
+    // The last segment, and then its repetition.
+    script.reply(ack(10, &[]));
+    script.reply(ack(10, &[(9, 10)]));
+    script.push(MSS);
+    script.sent();
+    script.reply(ack(11, &[]));
+    assert_eq!(script.threshold(), u32::MAX / MSS);
+}
+
+#[test]
 fn a_tail_of_several_lost_segments_is_found_without_a_timeout() {
     let mut script = flight(sack(), 10);
     assert_eq!(script.reply(ack(7, &[])), []);

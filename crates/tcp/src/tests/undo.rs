@@ -30,6 +30,16 @@ fn a_needless_fast_retransmission_is_undone_when_the_peer_has_it_twice() {
 }
 
 #[test]
+fn it_is_undone_though_nothing_is_outstanding_any_more() {
+    let mut script = flight(sack(), 10);
+    assert_eq!(script.reply(ack(0, &[(1, 4)])), [0]);
+    script.reply(ack(10, &[]));
+    assert_eq!(script.threshold(), 7);
+    script.reply(ack(10, &[(0, 1)]));
+    assert!(unreduced(&script, 10));
+}
+
+#[test]
 fn all_that_was_sent_again_must_have_come_twice() {
     let mut script = flight(sack(), 10);
     assert_eq!(script.reply(ack(0, &[(2, 7)])), [0, 1]);
