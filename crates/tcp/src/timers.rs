@@ -124,8 +124,10 @@ impl Connection {
         }
         if due(self.timers.tail_probe) {
             self.timers.tail_probe = None;
-            self.recovery.tail.due = self.recovery.may_probe(&self.flight);
-            self.timers.retransmit = Some(now + self.rtt.rto(&self.config));
+            if self.recovery.may_probe(&self.flight) {
+                self.recovery.tail.due = true;
+                self.timers.retransmit = Some(self.no_later(now + self.rtt.rto(&self.config)));
+            }
         }
         if due(self.timers.keep_alive.deadline) {
             self.check_silence(now, &mut disposition);

@@ -55,6 +55,17 @@ fn a_segment_of_which_a_part_arrived_goes_again_whole() {
 }
 
 #[test]
+fn what_was_sacked_is_not_sent_again_after_a_timeout() {
+    let mut script = flight(sack(), 10);
+    assert_eq!(script.reply(ack(0, &[(2, 10)])), [0, 1]);
+    assert_eq!(script.at_timeout().1, [0]);
+    script.skip(RTT);
+    assert_eq!(script.reply(ack(1, &[(2, 10)])), [1]);
+    script.skip(RTT);
+    assert_eq!(script.reply(ack(10, &[])), []);
+}
+
+#[test]
 fn a_peer_that_drops_what_it_sacked_gets_it_again_after_a_timeout() {
     let mut script = flight(sack(), 10);
     assert_eq!(script.reply(ack(0, &[(1, 10)])), [0]);
@@ -151,6 +162,13 @@ fn one_probe_is_outstanding_at_a_time() {
     let (waited, sent) = script.at_deadline();
     assert_eq!((waited, sent), (ms(240), vec![0]), "the next is a timeout");
     assert_eq!(script.window(), 1);
+}
+
+#[test]
+fn a_probe_that_is_not_needed_any_more_does_not_put_the_timeout_off() {
+    let mut script = flight(sack(), 10);
+    assert_eq!(script.reply(ack(0, &[(1, 10)])), [0]);
+    assert_eq!(script.at_timeout(), (ms(240) - RTT, vec![0]));
 }
 
 #[test]

@@ -104,6 +104,18 @@ impl Script {
         (self.now - before, numbers(&self.sent()))
     }
 
+    /// The same at the next timeout, before which nothing goes.
+    pub(super) fn at_timeout(&mut self) -> (Duration, Vec<u32>) {
+        let (start, before) = (self.now, self.connection.info(self.now).backoff);
+        loop {
+            let (_, sent) = self.at_deadline();
+            if self.connection.info(self.now).backoff > before {
+                return (self.now - start, sent);
+            }
+            assert_eq!(sent, []);
+        }
+    }
+
     /// The congestion window in full segments.
     pub(super) fn window(&self) -> u32 {
         self.connection.info(self.now).window / MSS
