@@ -248,11 +248,9 @@ impl Connection {
         {
             let single = self.flight.len() == 1;
             let at = now + TailLoss::timeout(srtt, single, self.config.min_rto.into());
-            let before = self
-                .timers
-                .retransmit
-                .is_none_or(|retransmit| at < retransmit);
-            self.timers.tail_probe = before.then_some(at);
+            // Where the timeout comes first, a probe goes then in its place.
+            let timeout = self.timers.retransmit;
+            self.timers.tail_probe = Some(timeout.map_or(at, |timeout| at.min(timeout)));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! RFC 8985 (when, and probes of the tail), RFC 6937 (how much).
 
 use super::peer::{RTT, ack, connected, flight, sack, with_blocks};
-use super::script::{MSS, Script, config, ms, segment};
+use super::script::{MSS, Script, config, ms, ours, segment};
 use crate::{Algorithm, Config, TcpOptions};
 
 // What is sent again.
@@ -153,6 +153,27 @@ fn after_two_round_trips_of_silence_something_new_goes_as_a_probe() {
 fn with_nothing_new_the_last_segment_goes_again() {
     let mut script = flight(sack(), 10);
     assert_eq!(script.at_deadline(), (RTT + ms(2), vec![9]));
+}
+
+#[test]
+fn a_probe_waits_for_no_full_segment() {
+    let mut script = sack();
+    script.push(10);
+    script.sent();
+    script.push(10);
+    assert_eq!(script.sent(), [], "Nagle's algorithm");
+    let _ = script.fire_within(ms(1000));
+    assert_eq!(script.sent_one().seq, ours(10));
+}
+
+#[test]
+fn a_single_segment_is_probed_when_the_timeout_would_be() {
+    // The peer may delay its acknowledgement: 2 * 40 ms + 200 ms would be later than the timeout.
+    let mut script = flight(sack(), 1);
+    assert_eq!(script.at_deadline(), (ms(240) - RTT, vec![0]));
+    assert_eq!(script.connection.info(script.now).backoff, 0);
+    assert_eq!(script.window(), 10);
+    assert_eq!(script.at_timeout(), (ms(240), vec![0]));
 }
 
 #[test]
