@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::connection::Connection;
 use crate::disposition::{Disposition, Failure};
 use crate::keep_alive::KeepAliveTimer;
+use crate::seq::SeqNumber;
 use crate::state::State;
 use crate::tail_loss::TailLoss;
 use crate::time::Instant;
@@ -226,6 +227,15 @@ impl Connection {
         let rto = self.rtt.rto(&self.config);
         self.timers.sent(now, rto);
         self.arm_tail_probe(now);
+    }
+
+    /// A segment that begins at `start` was sent again: the first of all has time for a round trip
+    /// before it is taken to be lost once more (RFC 6675, section 6).
+    pub(crate) fn note_sent_again(&mut self, now: Instant, start: SeqNumber) {
+        self.timers.sent_at = Some(now);
+        if start == self.send.una {
+            self.timers.retransmit = Some(self.no_later(now + self.rtt.rto(&self.config)));
+        }
     }
 
     /// Something new is acknowledged: what is left has time from now on.

@@ -77,6 +77,25 @@ fn a_peer_that_drops_what_it_sacked_gets_it_again_after_a_timeout() {
     assert_eq!(script.reply(ack(2, &[])), [2, 3]);
 }
 
+#[test]
+fn a_fast_retransmission_has_time_to_arrive_before_the_timeout() {
+    // The round trip is longer than the variance that the timeout allows for: 300 ms and 200 ms more.
+    let rtt = ms(300);
+    let mut script = connected(config(), false, rtt);
+    for sent in 1..30 {
+        script.push(MSS);
+        script.sent();
+        script.skip(rtt);
+        script.reply(ack(sent, &[]));
+    }
+    script.push(5 * MSS);
+    script.sent();
+    script.skip(rtt);
+    assert_eq!(script.reply(ack(29, &[(30, 34)])), [29]);
+    let (timeout, _) = script.at_timeout();
+    assert!(timeout > rtt, "in {timeout:?}");
+}
+
 // When: RACK.
 
 #[test]
@@ -189,7 +208,7 @@ fn one_probe_is_outstanding_at_a_time() {
 fn a_probe_that_is_not_needed_any_more_does_not_put_the_timeout_off() {
     let mut script = flight(sack(), 10);
     assert_eq!(script.reply(ack(0, &[(1, 10)])), [0]);
-    assert_eq!(script.at_timeout(), (ms(240) - RTT, vec![0]));
+    assert_eq!(script.at_timeout(), (ms(240), vec![0]));
 }
 
 #[test]
@@ -339,6 +358,23 @@ fn another_algorithm_goes_on_from_the_window_as_it_is() {
     script.skip(RTT);
     script.reply(ack(10, &[(11, 30)]));
     assert_eq!(script.threshold(), 10);
+}
+
+#[test]
+fn time_in_which_only_lost_segments_went_is_no_pause() {
+    let mut script = flight(sack(), 10);
+    script.reply(ack(10, &[]));
+    script.push(20 * MSS);
+    assert_eq!(script.sent().len(), 20);
+    // 350 ms, and no silence of a whole timeout (240 ms) in them.
+    script.skip(ms(150));
+    assert_eq!(script.reply(ack(10, &[(11, 30)])), [10]);
+    script.skip(ms(200));
+    script.reply(ack(30, &[]));
+    assert_eq!(script.window(), 14);
+    script.push(MSS);
+    script.sent();
+    assert_eq!(script.window(), 14);
 }
 
 #[test]
