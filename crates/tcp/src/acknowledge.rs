@@ -3,7 +3,7 @@
 
 use crate::connection::Connection;
 use crate::disposition::{Disposition, Refusal};
-use crate::recovery::{Ack, Phase};
+use crate::recovery::Ack;
 use crate::segment::Segment;
 use crate::seq::SeqNumber;
 use crate::time::Instant;
@@ -47,6 +47,7 @@ impl Connection {
         }
         self.timers.heard(now);
         let window_same = self.take_window(segment, ack);
+        let outstanding = self.send.next.since(self.send.una);
         // Also where nothing is outstanding: what came twice is often told last of all.
         let bare = segment.len == 0 && !segment.fin && window_same;
         let duplicate = bare && ack == self.send.una;
@@ -55,7 +56,7 @@ impl Connection {
             self.take_acknowledgement(now, segment, ack, duplicate, disposition);
         }
         if segment.ece && self.ecn.agreed {
-            self.slow_down();
+            self.slow_down(outstanding);
         }
         true
     }
@@ -86,7 +87,6 @@ impl Connection {
     ) {
         let una = self.send.una;
         let pipe_before = self.recovery.pipe(&self.flight, self.send.mss);
-        let phase = self.recovery.phase();
         let delivery = self.take_delivery(now, segment, ack);
         let acked = ack.since(una);
         if acked > 0 {
@@ -111,8 +111,6 @@ impl Connection {
         self.recovery
             .acknowledged(&ack, &mut self.flight, &mut self.congestion);
         self.check_path_probe(now);
-        let fell = phase == Phase::Open && self.recovery.phase() == Phase::Fast;
-        self.ecn.reduced(fell);
         if acked > 0 {
             self.rearm(now);
         }
@@ -206,11 +204,11 @@ impl Connection {
         }
     }
 
-    /// The peer has seen a packet that a router marked.
-    fn slow_down(&mut self) {
+    /// The peer has seen a packet that a router marked. So much was outstanding before it said so.
+    fn slow_down(&mut self, outstanding: u32) {
         let (una, next) = (self.send.una, self.send.next);
-        let reduced = self.recovery.congested(una, next, &mut self.congestion);
-        self.ecn.reduced(reduced);
+        self.recovery
+            .congested(una, next, outstanding, &mut self.congestion);
     }
 }
 

@@ -27,6 +27,7 @@ impl Connection {
 
     fn synchronized(&mut self, now: Instant, segment: &Segment, disposition: &mut Disposition) {
         if self.state == State::SynReceived && syn_received::is_repeated_syn(self, segment) {
+            self.ecn.asked_again(segment);
             return self.handshake.resend();
         }
         if let Some(refusal) = self.refuses(now, segment) {

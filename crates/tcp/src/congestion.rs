@@ -70,6 +70,8 @@ pub(crate) struct Congestion {
     window: u32,
     threshold: u32,
     mss: u32,
+    /// The window was reduced, and the peer was not told (CWR, RFC 3168, section 6.1.2).
+    pub(crate) reduced: bool,
     control: Control,
 }
 
@@ -79,6 +81,7 @@ impl Congestion {
             window: initial_window(mss),
             threshold: u32::MAX,
             mss,
+            reduced: false,
             control: Congestion::begin(algorithm),
         }
     }
@@ -145,6 +148,7 @@ impl Congestion {
     pub(crate) fn reduce(&mut self, flight: u32) {
         let (window, mss) = (self.window, self.mss);
         self.threshold = self.control().threshold(window, flight, mss);
+        self.reduced = true;
     }
 
     /// The retransmission timer fired; `again` if it was for the same data (RFC 5681, section 3.1).
@@ -180,6 +184,7 @@ impl Congestion {
     /// `tcp_undo_cwnd_reduction`).
     pub(crate) fn undo(&mut self, before: &Congestion) {
         self.control = before.control;
+        self.reduced = before.reduced;
         self.window = self.window.max(before.window);
         self.threshold = self.threshold.max(before.threshold);
     }

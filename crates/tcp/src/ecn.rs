@@ -11,8 +11,6 @@ pub(crate) struct EcnState {
     pub(crate) asked: bool,
     /// The peer is to be told of a mark (ECE), until it says that it knows.
     pub(crate) echo: bool,
-    /// The peer is to be told that the window was reduced (CWR).
-    answer: bool,
 }
 
 impl EcnState {
@@ -24,7 +22,14 @@ impl EcnState {
         }
     }
 
-    /// A segment with data has arrived. Returns whether the peer is to hear of it at once.
+    /// The peer's SYN has come again. One that does not ask takes back what the first one asked
+    /// (section 6.1.1), and the peer ignores what it is granted.
+    pub(crate) fn asked_again(&mut self, syn: &Segment) {
+        self.agreed &= syn.ece && syn.cwr;
+    }
+
+    /// A segment with data has arrived. Returns whether the peer is to hear of it at once: the window
+    /// of a sender that reduces it, or is to, may be too small for a second segment.
     pub(crate) fn arrived(&mut self, segment: &Segment) -> bool {
         if !self.agreed {
             return false;
@@ -36,21 +41,17 @@ impl EcnState {
         if segment.ecn == Ecn::Congested {
             self.echo = true;
         }
-        self.echo && !before
+        self.echo && !before || segment.cwr
     }
 
-    /// The window was reduced, if `reduced`.
-    pub(crate) fn reduced(&mut self, reduced: bool) {
-        self.answer |= reduced && self.agreed;
-    }
-
-    /// Marks a segment that is sent; `fresh`: it carries data for the first time.
-    pub(crate) fn mark(&mut self, segment: &mut Segment, fresh: bool) {
+    /// Marks a segment that is sent; `fresh`: it carries data for the first time. `reduced`: the
+    /// window was, and the peer was not told (CWR).
+    pub(crate) fn mark(&mut self, segment: &mut Segment, fresh: bool, reduced: &mut bool) {
         segment.ece = self.echo;
         if self.agreed && fresh {
             // Section 6.1.5: what is sent again must not be marked by routers.
             segment.ecn = Ecn::Capable;
-            segment.cwr = std::mem::take(&mut self.answer);
+            segment.cwr = std::mem::take(reduced);
         }
     }
 }
@@ -92,15 +93,14 @@ mod tests {
 
     #[test]
     fn only_new_data_is_capable_and_says_once_that_the_window_was_reduced() {
-        let mut ecn = agreed();
-        ecn.reduced(true);
+        let (mut ecn, mut reduced) = (agreed(), true);
         let mut segment = Segment::default();
-        ecn.mark(&mut segment, false);
+        ecn.mark(&mut segment, false, &mut reduced);
         assert_eq!((segment.ecn, segment.cwr), (Ecn::Incapable, false));
-        ecn.mark(&mut segment, true);
+        ecn.mark(&mut segment, true, &mut reduced);
         assert_eq!((segment.ecn, segment.cwr), (Ecn::Capable, true));
         let mut segment = Segment::default();
-        ecn.mark(&mut segment, true);
+        ecn.mark(&mut segment, true, &mut reduced);
         assert!(!segment.cwr);
     }
 
@@ -108,9 +108,8 @@ mod tests {
     fn without_an_agreement_marks_mean_nothing() {
         let mut ecn = EcnState::default();
         assert!(!ecn.arrived(&marked(false)));
-        ecn.reduced(true);
         let mut segment = Segment::default();
-        ecn.mark(&mut segment, true);
+        ecn.mark(&mut segment, true, &mut true);
         assert_eq!(segment, Segment::default());
     }
 }

@@ -100,8 +100,9 @@ impl Connection {
         }
         self.handshake.sack = syn.options.sack_permitted;
         // A SYN asks for ECN with both bits, and is answered with one (RFC 3168, section 6.1.1).
+        // Where both ends have sent SYNs, both must have asked.
         self.ecn.agreed = match syn.ack {
-            None => syn.ece && syn.cwr,
+            None => syn.ece && syn.cwr && (self.handshake.passive || self.ecn.asked),
             Some(_) => self.ecn.asked && syn.ece && !syn.cwr,
         };
         let peer_mss = syn.options.mss.unwrap_or(self.config.default_mss);

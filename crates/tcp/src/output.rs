@@ -110,7 +110,8 @@ impl Connection {
         if self.has_selective() {
             segment.options.sack = self.selective_blocks(len);
         }
-        self.ecn.mark(&mut segment, outgoing.fresh);
+        let reduced = &mut self.congestion.reduced;
+        self.ecn.mark(&mut segment, outgoing.fresh, reduced);
         self.count_out(&segment);
         segment
     }

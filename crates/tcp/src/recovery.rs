@@ -170,10 +170,12 @@ impl Recovery {
                 let partial = ack.acked > 0 && ack.una.before(self.recover);
                 partial && flight.mark_first_lost()
             }
-            // RFC 6582, section 3.2, (1): not for what an earlier recovery has sent again.
+            // RFC 6582, section 3.2, (1): not for what an earlier recovery has sent again. A window that
+            // is reduced without a loss has sent nothing again.
             Phase::Open | Phase::Reduced => {
                 let enough = ack.duplicate && self.duplicates >= DUPLICATES;
-                enough && ack.una.after(self.recover + 1) && flight.mark_first_lost()
+                let fresh = self.phase == Phase::Reduced || ack.una.after(self.recover + 1);
+                enough && fresh && flight.mark_first_lost()
             }
             Phase::Loss => false,
         }
@@ -223,7 +225,9 @@ impl Recovery {
             Phase::Open => {
                 self.phase = Phase::Fast;
                 self.undo.begin(*congestion, ack.una);
-                self.begin(ack.una, ack.next, congestion);
+                let outstanding = ack.next.since(ack.una);
+                self.begin(ack.next, outstanding);
+                congestion.reduce(outstanding);
                 self.tail.forget();
             }
             // The window is being reduced already: once in a round trip.
@@ -232,11 +236,9 @@ impl Recovery {
         }
     }
 
-    fn begin(&mut self, una: SeqNumber, next: SeqNumber, congestion: &mut Congestion) {
-        let outstanding = next.since(una);
+    fn begin(&mut self, next: SeqNumber, outstanding: u32) {
         self.recover = next;
         self.prr = Prr::begin(outstanding);
-        congestion.reduce(outstanding);
     }
 
     /// The window after the acknowledgement.
@@ -297,20 +299,27 @@ impl Recovery {
     }
 
     /// The peer says that a router has marked a packet (RFC 3168, section 6.1.2): as for a loss, but
-    /// nothing is sent again. Once in a round trip; returns whether it was now.
+    /// nothing is sent again. `outstanding`: bytes that were before this acknowledgement.
     pub(crate) fn congested(
         &mut self,
         una: SeqNumber,
         next: SeqNumber,
+        outstanding: u32,
         congestion: &mut Congestion,
-    ) -> bool {
-        if self.phase != Phase::Open || una == next {
-            return false;
+    ) {
+        // Once in a round trip: only what lies beyond the last reduction's end has told the peer of it
+        // (Linux holds CWR until more than `high_seq` is acknowledged).
+        if self.phase != Phase::Open || !una.after(self.recover) {
+            return;
+        }
+        self.undo.forget();
+        congestion.reduce(outstanding);
+        if una == next {
+            congestion.set_window(congestion.threshold().min(congestion.window()));
+            return;
         }
         self.phase = Phase::Reduced;
-        self.undo.forget();
-        self.begin(una, next, congestion);
-        true
+        self.begin(next, next.since(una));
     }
 
     /// The retransmission timer fired. `again`: it had for the same data before.

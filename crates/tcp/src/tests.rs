@@ -1,6 +1,7 @@
 //! The engine, driven by segments and time.
 
 mod attacks;
+mod ecn;
 mod flow;
 mod loss;
 mod mechanisms;

@@ -158,7 +158,6 @@ impl Connection {
                 let ack = self.state_of_affairs(now);
                 self.recovery
                     .timed_out(&ack, again, &mut self.flight, &mut self.congestion);
-                self.ecn.reduced(!again);
             }
         }
     }
