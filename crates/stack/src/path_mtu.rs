@@ -32,29 +32,35 @@ impl PathMtus {
         }
     }
 
-    /// Takes what a router says of packets to `to`, where the link takes `link` bytes. Returns the bytes
-    /// of the largest IP packet, if that is less than was known.
-    pub(crate) fn learn(
-        &mut self,
-        now: Instant,
-        to: IpAddr,
-        said: u32,
-        link: usize,
-    ) -> Option<usize> {
+    /// Takes what a router says of packets to `to`, where the link takes `link` bytes, if that is less
+    /// than was known.
+    pub(crate) fn learn(&mut self, now: Instant, to: IpAddr, said: u32, link: usize) {
         let least = if to.is_ipv4() { LEAST_V4 } else { LEAST_V6 };
         let mtu = said.max(least) as usize;
         if mtu >= self.limit(to, link) {
-            return None;
+            return;
         }
-        if self.entries.len() >= MAX_ENTRIES
-            && let Some((_, oldest)) = self.order.pop_front()
-        {
-            self.entries.remove(&oldest);
+        if self.order.len() >= MAX_ENTRIES {
+            self.forget_first();
         }
         let until = now + LIFETIME;
         self.entries.insert(to, (mtu as u16, until));
         self.order.push_back((until, to));
-        Some(mtu)
+    }
+
+    /// Forgets what expires next.
+    fn forget_first(&mut self) {
+        let Some((until, to)) = self.order.pop_front() else {
+            return;
+        };
+        // It may have been learnt again since.
+        if self
+            .entries
+            .get(&to)
+            .is_some_and(|&(_, last)| last <= until)
+        {
+            self.entries.remove(&to);
+        }
     }
 
     /// Bytes of the largest IP packet to there, over a link of so many.
@@ -72,14 +78,8 @@ impl PathMtus {
 
     /// Forgets what is too old.
     pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some(&(until, to)) = self.order.front()
-            && until <= now
-        {
-            self.order.pop_front();
-            // It may have been learnt again since.
-            if self.entries.get(&to).is_some_and(|&(_, last)| last <= now) {
-                self.entries.remove(&to);
-            }
+        while self.order.front().is_some_and(|&(until, _)| until <= now) {
+            self.forget_first();
         }
     }
 }
@@ -95,12 +95,8 @@ mod tests {
     #[test]
     fn less_is_believed_for_ten_minutes_and_for_that_host_alone() {
         let mut paths = PathMtus::new(1);
-        assert_eq!(paths.learn(Instant::ZERO, host(1), 1400, 1500), Some(1400));
-        assert_eq!(
-            paths.learn(Instant::ZERO, host(1), 1450, 1500),
-            None,
-            "more"
-        );
+        paths.learn(Instant::ZERO, host(1), 1400, 1500);
+        paths.learn(Instant::ZERO, host(1), 1450, 1500);
         assert_eq!(
             (paths.limit(host(1), 1500), paths.limit(host(2), 1500)),
             (1400, 1500)
@@ -112,12 +108,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_learnt_again_lasts_ten_minutes_from_then() {
+        let mut paths = PathMtus::new(1);
+        paths.learn(Instant::ZERO, host(1), 1400, 1500);
+        let later = Instant::ZERO + LIFETIME / 2;
+        paths.learn(later, host(1), 1300, 1500);
+        paths.expire(Instant::ZERO + LIFETIME);
+        assert_eq!(paths.limit(host(1), 1500), 1300);
+        paths.expire(later + LIFETIME);
+        assert_eq!(paths.limit(host(1), 1500), 1500);
+    }
+
+    #[test]
     fn nobody_makes_packets_shorter_than_every_path_takes() {
         let mut paths = PathMtus::new(1);
-        assert_eq!(paths.learn(Instant::ZERO, host(1), 68, 1500), Some(552));
         let v6 = "2001:db8::1".parse().unwrap();
-        assert_eq!(paths.learn(Instant::ZERO, v6, 600, 1500), Some(1280));
-        assert_eq!(paths.learn(Instant::ZERO, v6, u32::MAX, 1500), None);
+        for (to, said, believed) in [
+            (host(1), 68, 552),
+            (v6, 600, 1280),
+            (host(2), u32::MAX, 1500),
+        ] {
+            paths.learn(Instant::ZERO, to, said, 1500);
+            assert_eq!(paths.limit(to, 1500), believed);
+        }
+    }
+
+    #[test]
+    fn one_host_that_is_said_to_be_ever_narrower_takes_no_more_memory() {
+        let mut paths = PathMtus::new(1);
+        for said in (0..2 * MAX_ENTRIES as u32).rev() {
+            paths.learn(Instant::ZERO, host(1), 600 + said, 60_000);
+        }
+        assert!(paths.order.len() <= MAX_ENTRIES);
+        assert_eq!(paths.limit(host(1), 60_000), 600);
     }
 
     #[test]

@@ -33,9 +33,11 @@ impl Stack {
         match (problem, connection.state()) {
             (Problem::TooBig { mtu }, _) => {
                 let link = usize::from(self.config.mtu);
-                if let Some(mtu) = self.paths.learn(now, ends.1.ip(), mtu, link) {
-                    let headers = headers_len(ends.1.ip()) - ETHERNET_HEADER + wire::HEADER;
-                    connection.on_packet_too_big(now, seq, (mtu - headers) as u16);
+                self.paths.learn(now, ends.1.ip(), mtu, link);
+                // Another connection may have learnt it before.
+                let mtu = self.paths.limit(ends.1.ip(), link);
+                let headers = headers_len(ends.1.ip()) - ETHERNET_HEADER + wire::HEADER;
+                if connection.on_packet_too_big(now, seq, (mtu - headers) as u16) {
                     self.tcp.mark_ready(id);
                 }
             }

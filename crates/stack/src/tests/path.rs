@@ -19,9 +19,18 @@ struct Router {
 }
 
 impl Router {
-    /// Carries what the first host of the pair sends to the second.
+    /// Carries what the first host of the pair sends to the second, and back.
     fn forward(&mut self, pair: &mut Pair) {
-        for frame in pair.a.sent() {
+        let frames = pair.a.sent();
+        self.deliver(pair, frames);
+        for frame in pair.b.sent() {
+            pair.a.receive(&frame);
+        }
+    }
+
+    /// Carries these frames of the first host to the second.
+    fn deliver(&mut self, pair: &mut Pair, frames: Vec<Vec<u8>>) {
+        for frame in frames {
             if frame.len() <= ETHERNET + NARROW {
                 pair.b.receive(&frame);
                 continue;
@@ -34,9 +43,6 @@ impl Router {
                 let message = build::icmp(from, to, kind.0, kind.1, mtu, quote);
                 pair.a.receive(&build::frame(&message));
             }
-        }
-        for frame in pair.b.sent() {
-            pair.a.receive(&frame);
         }
     }
 
@@ -252,4 +258,26 @@ fn an_error_about_a_connection_that_stands_is_told_when_it_times_out() {
         pair.a.stack.take_error(client),
         Some(SocketError::HostUnreachable)
     );
+}
+
+#[test]
+fn every_connection_on_a_path_is_told_that_it_is_narrow() {
+    for (server, says) in [V4, V6] {
+        let mut pair = Pair::new();
+        let other = server.replace(":80", ":81");
+        let [one, two] = [server, &other].map(|server| pair.connect(server));
+        let mut router = Router {
+            says: Some(says),
+            dropped: 0,
+        };
+        // Both have long segments on their way when the first message comes.
+        let bytes = pattern(10_000);
+        pair.a.write(two.0, &bytes).unwrap();
+        let waiting = pair.a.sent();
+        router.carry(&mut pair, one.0, one.1, 10_000);
+        router.deliver(&mut pair, waiting);
+        pair.a.stack.poll(pair.a.now, &mut pair.a.ledger);
+        let info = pair.a.stack.tcp_info(pair.a.now, two.0).unwrap();
+        assert!(info.send_mss < NARROW as u32, "{server}: {}", info.send_mss);
+    }
 }
