@@ -18,8 +18,10 @@ pub(crate) struct Acknowledger {
     delayed: Option<Instant>,
     /// Bytes received since the last one.
     bytes: u32,
-    /// The largest segment seen: what a full one is.
+    /// What a full segment is: the largest, until two shorter ones of one length come in a row, as they
+    /// do when the path has become narrower (Linux's `tcp_measure_rcv_mss`).
     full: u32,
+    last: u32,
     quick: u32,
     last_data: Option<Instant>,
 }
@@ -31,6 +33,7 @@ impl Acknowledger {
             delayed: None,
             bytes: 0,
             full: LEAST_SEGMENT,
+            last: 0,
             quick: if quick { QUICK_SEGMENTS } else { 0 },
             last_data: None,
         }
@@ -76,7 +79,10 @@ impl Acknowledger {
             self.quick = QUICK_SEGMENTS;
         }
         self.bytes = self.bytes.saturating_add(len);
-        self.full = self.full.max(len);
+        if len > self.full || len == self.last && len >= LEAST_SEGMENT {
+            self.full = len;
+        }
+        self.last = len;
         self.last_data = Some(now);
         if self.bytes >= 2 * self.full {
             self.now = true;

@@ -70,7 +70,7 @@ pub struct Info {
     pub rto: Duration,
     /// Most that an acknowledgement waits.
     pub delayed_ack: Duration,
-    /// Bytes of payload in a full segment sent, and received (the largest that was seen).
+    /// Bytes of payload in a full segment sent, and received (as far as is known).
     pub send_mss: u32,
     /// Received.
     pub receive_mss: u32,
