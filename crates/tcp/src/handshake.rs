@@ -160,7 +160,7 @@ impl Connection {
     /// The SYN or SYN-ACK to send.
     pub(crate) fn syn_segment(&mut self, now: Instant) -> Segment {
         self.handshake.due = false;
-        self.timers.sent(now, self.rtt.rto(&self.config));
+        self.await_answer(now);
         let again = std::mem::replace(&mut self.handshake.sent, true);
         // Karn's rule, also for one that the peer's SYN has asked for again.
         self.handshake.sent_at = (!again).then_some(now);

@@ -31,11 +31,10 @@ impl Connection {
             self.state,
             State::Closed | State::Listen | State::SynSent | State::SynReceived
         );
-        self.timers.keep_alive = KeepAliveTimer {
-            deadline: (settings.enabled && stands)
-                .then(|| now.max(self.timers.heard_at + settings.idle)),
-            ..KeepAliveTimer::default()
-        };
+        let from = self.timers.heard_at + settings.idle;
+        let timer = &mut self.timers.keep_alive;
+        timer.deadline = (settings.enabled && stands).then(|| now.max(from));
+        timer.due &= timer.deadline.is_some();
     }
 
     /// The deadline is reached.

@@ -101,7 +101,9 @@ impl Connection {
         if options.algorithm != before.algorithm {
             self.congestion.choose(options.algorithm);
         }
-        if options.keep_alive != before.keep_alive {
+        // The others count from the next probe on.
+        let begins = |settings: KeepAlive| (settings.enabled, settings.idle);
+        if begins(options.keep_alive) != begins(before.keep_alive) {
             self.arm_keep_alive(now);
         }
     }

@@ -45,6 +45,7 @@ impl Timers {
         self.retransmit.get_or_insert(now + rto);
         self.waiting_since.get_or_insert(now);
         self.sent_at = Some(now);
+        self.keep_alive.due = false;
         self.persist = None;
         self.probes = 0;
     }
@@ -221,10 +222,16 @@ impl Connection {
         }
     }
 
-    /// New data was sent.
-    pub(crate) fn note_sent(&mut self, now: Instant) {
+    /// Something was sent that is to be acknowledged.
+    pub(crate) fn await_answer(&mut self, now: Instant) {
         let rto = self.rtt.rto(&self.config);
         self.timers.sent(now, rto);
+        self.timers.retransmit = self.timers.retransmit.map(|at| self.no_later(at));
+    }
+
+    /// New data was sent.
+    pub(crate) fn note_sent(&mut self, now: Instant) {
+        self.await_answer(now);
         self.arm_tail_probe(now);
     }
 
@@ -245,7 +252,7 @@ impl Connection {
             return;
         }
         self.timers.waiting_since = Some(now);
-        self.timers.retransmit = Some(now + self.rtt.rto(&self.config));
+        self.timers.retransmit = Some(self.no_later(now + self.rtt.rto(&self.config)));
         self.arm_tail_probe(now);
     }
 

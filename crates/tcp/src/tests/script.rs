@@ -13,7 +13,7 @@ pub(super) const IRS: SeqNumber = SeqNumber(u32::MAX - 2000);
 /// Bytes in the peer's full segment, and in ours (no timestamps unless a test asks for them).
 pub(super) const MSS: u32 = 1000;
 
-pub(super) fn ms(millis: u64) -> Duration {
+pub(super) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
