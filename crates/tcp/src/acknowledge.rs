@@ -55,7 +55,7 @@ impl Connection {
         if is_new || duplicate {
             self.take_acknowledgement(now, segment, ack, duplicate, disposition);
         }
-        if segment.ece && self.ecn.agreed {
+        if segment.ece && self.ecn.agreed && outstanding > 0 {
             self.slow_down(outstanding);
         }
         true

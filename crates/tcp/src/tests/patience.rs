@@ -38,7 +38,7 @@ fn step(script: &mut Script) -> (Duration, Option<Failure>, Vec<Segment>) {
     let before = script.now;
     let disposition = script.fire_within(Duration::from_secs(100_000));
     let mut sent = script.sent();
-    sent.extend(disposition.reply);
+    sent.extend(disposition.reply.map(|reply| *reply));
     (script.now - before, disposition.failure, sent)
 }
 
