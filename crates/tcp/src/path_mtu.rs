@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::connection::Connection;
+use crate::flight::Sent;
 use crate::recovery::Phase;
 use crate::seq::SeqNumber;
 use crate::time::Instant;
@@ -31,8 +32,8 @@ pub(crate) struct PathMtu {
     pub(crate) raising: bool,
     /// The end of one that is outstanding.
     probe: Option<SeqNumber>,
-    /// When a segment longer than a guess would allow has arrived last.
-    long_at: Option<Instant>,
+    /// When a segment longer than every guess has arrived last, and how long it was.
+    long_at: Option<(Instant, u32)>,
 }
 
 impl PathMtu {
@@ -48,7 +49,7 @@ impl PathMtu {
     /// A segment of so many bytes has arrived.
     pub(crate) fn arrived(&mut self, now: Instant, len: u32) {
         if len > BASE_MSS {
-            self.long_at = Some(now);
+            self.long_at = Some((now, len));
         }
     }
 }
@@ -88,32 +89,34 @@ impl Connection {
 
     /// The same segment has timed out so often.
     pub(crate) fn suspect_black_hole(&mut self, now: Instant, timeouts: u32) {
+        let guess = self.guess();
         let longest = self.flight.first().map_or(0, |first| first.len());
+        if longest <= guess || self.send.mss <= guess {
+            return;
+        }
         let since = self.timers.waiting_since;
-        let passed = self
-            .path
-            .long_at
-            .zip(since)
-            .is_some_and(|(at, since)| at > since);
-        let behind = self
-            .flight
-            .iter()
-            .any(|sent| sent.sacked && sent.len() > BASE_MSS);
-        let suspicious = if passed || behind {
+        let long = self.path.long_at.zip(since);
+        let passed = long.is_some_and(|((at, len), since)| at > since && len > guess);
+        let behind = |sent: &Sent| sent.sacked && sent.len() > guess;
+        let suspicious = if passed || self.flight.iter().any(behind) {
             DOUBTFUL_TIMEOUTS
         } else {
             SUSPICIOUS_TIMEOUTS
         };
-        let least = u32::from(self.config.default_mss) - self.option_bytes();
-        let guess = if self.send.mss > BASE_MSS && least < BASE_MSS {
-            BASE_MSS
-        } else {
-            least
-        };
-        if timeouts >= suspicious && longest > guess && self.send.mss > guess {
+        if timeouts >= suspicious {
             let wait = self.path.wait;
             self.path.wait = (wait * 2).min(AFTER_MESSAGE);
             self.shorten(now, guess, wait);
+        }
+    }
+
+    /// What is tried next if the longest segments vanish: the usual guess, or what every path takes.
+    fn guess(&self) -> u32 {
+        let least = u32::from(self.config.default_mss) - self.option_bytes();
+        if self.send.mss > BASE_MSS && least < BASE_MSS {
+            BASE_MSS
+        } else {
+            least
         }
     }
 

@@ -5,6 +5,7 @@ mod ecn;
 mod flow;
 mod loss;
 mod mechanisms;
+mod path;
 mod patience;
 mod peer;
 mod property;
