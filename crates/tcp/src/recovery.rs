@@ -334,7 +334,8 @@ impl Recovery {
         if flight.first().is_some_and(|first| first.sacked) {
             flight.forget_sacked();
         }
-        let reduced = again || self.phase != Phase::Open && ack.una.before(self.recover);
+        // Once for a flight; but what times out after others were repaired is a loss of its own.
+        let reduced = again || matches!(self.phase, Phase::Fast | Phase::Reduced);
         if !reduced {
             self.undo.begin(*congestion, ack.una);
         }

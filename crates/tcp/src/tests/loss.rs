@@ -329,6 +329,30 @@ fn after_many_losses_no_more_goes_than_has_arrived() {
 }
 
 #[test]
+fn a_timeout_after_others_were_repaired_reduces_the_threshold_again() {
+    let mut script = sack();
+    script.choose(|options| options.algorithm = Algorithm::NewReno);
+    let mut script = flight(script, 10);
+    assert_eq!(script.at_deadline().1, [9], "a probe");
+    assert_eq!(script.at_timeout().1, [0]);
+    assert_eq!(script.threshold(), 5);
+    assert_eq!(script.at_timeout().1, [0]);
+    assert_eq!(script.threshold(), 5, "the same segment");
+    script.skip(RTT);
+    assert_eq!(script.reply(ack(4, &[])), [4, 5, 6]);
+    assert_eq!(script.at_timeout().1, [4]);
+    assert_eq!(script.threshold(), 3, "half of the six that are left");
+}
+
+#[test]
+fn a_timeout_during_recovery_reduces_the_threshold_no_further() {
+    let mut script = flight(sack(), 10);
+    assert_eq!(script.reply(ack(0, &[(1, 10)])), [0]);
+    assert_eq!(script.at_timeout().1, [0]);
+    assert_eq!(script.threshold(), 7);
+}
+
+#[test]
 fn new_reno_halves_the_flight_where_cubic_takes_three_tenths() {
     let threshold = |algorithm| {
         let options = TcpOptions {
