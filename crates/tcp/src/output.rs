@@ -188,7 +188,7 @@ impl Connection {
         };
         self.flight.resend(now, start, outgoing.end());
         let stamp = self.clock.map(|clock| clock.value(now));
-        self.recovery.sent_again(len, stamp);
+        self.recovery.sent_again(len, segment.end(), stamp);
         self.note_sent_again(now, start);
         self.totals.segments_again += 1;
         self.totals.bytes_again += u64::from(len);

@@ -374,10 +374,10 @@ impl Recovery {
         self.prr.out += u64::from(len);
     }
 
-    /// A segment was sent again.
-    pub(crate) fn sent_again(&mut self, len: u32, stamp: Option<u32>) {
+    /// A segment was sent again, up to `end`.
+    pub(crate) fn sent_again(&mut self, len: u32, end: SeqNumber, stamp: Option<u32>) {
         self.prr.out += u64::from(len);
-        self.undo.sent_again(stamp);
+        self.undo.sent_again(end, stamp);
     }
 
     /// Whether a probe may be sent for a lost tail (RFC 8985, section 7.2).

@@ -12,6 +12,8 @@ struct Episode {
     una: SeqNumber,
     /// Segments sent again, less those that have arrived twice; `None` before the first.
     again: Option<u32>,
+    /// The end of the last of them.
+    end: SeqNumber,
     /// Our clock at the first of them.
     stamp: Option<u32>,
 }
@@ -28,6 +30,7 @@ impl Undo {
             before,
             una,
             again: None,
+            end: una,
             stamp: None,
         }));
     }
@@ -37,18 +40,21 @@ impl Undo {
         self.episode = None;
     }
 
-    /// A segment was sent again; `stamp` is our clock, if there are timestamps.
-    pub(crate) fn sent_again(&mut self, stamp: Option<u32>) {
+    /// A segment was sent again, up to `end`; `stamp` is our clock, if there are timestamps.
+    pub(crate) fn sent_again(&mut self, end: SeqNumber, stamp: Option<u32>) {
         if let Some(episode) = &mut self.episode {
+            episode.end = episode.end.max(end);
             episode.again = Some(episode.again.unwrap_or(0) + 1);
             episode.stamp = episode.stamp.or(stamp);
         }
     }
 
-    /// The peer says that it got something up to `end` twice.
+    /// The peer says that it got something up to `end` twice. What was not sent again is the network's
+    /// doing.
     pub(crate) fn duplicate(&mut self, end: SeqNumber) {
         if let Some(episode) = &mut self.episode
             && end.after(episode.una)
+            && !end.after(episode.end)
             && let Some(again) = &mut episode.again
         {
             *again = again.saturating_sub(1);
@@ -102,12 +108,14 @@ mod tests {
     fn as_many_duplicates_as_were_sent_again_undo_it() {
         let mut undo = begun();
         assert!(undo.by_duplicates().is_none(), "nothing was sent again");
-        undo.sent_again(None);
-        undo.sent_again(None);
+        undo.sent_again(UNA + 100, None);
+        undo.sent_again(UNA + 200, None);
         undo.duplicate(UNA + 100);
         assert!(undo.by_duplicates().is_none());
         undo.duplicate(UNA);
         assert!(undo.by_duplicates().is_none(), "of an earlier time");
+        undo.duplicate(UNA + 201);
+        assert!(undo.by_duplicates().is_none(), "it was sent once");
         undo.duplicate(UNA + 200);
         assert!(undo.by_duplicates().is_some());
         assert!(undo.by_duplicates().is_none(), "once");
@@ -116,8 +124,8 @@ mod tests {
     #[test]
     fn an_echo_from_before_it_was_sent_again_undoes_it() {
         let mut undo = begun();
-        undo.sent_again(Some(5));
-        undo.sent_again(Some(9));
+        undo.sent_again(UNA + 100, Some(5));
+        undo.sent_again(UNA + 200, Some(9));
         assert!(undo.by_echo(Some(5)).is_none());
         assert!(undo.by_echo(None).is_none());
         assert!(undo.by_echo(Some(u32::MAX)).is_some(), "across the wrap");

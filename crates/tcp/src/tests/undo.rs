@@ -104,3 +104,18 @@ fn what_the_network_doubles_undoes_nothing() {
     script.reply(ack(9, &[(2, 3)]));
     assert!(!unreduced(&script, 10));
 }
+
+#[test]
+fn what_the_network_doubles_later_undoes_nothing() {
+    let mut script = flight(sack(), 10);
+    assert_eq!(script.reply(ack(0, &[(1, 10)])), [0]);
+    script.skip(RTT);
+    script.reply(ack(10, &[]));
+    script.push(2 * MSS);
+    script.sent();
+    script.skip(RTT);
+    script.reply(ack(11, &[]));
+    // It was sent once.
+    script.reply(ack(11, &[(10, 11)]));
+    assert_eq!(script.threshold(), 7);
+}
