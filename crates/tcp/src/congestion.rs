@@ -183,8 +183,11 @@ impl Congestion {
     /// A reduction was a mistake: it is taken back (section 4.9 of RFC 9438, Linux's
     /// `tcp_undo_cwnd_reduction`).
     pub(crate) fn undo(&mut self, before: &Congestion) {
-        self.control = before.control;
         self.reduced = before.reduced;
+        // Another algorithm may have been chosen since.
+        if std::mem::discriminant(&self.control) == std::mem::discriminant(&before.control) {
+            self.control = before.control;
+        }
         self.window = self.window.max(before.window);
         self.threshold = self.threshold.max(before.threshold);
     }

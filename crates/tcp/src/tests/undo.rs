@@ -2,6 +2,7 @@
 
 use super::peer::{RTT, ack, echoing, flight, numbers, sack, stamped};
 use super::script::{MSS, Script, ms};
+use crate::Algorithm;
 
 /// The window and the threshold of a connection that has lost nothing.
 fn unreduced(script: &Script, window: u32) -> bool {
@@ -118,4 +119,20 @@ fn what_the_network_doubles_later_undoes_nothing() {
     // It was sent once.
     script.reply(ack(11, &[(10, 11)]));
     assert_eq!(script.threshold(), 7);
+}
+
+#[test]
+fn an_algorithm_chosen_during_recovery_stays() {
+    let mut script = flight(sack(), 10);
+    assert_eq!(script.reply(ack(0, &[(1, 4)])), [0]);
+    script.choose(|options| options.algorithm = Algorithm::NewReno);
+    script.reply(ack(10, &[]));
+    script.reply(ack(10, &[(0, 1)]));
+    assert!(unreduced(&script, 10));
+    // It halves the flight.
+    script.push(10 * MSS);
+    script.sent();
+    script.skip(RTT);
+    script.reply(ack(10, &[(11, 20)]));
+    assert_eq!(script.threshold(), 5);
 }
