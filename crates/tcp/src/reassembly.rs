@@ -15,6 +15,12 @@ pub(crate) struct Range {
     pub(crate) end: SeqNumber,
 }
 
+impl Range {
+    fn pair(self) -> (SeqNumber, SeqNumber) {
+        (self.start, self.end)
+    }
+}
+
 /// A range that is kept, and when it grew last.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
@@ -106,23 +112,19 @@ impl Reassembly {
         next
     }
 
-    /// Adds up to `most` blocks, the one that grew last first (RFC 2018, section 4).
+    /// Adds up to `most` blocks to those that are there, the one that grew last first (RFC 2018,
+    /// section 4).
     pub(crate) fn report(&self, most: usize, blocks: &mut SackBlocks) {
         // Few are asked for: each is the latest of those not given yet.
-        let mut limit = u32::MAX;
         for _ in 0..most {
-            let age = |kept: &Kept| self.stamp.wrapping_sub(kept.stamp);
-            let older = |kept: &&Kept| limit == u32::MAX || age(kept) > limit;
-            let Some(kept) = self
+            let latest = self
                 .ranges
                 .iter()
-                .filter(older)
-                .min_by_key(|kept| age(kept))
-            else {
-                return;
-            };
-            limit = age(kept);
-            blocks.push(kept.range.start, kept.range.end);
+                .filter(|kept| !blocks.as_slice().contains(&kept.range.pair()))
+                .min_by_key(|kept| self.stamp.wrapping_sub(kept.stamp));
+            let Some(kept) = latest else { return };
+            let (start, end) = kept.range.pair();
+            blocks.push(start, end);
         }
     }
 

@@ -108,6 +108,17 @@ fn the_part_that_came_again_is_told() {
 }
 
 #[test]
+fn what_is_kept_and_comes_again_is_told_before_what_is_around_it() {
+    let mut script = sack();
+    blocks(&mut script, 200, 200);
+    blocks(&mut script, 600, 100);
+    assert_eq!(
+        blocks(&mut script, 250, 50),
+        [(250, 300), (200, 400), (600, 700)]
+    );
+}
+
+#[test]
 fn what_came_twice_is_told_before_the_other_blocks() {
     let mut script = stamped();
     blocks(&mut script, 0, 100);
