@@ -3,7 +3,7 @@
 
 use crate::connection::Connection;
 use crate::disposition::{Disposition, Refusal};
-use crate::recovery::Ack;
+use crate::recovery::{Ack, Twice};
 use crate::segment::Segment;
 use crate::seq::SeqNumber;
 use crate::time::Instant;
@@ -18,8 +18,8 @@ struct Delivery {
     sent_at: Option<Instant>,
     /// One of them was sent more than once.
     again: bool,
-    /// The end of what came twice (D-SACK).
-    twice: Option<SeqNumber>,
+    /// What came twice (D-SACK).
+    twice: Option<Twice>,
 }
 
 impl Connection {
@@ -118,8 +118,8 @@ impl Connection {
 
     /// What came twice because it was sent twice. More than was ever sent again is the network's doing,
     /// and says nothing of our reductions (Linux `tcp_dsack_seen`).
-    fn repeated(&mut self, twice: Option<SeqNumber>) -> Option<SeqNumber> {
-        self.totals.duplicates += u64::from(twice.is_some());
+    fn repeated(&mut self, twice: Option<Twice>) -> Option<Twice> {
+        self.totals.duplicates += u64::from(twice.map_or(0, |twice| twice.segments));
         twice.filter(|_| self.totals.duplicates <= self.totals.segments_again)
     }
 
@@ -169,7 +169,7 @@ impl Connection {
         });
         if self.handshake.sack {
             let blocks = segment.options.sack.as_slice();
-            delivery.twice = duplicate_block(blocks, ack);
+            delivery.twice = duplicate_block(blocks, ack, self.send.mss);
             for &(start, end) in blocks {
                 // What was never sent cannot have arrived.
                 let sent = !start.before(ack) && start.before(end) && !end.after(self.send.next);
@@ -212,13 +212,16 @@ impl Connection {
     }
 }
 
-/// The end of what came twice, if the first block is a D-SACK: of what is acknowledged, or inside of the
+/// What came twice, if the first block is a D-SACK: of what is acknowledged, or inside of the
 /// second block (RFC 2883, section 4).
-fn duplicate_block(blocks: &[(SeqNumber, SeqNumber)], ack: SeqNumber) -> Option<SeqNumber> {
+fn duplicate_block(blocks: &[(SeqNumber, SeqNumber)], ack: SeqNumber, mss: u32) -> Option<Twice> {
     let &(start, end) = blocks.first()?;
     let covered = !end.after(ack)
         || blocks
             .get(1)
             .is_some_and(|&(from, to)| !start.before(from) && !end.after(to));
-    (start.before(end) && covered).then_some(end)
+    (start.before(end) && covered).then(|| Twice {
+        end,
+        segments: end.since(start).div_ceil(mss),
+    })
 }

@@ -211,11 +211,15 @@ impl Connection {
         }
     }
 
-    /// The sender is to hear of what came twice, if it knows how (RFC 2883).
+    /// The sender is to hear of what came twice, if it knows how (RFC 2883): segments that follow each
+    /// other before it has heard are one block (Linux's `tcp_dsack_extend`).
     fn came_twice(&mut self, start: SeqNumber, end: SeqNumber) {
-        if self.handshake.sack && start.before(end) {
-            self.receive.twice = Some(Range { start, end });
+        if !self.handshake.sack || !start.before(end) {
+            return;
         }
+        let twice = Range { start, end };
+        let before = self.receive.twice.filter(|before| before.touches(&twice));
+        self.receive.twice = Some(before.map_or(twice, |before| before.join(&twice)));
     }
 
     /// Everything up to the peer's FIN is there.

@@ -28,7 +28,7 @@ pub struct Totals {
     pub bytes_received: u64,
     /// Segments sent again.
     pub segments_again: u64,
-    /// Acknowledgements that told of something that came twice.
+    /// Segments of which acknowledgements told that they came twice.
     pub duplicates: u64,
 }
 

@@ -16,6 +16,19 @@ pub(crate) struct Range {
 }
 
 impl Range {
+    /// Whether there is no number between them.
+    pub(crate) fn touches(&self, other: &Range) -> bool {
+        !self.start.after(other.end) && !other.start.after(self.end)
+    }
+
+    /// Both, and what is between.
+    pub(crate) fn join(&self, other: &Range) -> Range {
+        Range {
+            start: self.start.min(other.start),
+            end: self.end.max(other.end),
+        }
+    }
+
     fn pair(self) -> (SeqNumber, SeqNumber) {
         (self.start, self.end)
     }
@@ -78,10 +91,7 @@ impl Reassembly {
         let kept = Range { start, end };
         let merged = self.ranges[first..last]
             .iter()
-            .fold(kept, |all, kept| Range {
-                start: all.start.min(kept.range.start),
-                end: all.end.max(kept.range.end),
-            });
+            .fold(kept, |all, kept| all.join(&kept.range));
         self.stamp = self.stamp.wrapping_add(1);
         let merged = Kept {
             range: merged,

@@ -27,6 +27,13 @@ pub(crate) enum Phase {
     Loss,
 }
 
+/// What has arrived twice (D-SACK): up to `end`, in so many segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Twice {
+    pub(crate) end: SeqNumber,
+    pub(crate) segments: u32,
+}
+
 /// An acknowledgement, as far as recovery cares.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ack {
@@ -40,8 +47,8 @@ pub(crate) struct Ack {
     pub(crate) delivered: u32,
     /// It is a duplicate (RFC 5681, section 2): nothing new, no data, the same window.
     pub(crate) duplicate: bool,
-    /// The end of what it says came twice.
-    pub(crate) twice: Option<SeqNumber>,
+    /// What it says came twice.
+    pub(crate) twice: Option<Twice>,
     /// The time that it echoes.
     pub(crate) echo: Option<u32>,
     /// Bytes that were in the network before it.
@@ -95,8 +102,8 @@ impl Recovery {
         flight: &mut Flight,
         congestion: &mut Congestion,
     ) {
-        if let Some(end) = ack.twice {
-            self.undo.duplicate(end);
+        if let Some(twice) = ack.twice {
+            self.undo.duplicates(twice.end, twice.segments);
             self.rack.widen(ack.una, ack.next);
         }
         let bare = ack.duplicate && ack.delivered == 0;

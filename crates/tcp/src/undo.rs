@@ -49,15 +49,15 @@ impl Undo {
         }
     }
 
-    /// The peer says that it got something up to `end` twice. What was not sent again is the network's
-    /// doing.
-    pub(crate) fn duplicate(&mut self, end: SeqNumber) {
+    /// The peer says that it got so many segments, up to `end`, twice. What was not sent again is the
+    /// network's doing.
+    pub(crate) fn duplicates(&mut self, end: SeqNumber, segments: u32) {
         if let Some(episode) = &mut self.episode
             && end.after(episode.una)
             && !end.after(episode.end)
             && let Some(again) = &mut episode.again
         {
-            *again = again.saturating_sub(1);
+            *again = again.saturating_sub(segments);
         }
     }
 
@@ -110,13 +110,13 @@ mod tests {
         assert!(undo.by_duplicates().is_none(), "nothing was sent again");
         undo.sent_again(UNA + 100, None);
         undo.sent_again(UNA + 200, None);
-        undo.duplicate(UNA + 100);
+        undo.duplicates(UNA + 100, 1);
         assert!(undo.by_duplicates().is_none());
-        undo.duplicate(UNA);
+        undo.duplicates(UNA, 1);
         assert!(undo.by_duplicates().is_none(), "of an earlier time");
-        undo.duplicate(UNA + 201);
+        undo.duplicates(UNA + 201, 1);
         assert!(undo.by_duplicates().is_none(), "it was sent once");
-        undo.duplicate(UNA + 200);
+        undo.duplicates(UNA + 200, 1);
         assert!(undo.by_duplicates().is_some());
         assert!(undo.by_duplicates().is_none(), "once");
     }

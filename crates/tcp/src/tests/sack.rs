@@ -150,3 +150,13 @@ fn small_segments_take_the_blocks_along() {
     script.push(MSS - 11);
     assert_eq!(offsets(&script.sent_one()), [], "a byte more than fits");
 }
+
+#[test]
+fn segments_that_come_twice_one_after_another_are_told_as_one() {
+    let mut script = sack();
+    blocks(&mut script, 0, 300);
+    let _ = script.feed(segment(0, 0, 100));
+    assert_eq!(blocks(&mut script, 100, 100), [(0, 200)]);
+    let _ = script.feed(segment(0, 0, 100));
+    assert_eq!(blocks(&mut script, 200, 100), [(200, 300)], "the last");
+}

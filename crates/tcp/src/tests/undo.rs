@@ -52,6 +52,17 @@ fn all_that_was_sent_again_must_have_come_twice() {
 }
 
 #[test]
+fn one_block_tells_of_several() {
+    let mut script = flight(sack(), 10);
+    assert_eq!(script.reply(ack(0, &[(3, 8)])), [0, 1, 2]);
+    script.reply(ack(9, &[]));
+    script.reply(ack(9, &[(0, 2)]));
+    assert_eq!(script.threshold(), 7);
+    script.reply(ack(9, &[(2, 3)]));
+    assert!(unreduced(&script, 10));
+}
+
+#[test]
 fn a_needless_timeout_is_undone_by_the_echo_of_the_first_transmission() {
     let (mut script, first) = stamped_flight();
     script.at_deadline();
