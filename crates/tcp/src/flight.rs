@@ -78,6 +78,11 @@ impl Flight {
         self.sacked
     }
 
+    /// Whether so many segments are sacked.
+    pub(crate) fn has_sacked(&self, count: usize) -> bool {
+        self.sacked > 0 && self.sent.iter().filter(|sent| sent.sacked).count() >= count
+    }
+
     pub(crate) fn lost_bytes(&self) -> u32 {
         self.lost
     }

@@ -10,7 +10,7 @@ use crate::time::Instant;
 /// How long a minimum of the round trip holds (RFC 8985, section 6.2, step 1; Linux's `tcp_min_rtt_wlen`).
 const MIN_RTT_HOLDS: Duration = Duration::from_secs(300);
 /// Segments sacked that mean a loss even if the path is known to reorder nothing (RFC 5681).
-const DUPLICATES: u32 = 3;
+const DUPLICATES: usize = 3;
 /// Recoveries for which a wider window is kept (RFC 8985, section 6.2, step 4).
 const WINDOW_PERSISTS: u8 = 16;
 
@@ -37,7 +37,6 @@ pub(crate) struct Rack {
 pub(crate) struct Context {
     pub(crate) srtt: Option<Duration>,
     pub(crate) recovering: bool,
-    pub(crate) mss: u32,
 }
 
 impl Rack {
@@ -121,8 +120,7 @@ impl Rack {
     /// The reordering window (step 4).
     fn window(&self, flight: &Flight, context: &Context) -> Duration {
         if !self.reordering {
-            let sacked = flight.sacked_bytes() / context.mss.max(1);
-            if context.recovering || sacked >= DUPLICATES {
+            if context.recovering || flight.has_sacked(DUPLICATES) {
                 return Duration::ZERO;
             }
         }
@@ -140,7 +138,6 @@ mod tests {
     const CONTEXT: Context = Context {
         srtt: Some(Duration::from_millis(40)),
         recovering: false,
-        mss: 100,
     };
 
     fn at_ms(millis: u64) -> Instant {

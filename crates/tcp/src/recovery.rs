@@ -169,7 +169,7 @@ impl Recovery {
     /// Finds what is lost. Returns whether anything is that was not before.
     fn detect(&mut self, ack: &Ack, flight: &mut Flight) -> bool {
         if ack.sack {
-            return self.find_lost(ack.now, ack.srtt, ack.mss, flight);
+            return self.find_lost(ack.now, ack.srtt, flight);
         }
         match self.phase {
             // A partial acknowledgement: the next segment is a hole too.
@@ -188,30 +188,20 @@ impl Recovery {
         }
     }
 
-    fn find_lost(
-        &mut self,
-        now: Instant,
-        srtt: Option<Duration>,
-        mss: u32,
-        flight: &mut Flight,
-    ) -> bool {
+    fn find_lost(&mut self, now: Instant, srtt: Option<Duration>, flight: &mut Flight) -> bool {
         let recovering = matches!(self.phase, Phase::Fast | Phase::Loss);
         // Whatever arrives in order was sent before all that is outstanding.
         if !recovering && flight.sacked_bytes() == 0 {
             self.rack.deadline = None;
             return false;
         }
-        let context = Context {
-            srtt,
-            recovering,
-            mss,
-        };
+        let context = Context { srtt, recovering };
         self.rack.detect(now, flight, &context)
     }
 
     /// The reordering timer fired: what was given time has not come.
     pub(crate) fn waited(&mut self, ack: &Ack, flight: &mut Flight, congestion: &mut Congestion) {
-        if self.find_lost(ack.now, ack.srtt, ack.mss, flight) {
+        if self.find_lost(ack.now, ack.srtt, flight) {
             self.react(ack, flight, congestion);
             self.adjust(ack, 0, true, flight, congestion);
         }

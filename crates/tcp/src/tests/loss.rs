@@ -118,6 +118,21 @@ fn what_is_later_is_sent_again_by_the_timer() {
     assert_eq!(script.threshold(), 7);
 }
 
+#[test]
+fn three_small_segments_that_overtook_it_prove_as_much_as_full_ones() {
+    let mut script = sack();
+    script.choose(|options| options.no_delay = true);
+    for _ in 0..4 {
+        script.push(10);
+        assert_eq!(script.sent().len(), 1);
+    }
+    script.skip(RTT);
+    let two = with_blocks(segment(0, 0, 0), &[(10, 30)]);
+    assert_eq!(script.answer(two), []);
+    let three = with_blocks(segment(0, 0, 0), &[(10, 40)]);
+    assert_eq!(script.reply(three), [0]);
+}
+
 /// A path that is known to reorder; 10 segments are outstanding, from number 10 on.
 fn reordering() -> Script {
     let mut script = flight(sack(), 10);
