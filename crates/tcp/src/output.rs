@@ -188,7 +188,7 @@ impl Connection {
         };
         self.flight.resend(now, start, outgoing.end());
         let stamp = self.clock.map(|clock| clock.value(now));
-        self.recovery.sent_again(len, segment.end(), stamp);
+        self.recovery.sent_again(len, outgoing.end(), stamp);
         self.note_sent_again(now, start);
         self.totals.segments_again += 1;
         self.totals.bytes_again += u64::from(len);
@@ -268,7 +268,7 @@ impl Connection {
         self.send.next = end;
         self.recovery.sent(outgoing.len);
         if std::mem::take(&mut self.recovery.tail.due) {
-            self.recovery.tail.sent(end, false);
+            self.recovery.tail.sent(end, None);
         }
         self.note_sent(now);
     }
@@ -301,7 +301,8 @@ impl Connection {
             return None;
         }
         let outgoing = self.send_again(now, last.start, last.end, contiguous);
-        self.recovery.tail.sent(outgoing.end(), true);
+        let outstanding = self.send.next.since(self.send.una);
+        self.recovery.tail.sent(outgoing.end(), Some(outstanding));
         Some(outgoing)
     }
 }

@@ -108,9 +108,11 @@ impl Recovery {
         }
         let bare = ack.duplicate && ack.delivered == 0;
         let tail = self.tail.acknowledged(ack.una, ack.twice.is_some(), bare);
-        if tail == Outcome::Repaired && self.phase == Phase::Open {
+        if let Outcome::Repaired(outstanding) = tail
+            && self.phase == Phase::Open
+        {
             // Section 7.4.2 of RFC 8985: the loss is answered for, though it is repaired.
-            congestion.reduce(ack.pipe_before);
+            congestion.reduce(outstanding);
             congestion.set_window(congestion.threshold());
         }
         self.correct(ack, flight, congestion);
@@ -228,7 +230,10 @@ impl Recovery {
                 self.tail.forget();
             }
             // The window is being reduced already: once in a round trip.
-            Phase::Reduced => self.phase = Phase::Fast,
+            Phase::Reduced => {
+                self.phase = Phase::Fast;
+                self.tail.forget();
+            }
             Phase::Fast | Phase::Loss => {}
         }
     }
@@ -379,6 +384,7 @@ impl Recovery {
 
     /// Whether a probe may be sent for a lost tail (RFC 8985, section 7.2).
     pub(crate) fn may_probe(&self, flight: &Flight) -> bool {
-        self.phase == Phase::Open && flight.sacked_bytes() == 0 && !self.tail.is_outstanding()
+        let repairs = matches!(self.phase, Phase::Fast | Phase::Loss);
+        !repairs && flight.sacked_bytes() == 0 && !self.tail.is_outstanding()
     }
 }

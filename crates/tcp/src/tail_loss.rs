@@ -13,8 +13,8 @@ const SLACK: Duration = Duration::from_millis(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Probe {
     end: SeqNumber,
-    /// It was a segment sent again, and not a new one.
-    again: bool,
+    /// Bytes that were outstanding, if it was a segment sent again, and not a new one.
+    again: Option<u32>,
 }
 
 /// What an acknowledgement says of the probe.
@@ -22,8 +22,8 @@ struct Probe {
 pub(crate) enum Outcome {
     /// Nothing, or nothing was lost.
     Fine,
-    /// The probe itself has made good for a loss.
-    Repaired,
+    /// The probe itself has made good for a loss, with so many bytes outstanding.
+    Repaired(u32),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,7 +46,8 @@ impl TailLoss {
         self.probe.is_some()
     }
 
-    pub(crate) fn sent(&mut self, end: SeqNumber, again: bool) {
+    /// A probe was sent; `again`: a segment once more, with so many bytes outstanding.
+    pub(crate) fn sent(&mut self, end: SeqNumber, again: Option<u32>) {
         self.due = false;
         self.probe = Some(Probe { end, again });
     }
@@ -64,13 +65,13 @@ impl TailLoss {
         if ack.before(probe.end) {
             return Outcome::Fine;
         }
-        if !probe.again || duplicate {
+        let Some(outstanding) = probe.again.filter(|_| !duplicate) else {
             self.probe = None;
             return Outcome::Fine;
-        }
+        };
         if ack.after(probe.end) {
             self.probe = None;
-            return Outcome::Repaired;
+            return Outcome::Repaired(outstanding);
         }
         // A second acknowledgement of the same number: both the original and the probe arrived.
         if bare {
@@ -86,7 +87,7 @@ mod tests {
 
     const END: SeqNumber = SeqNumber(3);
 
-    fn probed(again: bool) -> TailLoss {
+    fn probed(again: Option<u32>) -> TailLoss {
         let mut tail = TailLoss::default();
         tail.sent(END, again);
         tail
@@ -105,26 +106,29 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_beyond_a_repeated_segment_shows_the_loss_it_made_good_for() {
-        let mut tail = probed(true);
+        let mut tail = probed(Some(100));
         assert_eq!(tail.acknowledged(END - 1, false, true), Outcome::Fine);
         assert_eq!(tail.acknowledged(END, false, false), Outcome::Fine);
-        assert_eq!(tail.acknowledged(END + 1, false, false), Outcome::Repaired);
+        assert_eq!(
+            tail.acknowledged(END + 1, false, false),
+            Outcome::Repaired(100)
+        );
         assert!(!tail.is_outstanding());
     }
 
     #[test]
     fn a_second_acknowledgement_shows_that_nothing_was_lost() {
-        let mut tail = probed(true);
+        let mut tail = probed(Some(100));
         assert_eq!(tail.acknowledged(END, false, true), Outcome::Fine);
         assert_eq!(tail.acknowledged(END + 1, false, false), Outcome::Fine);
-        let mut tail = probed(true);
+        let mut tail = probed(Some(100));
         assert_eq!(tail.acknowledged(END, true, false), Outcome::Fine);
         assert!(!tail.is_outstanding());
     }
 
     #[test]
     fn a_new_segment_as_a_probe_shows_nothing() {
-        let mut tail = probed(false);
+        let mut tail = probed(None);
         assert_eq!(tail.acknowledged(END + 1, false, false), Outcome::Fine);
         assert!(!tail.is_outstanding());
     }

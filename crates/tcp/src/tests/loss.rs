@@ -3,7 +3,7 @@
 
 use super::peer::{RTT, ack, connected, flight, sack, with_blocks};
 use super::script::{MSS, Script, config, ms, ours, segment};
-use crate::{Algorithm, Config, TcpOptions};
+use crate::{Algorithm, Config, Segment, TcpOptions};
 
 // What is sent again.
 
@@ -248,6 +248,34 @@ fn a_probe_that_has_made_good_for_a_loss_reduces_the_window_once() {
         script.reply(ack(number + 1, &[]));
         assert_eq!(script.window(), 14);
     }
+}
+
+#[test]
+fn what_was_outstanding_with_the_probe_is_what_new_reno_halves() {
+    let mut script = sack();
+    script.choose(|options| options.algorithm = Algorithm::NewReno);
+    let mut script = flight(script, 10);
+    assert_eq!(script.at_deadline().1, [9]);
+    script.skip(RTT);
+    script.reply(ack(10, &[]));
+    script.push(MSS);
+    script.sent();
+    script.reply(ack(11, &[]));
+    assert_eq!(script.window(), 5);
+}
+
+#[test]
+fn a_tail_is_probed_too_while_the_window_is_reduced_for_a_mark() {
+    let mut script = sack();
+    script.connection.ecn.agreed = true;
+    let mut script = flight(script, 10);
+    let marked = Segment {
+        ece: true,
+        ..ack(1, &[])
+    };
+    assert_eq!(script.reply(marked), []);
+    assert_eq!(script.threshold(), 7);
+    assert_eq!(script.at_deadline().1, [9]);
 }
 
 #[test]
