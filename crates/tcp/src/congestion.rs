@@ -116,6 +116,7 @@ impl Congestion {
     /// Bytes of a full segment have changed.
     pub(crate) fn set_mss(&mut self, mss: u32) {
         self.mss = mss;
+        self.set_window(self.window);
     }
 
     /// New data was acknowledged outside of recovery; `flight` bytes were outstanding before. A
@@ -280,6 +281,14 @@ mod tests {
         congestion.timed_out(10_000, false);
         congestion.timed_out(1000, true);
         assert_eq!((congestion.threshold(), congestion.window()), (5000, MSS));
+    }
+
+    #[test]
+    fn a_window_of_one_segment_grows_with_the_segment() {
+        let mut congestion = reno();
+        congestion.timed_out(10_000, false);
+        congestion.set_mss(2 * MSS);
+        assert_eq!(congestion.window(), 2 * MSS);
     }
 
     #[test]
