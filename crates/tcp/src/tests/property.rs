@@ -52,9 +52,13 @@ struct End {
     piece: u32,
     /// The edge of the window that was offered last.
     edge: SeqNumber,
+    /// When segments were sent last, by their first byte.
+    sent_at: BTreeMap<u32, Instant>,
 }
 
 const CAPACITY: u32 = 20_000;
+/// How long a segment is on its way at least.
+const DELAY: Duration = Duration::from_millis(5);
 
 impl End {
     /// Offset in the peer's stream.
@@ -137,8 +141,10 @@ impl End {
             sent.push(segment);
             assert!(sent.len() < 1000, "it never stops sending");
             self.watch_window(&segment);
+            self.watch_haste(now, &segment);
         }
         self.watch_timers(now);
+        self.watch_flight();
         sent
     }
 
@@ -155,6 +161,49 @@ impl End {
             "the window has shrunk"
         );
         self.edge = edge;
+    }
+
+    /// What is outstanding is recorded without a gap, and is in the network, sacked or lost; the
+    /// congestion window is within its bounds.
+    fn watch_flight(&self) {
+        let Connection { send, flight, .. } = &self.connection;
+        if matches!(
+            self.connection.state(),
+            State::SynSent | State::SynReceived | State::Closed
+        ) {
+            return;
+        }
+        let (mut next, mut counts) = (send.una, [0; 3]);
+        for sent in flight.iter() {
+            assert_eq!(sent.start, next, "a gap");
+            assert!(!(sent.sacked && sent.lost), "{sent:?}");
+            let kind = usize::from(sent.sacked) + 2 * usize::from(sent.lost);
+            counts[kind] += sent.len();
+            next = sent.end;
+        }
+        assert_eq!(next, send.next, "something is not recorded");
+        let recorded = [flight.pipe(), flight.sacked_bytes(), flight.lost_bytes()];
+        assert_eq!(counts, recorded);
+        let window = self.connection.congestion.window();
+        assert!((send.mss..=1 << 30).contains(&window), "{window}");
+    }
+
+    /// Where the peer says what has arrived, nothing goes again before it can have said so; but the last
+    /// segment may, as a probe in place of a timeout.
+    fn watch_haste(&mut self, now: Instant, segment: &Segment) {
+        let connection = &self.connection;
+        let measured = connection.handshake.sack && connection.rtt.srtt().is_some();
+        if segment.len == 0 || !measured {
+            return;
+        }
+        let before = self.sent_at.insert(segment.seq.0, now);
+        let last =
+            connection.recovery.tail.is_outstanding() && segment.end() == connection.send.next;
+        assert!(
+            last || before.is_none_or(|before| now - before >= 2 * DELAY),
+            "sent again after {:?}",
+            before.map(|before| now - before)
+        );
     }
 
     /// With nothing to send and nothing outstanding, only an acknowledgement may be waited for.
@@ -239,6 +288,7 @@ impl World {
             closed: false,
             waiting: None,
             edge: receive_first + 1,
+            sent_at: BTreeMap::new(),
             piece: 200 + random.below(3000) as u32,
         };
         let ends = [
@@ -281,11 +331,11 @@ impl World {
             if self.random.chance(self.faults.loss) {
                 continue;
             }
-            let mut delay = 5_000_000;
+            let mut delay = DELAY;
             if self.random.chance(self.faults.reordering) {
-                delay += self.random.below(20_000_000);
+                delay += Duration::from_nanos(self.random.below(20_000_000));
             }
-            let at = self.now + Duration::from_nanos(delay);
+            let at = self.now + delay;
             self.wire.push((at, 1 - from, segment));
         }
         if self.random.chance(self.faults.forgery) {
