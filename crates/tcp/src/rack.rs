@@ -119,10 +119,8 @@ impl Rack {
 
     /// The reordering window (step 4).
     fn window(&self, flight: &Flight, context: &Context) -> Duration {
-        if !self.reordering {
-            if context.recovering || flight.has_sacked(DUPLICATES) {
-                return Duration::ZERO;
-            }
+        if !self.reordering && (context.recovering || flight.has_sacked(DUPLICATES)) {
+            return Duration::ZERO;
         }
         let quarter = self.min_rtt().unwrap_or_default() / 4;
         let window = quarter * (u32::from(self.widened) + 1);
@@ -219,6 +217,32 @@ mod tests {
         let newest = rack.newest;
         flight.acknowledge(seq(100), |sent| rack.delivered(at_ms(52), sent, false));
         assert_eq!(rack.newest, newest, "sooner than any round trip");
+    }
+
+    #[test]
+    fn an_echo_of_the_first_transmission_says_nothing_of_the_second() {
+        let (mut rack, mut flight) = (Rack::default(), flight());
+        sack(&mut rack, &mut flight, at_ms(41), 1);
+        flight.mark_first_lost();
+        flight.resend(at_ms(50), seq(0), seq(100));
+        let newest = rack.newest;
+        flight.acknowledge(seq(100), |sent| rack.delivered(at_ms(95), sent, true));
+        assert_eq!(rack.newest, newest, "though a round trip has passed");
+    }
+
+    #[test]
+    fn the_least_round_trip_is_forgotten_after_five_minutes() {
+        let (mut rack, mut flight) = (Rack::default(), Flight::default());
+        let mut arrive = |rtt: u64, at: u64, offset: u32| {
+            flight.push(at_ms(at - rtt), seq(offset), seq(offset + 100));
+            flight.acknowledge(seq(offset + 100), |sent| {
+                rack.delivered(at_ms(at), sent, false);
+            });
+            rack.min_rtt()
+        };
+        assert_eq!(arrive(40, 100, 0), Some(40 * MS));
+        assert_eq!(arrive(60, 300_100, 100), Some(40 * MS));
+        assert_eq!(arrive(60, 300_101, 200), Some(60 * MS));
     }
 
     #[test]
