@@ -164,6 +164,29 @@ fn a_needless_retransmission_makes_it_more_patient() {
 }
 
 #[test]
+fn after_16_recoveries_without_a_needless_retransmission_it_is_as_patient_as_before() {
+    let mut script = reordering();
+    script.reply(ack(10, &[(11, 12)]));
+    assert_eq!(script.at_deadline().1, [10]);
+    script.reply(ack(20, &[]));
+    script.reply(ack(20, &[(10, 11)]));
+    let mut waits = Vec::new();
+    for first in (20..54).step_by(2) {
+        script.push(2 * MSS);
+        assert_eq!(script.sent().len(), 2);
+        script.skip(RTT);
+        script.reply(ack(first, &[(first + 1, first + 2)]));
+        let (waited, sent) = script.at_deadline();
+        assert_eq!(sent, [first]);
+        waits.push(waited);
+        script.skip(RTT);
+        script.reply(ack(first + 2, &[]));
+    }
+    assert_eq!(waits[..16], [RTT / 2; 16]);
+    assert_eq!(waits[16], RTT / 4);
+}
+
+#[test]
 fn an_acknowledgement_that_came_too_soon_for_a_retransmission_says_nothing_of_it() {
     let mut script = flight(sack(), 20);
     assert_eq!(script.reply(ack(0, &[(1, 4)])), [0]);
@@ -385,6 +408,18 @@ fn a_timeout_after_others_were_repaired_reduces_the_threshold_again() {
     assert_eq!(script.reply(ack(4, &[])), [4, 5, 6]);
     assert_eq!(script.at_timeout().1, [4]);
     assert_eq!(script.threshold(), 3, "half of the six that are left");
+}
+
+#[test]
+fn what_was_sent_just_before_a_timeout_is_not_taken_to_be_lost() {
+    let mut script = flight(sack(), 1);
+    assert_eq!(script.at_deadline().1, [0], "a probe");
+    script.skip(ms(230));
+    script.push(2 * MSS);
+    assert_eq!(script.sent().len(), 2);
+    assert_eq!(script.at_timeout(), (ms(10), vec![0]));
+    assert_eq!(script.connection.info(script.now).lost, 0);
+    assert_eq!(script.window(), 3, "one more than is in the network");
 }
 
 #[test]

@@ -243,6 +243,31 @@ fn a_partial_acknowledgement_sends_the_next_hole_again_at_once() {
 }
 
 #[test]
+fn what_was_sent_during_recovery_is_not_sent_again_when_it_is_over() {
+    let mut script = flight();
+    script.push(20 * MSS);
+    (0..9).for_each(|_| drop(script.answer(segment(0, 0, 0))));
+    assert!(script.connection.send.next.after(ours(12 * MSS)));
+    let sent = script.answer(segment(0, 12 * MSS, 0));
+    assert!(
+        sent.iter().all(|segment| segment.seq.after(ours(12 * MSS))),
+        "{sent:?}"
+    );
+}
+
+#[test]
+fn duplicates_of_what_a_timeout_sent_again_begin_no_recovery() {
+    let mut script = flight();
+    let _ = script.fire_within(ms(1000));
+    script.sent();
+    let _ = script.feed(segment(0, 10 * MSS, 0));
+    script.push(3 * MSS);
+    assert_eq!(script.sent().len(), 3);
+    // RFC 6582, section 3.2, (1): they may answer what was sent twice.
+    (0..3).for_each(|_| assert_eq!(script.answer(segment(0, 10 * MSS, 0)), []));
+}
+
+#[test]
 fn data_and_window_changes_are_no_duplicates() {
     let mut script = flight();
     for index in 0..3u16 {
