@@ -47,16 +47,15 @@ impl Connection {
         }
         self.timers.heard(now);
         let window_same = self.take_window(segment, ack);
-        let outstanding = self.send.next.since(self.send.una);
+        if segment.ece && self.ecn.agreed && self.send.una != self.send.next {
+            self.slow_down(ack);
+        }
         // Also where nothing is outstanding: what came twice is often told last of all.
         let bare = segment.len == 0 && !segment.fin && window_same;
         let duplicate = bare && ack == self.send.una;
         let is_new = ack != self.send.una || !segment.options.sack.is_empty();
         if is_new || duplicate {
             self.take_acknowledgement(now, segment, ack, duplicate, disposition);
-        }
-        if segment.ece && self.ecn.agreed && outstanding > 0 {
-            self.slow_down(outstanding);
         }
         true
     }
@@ -204,11 +203,12 @@ impl Connection {
         }
     }
 
-    /// The peer has seen a packet that a router marked. So much was outstanding before it said so.
-    fn slow_down(&mut self, outstanding: u32) {
-        let (una, next) = (self.send.una, self.send.next);
+    /// The peer has seen a packet that a router marked, it says with this acknowledgement; the window is
+    /// not to grow by it.
+    fn slow_down(&mut self, ack: SeqNumber) {
+        let outstanding = self.send.next.since(self.send.una);
         self.recovery
-            .congested(una, next, outstanding, &mut self.congestion);
+            .congested(ack, self.send.next, outstanding, &mut self.congestion);
     }
 }
 

@@ -225,8 +225,7 @@ impl Recovery {
                 self.phase = Phase::Fast;
                 self.undo.begin(*congestion, ack.una);
                 let outstanding = ack.next.since(ack.una);
-                self.begin(ack.next, outstanding);
-                congestion.reduce(outstanding);
+                self.begin(ack.next, outstanding, congestion);
                 self.tail.forget();
             }
             // The window is being reduced already: once in a round trip.
@@ -238,9 +237,10 @@ impl Recovery {
         }
     }
 
-    fn begin(&mut self, next: SeqNumber, outstanding: u32) {
+    fn begin(&mut self, next: SeqNumber, outstanding: u32, congestion: &mut Congestion) {
         self.recover = next;
         self.prr = Prr::begin(outstanding);
+        congestion.reduce(outstanding);
     }
 
     /// The window after the acknowledgement.
@@ -283,7 +283,9 @@ impl Recovery {
             self.recover = self.recover.max(ack.una - 2);
             return;
         }
-        if ack.una.before(self.recover) {
+        // The segment that tells the peer of a reduction begins where that ends.
+        let untold = self.phase == Phase::Reduced && ack.una == self.recover && ack.una != ack.next;
+        if ack.una.before(self.recover) || untold {
             return;
         }
         match self.phase {
@@ -292,7 +294,12 @@ impl Recovery {
                 let pipe = flight.pipe().max(ack.mss) + ack.mss;
                 congestion.set_window(congestion.threshold().min(pipe));
             }
-            Phase::Fast | Phase::Reduced => congestion.set_window(congestion.threshold()),
+            Phase::Fast => congestion.set_window(congestion.threshold()),
+            Phase::Reduced => {
+                congestion.set_window(congestion.threshold());
+                // Nothing was sent again that could cause duplicates.
+                self.recover = ack.una - 2;
+            }
             Phase::Loss | Phase::Open => {}
         }
         self.rack.recovered();
@@ -309,19 +316,13 @@ impl Recovery {
         outstanding: u32,
         congestion: &mut Congestion,
     ) {
-        // Once in a round trip: only what lies beyond the last reduction's end has told the peer of it
-        // (Linux holds CWR until more than `high_seq` is acknowledged).
-        if self.phase != Phase::Open || !una.after(self.recover) {
-            return;
+        // Once in a round trip: only who acknowledges more than was outstanding at the last reduction
+        // has heard of it (Linux holds its CWR state until more than `high_seq` is acknowledged).
+        if self.phase == Phase::Open && una.after(self.recover) {
+            self.phase = Phase::Reduced;
+            self.undo.forget();
+            self.begin(next, outstanding, congestion);
         }
-        self.undo.forget();
-        congestion.reduce(outstanding);
-        if una == next {
-            congestion.set_window(congestion.threshold().min(congestion.window()));
-            return;
-        }
-        self.phase = Phase::Reduced;
-        self.begin(next, next.since(una));
     }
 
     /// The retransmission timer fired. `again`: it had for the same data before.

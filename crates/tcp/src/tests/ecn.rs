@@ -341,10 +341,10 @@ fn a_window_is_reduced_once_in_a_round_trip() {
     for ack in 1..=10 {
         echo(&mut script, ack);
     }
-    assert_eq!(info(&script).congestion, CongestionState::Open);
     assert_eq!(info(&script).threshold, 5 * MSS);
     // What acknowledges more has heard of it: this is a second mark.
     echo(&mut script, 11);
+    echo(&mut script, 12);
     assert_eq!(info(&script).congestion, CongestionState::Reduced);
     assert!(info(&script).threshold < 5 * MSS);
 }
@@ -366,6 +366,49 @@ fn an_echo_that_acknowledges_much_costs_half_and_no_more() {
     let mut script = flight(10);
     echo(&mut script, 9);
     assert_eq!(info(&script).threshold, 5 * MSS);
+}
+
+#[test]
+fn a_window_does_not_grow_by_an_acknowledgement_that_echoes() {
+    for algorithm in Algorithm::ALL {
+        for ack in [1, 5, 10] {
+            let mut script = agreed();
+            script.choose(|options| options.algorithm = algorithm);
+            script.push(10 * MSS);
+            script.sent();
+            echo(&mut script, ack);
+            let now = info(&script);
+            assert!(now.window <= 10 * MSS, "{ack}: {}", now.window);
+            assert!(now.threshold <= 7 * MSS, "{ack}: {}", now.threshold);
+        }
+    }
+}
+
+#[test]
+fn the_segment_that_tells_of_a_reduction_is_sent_again_by_duplicates_too() {
+    let mut script = flight(10);
+    script.push(20 * MSS);
+    for ack in 1..=10 {
+        echo(&mut script, ack);
+    }
+    script.push(10 * MSS);
+    (0..2).for_each(|_| drop(echo(&mut script, 10)));
+    let again = echo(&mut script, 10);
+    assert_eq!(again[0].seq, super::script::ours(10 * MSS), "{again:?}");
+    assert_eq!(info(&script).totals.segments_again, 1);
+}
+
+#[test]
+fn a_loss_at_the_end_of_a_reduction_is_not_taken_for_its_echo() {
+    // Everything is acknowledged, and the first of what follows is lost.
+    let mut script = flight(10);
+    echo(&mut script, 10);
+    script.push(5 * MSS);
+    assert_eq!(script.sent().len(), 5);
+    for _ in 0..3 {
+        script.answer(segment(0, 10 * MSS, 0));
+    }
+    assert_eq!(info(&script).totals.segments_again, 1);
 }
 
 #[test]
