@@ -316,11 +316,12 @@ impl Recovery {
         outstanding: u32,
         congestion: &mut Congestion,
     ) {
+        // Whatever was thought to be lost: there was congestion (Linux forgets `prior_ssthresh`).
+        self.undo.forget();
         // Once in a round trip: only who acknowledges more than was outstanding at the last reduction
         // has heard of it (Linux holds its CWR state until more than `high_seq` is acknowledged).
         if self.phase == Phase::Open && una.after(self.recover) {
             self.phase = Phase::Reduced;
-            self.undo.forget();
             self.begin(next, outstanding, congestion);
         }
     }

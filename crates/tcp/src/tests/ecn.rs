@@ -1,7 +1,7 @@
 //! Explicit congestion notification (RFC 3168), from the SYN to the reduced window.
 
-use super::script::{MSS, Script, config, ms, segment, syn, syn_ack, theirs};
-use crate::{Algorithm, Config, CongestionState, Ecn, Options, Segment, TcpOptions};
+use super::script::{MSS, Script, config, ms, ours, segment, syn, syn_ack, theirs};
+use crate::{Algorithm, Config, CongestionState, Ecn, Options, SackBlocks, Segment, TcpOptions};
 
 /// Makes of a SYN one that asks for ECN.
 fn asking(syn: Segment) -> Segment {
@@ -51,6 +51,40 @@ fn flight(count: u32) -> Script {
     script.push(count * MSS);
     assert_eq!(script.sent().len(), count as usize);
     script
+}
+
+/// A connection with ECN and SACK.
+fn selective() -> Script {
+    let options = Options {
+        sack_permitted: true,
+        ..syn().options
+    };
+    Script::established_with(with_ecn(), asking(Segment { options, ..syn() }))
+}
+
+/// The same, in fast recovery: of ten segments all but the first have arrived, and that was sent again.
+fn recovering() -> Script {
+    let mut script = selective();
+    script.push(10 * MSS);
+    script.sent();
+    let again = script.answer(sacking(0, &[(1, 10)]));
+    assert_eq!((again.len(), again[0].seq), (1, ours(0)));
+    script
+}
+
+/// An acknowledgement of so many segments with SACK blocks, all counted in full segments.
+fn sacking(ack: u32, blocks: &[(u32, u32)]) -> Segment {
+    let mut sack = SackBlocks::default();
+    for &(start, end) in blocks {
+        sack.push(ours(start * MSS), ours(end * MSS));
+    }
+    Segment {
+        options: Options {
+            sack,
+            ..Options::default()
+        },
+        ..segment(0, ack * MSS, 0)
+    }
 }
 
 /// An active connection whose SYN asks for ECN, up to the answer of the peer.
@@ -147,14 +181,14 @@ fn a_syn_that_was_lost_goes_again_without_asking() {
 
 #[test]
 fn a_peer_that_asks_again_without_it_has_given_it_up() {
-    let mut script = Script::passive(config(), &asking(syn()));
-    script.sent_one();
-    assert_eq!(said(&script.answer(syn())[0]), PLAIN);
-    assert!(script.feed(segment(0, 0, 0)).established);
-    assert!(
-        !info(&script).ecn,
-        "it ignores what the first answer granted"
-    );
+    for again in [syn(), echoing(syn())] {
+        let mut script = Script::passive(config(), &asking(syn()));
+        script.sent_one();
+        assert_eq!(said(&script.answer(again)[0]), PLAIN);
+        assert!(script.feed(segment(0, 0, 0)).established);
+        // It ignores what the first answer granted.
+        assert!(!info(&script).ecn);
+    }
 }
 
 #[test]
@@ -190,14 +224,7 @@ fn what_is_sent_again_is_not_capable() {
 
 #[test]
 fn the_tail_sent_again_as_a_probe_is_not_capable() {
-    let sack = Segment {
-        options: Options {
-            sack_permitted: true,
-            ..syn().options
-        },
-        ..asking(syn())
-    };
-    let mut script = Script::established_with(with_ecn(), sack);
+    let mut script = selective();
     script.push(MSS);
     assert_eq!(said(&script.sent_one()), CAPABLE);
     let _ = script.fire_within(ms(300));
@@ -394,7 +421,7 @@ fn the_segment_that_tells_of_a_reduction_is_sent_again_by_duplicates_too() {
     script.push(10 * MSS);
     (0..2).for_each(|_| drop(echo(&mut script, 10)));
     let again = echo(&mut script, 10);
-    assert_eq!(again[0].seq, super::script::ours(10 * MSS), "{again:?}");
+    assert_eq!(again[0].seq, ours(10 * MSS), "{again:?}");
     assert_eq!(info(&script).totals.segments_again, 1);
 }
 
@@ -461,4 +488,61 @@ fn every_reduction_is_told() {
     script.push(MSS);
     let new = script.answer(segment(0, 10 * MSS, 0));
     assert_eq!(new.iter().map(said).collect::<Vec<_>>(), [REDUCED]);
+}
+
+#[test]
+fn a_reduction_after_the_reordering_time_is_told() {
+    let mut script = selective();
+    // The round trip is learnt.
+    for done in 0..20 {
+        script.push(MSS);
+        script.sent();
+        script.skip(ms(20));
+        let _ = script.feed(sacking(done + 1, &[]));
+    }
+    script.push(5 * MSS);
+    script.sent();
+    script.skip(ms(20));
+    // Too few for a loss at once.
+    assert_eq!(script.answer(sacking(20, &[(21, 22)])), []);
+    let _ = script.fire_within(ms(20));
+    assert_eq!(script.sent_one().seq, ours(20 * MSS));
+    assert_eq!(info(&script).congestion, CongestionState::Recovery);
+    script.push(MSS);
+    let new = script.answer(sacking(25, &[]));
+    assert_eq!(new.iter().map(said).collect::<Vec<_>>(), [REDUCED]);
+}
+
+#[test]
+fn a_reduction_for_a_tail_that_its_probe_made_good_is_told() {
+    let mut script = selective();
+    script.push(2 * MSS);
+    script.sent();
+    let _ = script.fire_within(ms(300));
+    assert_eq!(script.sent_one().seq, ours(MSS), "the probe");
+    script.push(MSS);
+    assert_eq!(said(&script.sent_one()), CAPABLE);
+    // Nothing has come twice: the first of the two that were sent was lost.
+    let _ = script.feed(sacking(3, &[]));
+    script.push(MSS);
+    assert_eq!(said(&script.sent_one()), REDUCED);
+}
+
+#[test]
+fn a_reduction_that_was_a_mistake_is_not_told() {
+    let mut script = recovering();
+    let _ = script.feed(sacking(10, &[(0, 1)]));
+    assert_eq!(info(&script).window, 10 * MSS);
+    script.push(MSS);
+    assert_eq!(said(&script.sent_one()), CAPABLE);
+}
+
+#[test]
+fn a_reduction_is_no_mistake_where_a_router_has_marked_something() {
+    let mut script = recovering();
+    let threshold = info(&script).threshold;
+    let _ = script.feed(echoing(sacking(10, &[(0, 1)])));
+    assert_eq!(info(&script).threshold, threshold);
+    script.push(MSS);
+    assert_eq!(said(&script.sent_one()), REDUCED);
 }

@@ -311,6 +311,22 @@ fn nothing_new_goes_before_what_was_lost() {
 }
 
 #[test]
+fn a_probe_of_the_tail_is_given_a_whole_timeout() {
+    let options = Options {
+        sack_permitted: true,
+        ..syn().options
+    };
+    let mut script = Script::established_with(config(), syn_with(options));
+    script.push(10);
+    script.sent_one();
+    let _ = script.fire_within(ms(300));
+    assert_eq!(script.sent_one().len, 10, "the probe");
+    let rto = script.connection.rtt.rto(&config());
+    let due = script.connection.next_deadline().unwrap();
+    assert_eq!(due - script.now, rto, "RFC 8985, section 7.3");
+}
+
+#[test]
 fn timeouts_double_until_a_new_measurement() {
     let mut script = Script::established();
     script.push(10);

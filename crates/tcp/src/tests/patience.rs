@@ -173,6 +173,24 @@ fn it_can_be_switched_off() {
 }
 
 #[test]
+fn a_probe_that_is_due_when_it_is_switched_off_is_not_sent() {
+    let mut script = alive();
+    let _ = script.fire_within(IDLE);
+    script.choose(|options| options.keep_alive.enabled = false);
+    assert_eq!(script.sent(), []);
+}
+
+#[test]
+fn data_that_waits_for_a_window_has_the_timer_of_the_window() {
+    let mut script = alive();
+    let _ = script.feed(closed_window(segment(0, 0, 1)));
+    script.push(10);
+    script.sent();
+    let (took, _, _) = until_failure(&mut script);
+    assert!(took > Duration::from_secs(600), "tcp_retries2: {took:?}");
+}
+
+#[test]
 fn other_times_do_not_forget_the_probes_that_were_sent() {
     let mut script = alive();
     for _ in 0..COUNT {
