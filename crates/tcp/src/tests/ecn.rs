@@ -225,9 +225,10 @@ fn what_is_sent_again_is_not_capable() {
 #[test]
 fn the_tail_sent_again_as_a_probe_is_not_capable() {
     let mut script = selective();
-    script.push(MSS);
-    assert_eq!(said(&script.sent_one()), CAPABLE);
+    script.push(2 * MSS);
+    assert!(script.sent().iter().all(|sent| said(sent) == CAPABLE));
     let _ = script.fire_within(ms(300));
+    assert_eq!(info(&script).retransmits, 0);
     let probe = script.sent_one();
     assert_eq!((probe.len, said(&probe)), (MSS, PLAIN));
 }

@@ -310,20 +310,47 @@ fn nothing_new_goes_before_what_was_lost() {
     assert_eq!((sent.len(), sent[0].seq), (1, ours(MSS)), "{sent:?}");
 }
 
-#[test]
-fn a_probe_of_the_tail_is_given_a_whole_timeout() {
+/// A connection with SACK on a path whose round trip takes 20 ms, as it knows.
+fn selective() -> Script {
     let options = Options {
         sack_permitted: true,
         ..syn().options
     };
-    let mut script = Script::established_with(config(), syn_with(options));
-    script.push(10);
+    let mut script = Script::passive(config(), &syn_with(options));
     script.sent_one();
-    let _ = script.fire_within(ms(300));
-    assert_eq!(script.sent_one().len, 10, "the probe");
+    script.skip(ms(20));
+    assert!(script.feed(segment(0, 0, 0)).established);
+    script
+}
+
+#[test]
+fn the_tail_of_a_flight_is_probed_long_before_the_timeout() {
+    let mut script = selective();
+    script.push(2 * MSS);
+    script.sent();
+    let before = script.now;
+    let _ = script.fire_within(ms(1000));
+    assert_eq!(script.now - before, ms(42), "two round trips and a little");
+    assert_eq!(script.sent_one().seq, ours(MSS));
+    assert_eq!(script.connection.info(script.now).retransmits, 0);
     let rto = script.connection.rtt.rto(&config());
     let due = script.connection.next_deadline().unwrap();
-    assert_eq!(due - script.now, rto, "RFC 8985, section 7.3");
+    assert_eq!(due - script.now, rto, "a whole timeout for its answer");
+}
+
+#[test]
+fn a_single_segment_is_probed_no_later_than_the_timeout_and_instead_of_it() {
+    let mut script = selective();
+    script.push(10);
+    script.sent_one();
+    let (before, rto) = (script.now, script.connection.rtt.rto(&config()));
+    let _ = script.fire_within(ms(1000));
+    // RFC 8985, section 7.2: the peer may delay its acknowledgement.
+    assert_eq!(script.now - before, rto);
+    assert_eq!(script.sent_one().len, 10);
+    let info = script.connection.info(script.now);
+    assert_eq!((info.retransmits, info.backoff), (0, 0));
+    assert_eq!(info.window, 10 * MSS);
 }
 
 #[test]
