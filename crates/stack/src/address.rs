@@ -93,10 +93,35 @@ struct Local {
     usable: bool,
 }
 
+/// A usable IPv4 address and its network, as every packet asks for them.
+#[derive(Debug)]
+struct LinkV4 {
+    address: u32,
+    host_bits: u32,
+    /// 255.255.255.255 where the network has none of its own.
+    broadcast: u32,
+}
+
+impl LinkV4 {
+    fn new(cidr: Cidr) -> Option<LinkV4> {
+        let IpAddr::V4(address) = cidr.address else {
+            return None;
+        };
+        let broadcast = cidr.broadcast().unwrap_or(Ipv4Addr::BROADCAST);
+        Some(LinkV4 {
+            address: address.to_bits(),
+            host_bits: u32::MAX.checked_shr(cidr.prefix_bits.into()).unwrap_or(0),
+            broadcast: broadcast.to_bits(),
+        })
+    }
+}
+
 /// Our addresses and gateways.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     locals: Vec<Local>,
+    /// Of the usable ones.
+    links_v4: Vec<LinkV4>,
     gateways: Vec<IpAddr>,
 }
 
@@ -111,6 +136,7 @@ impl Addresses {
             .collect();
         Addresses {
             locals,
+            links_v4: Vec::new(),
             gateways: gateways.to_vec(),
         }
     }
@@ -123,6 +149,7 @@ impl Addresses {
         {
             local.usable = usable;
         }
+        self.links_v4 = self.usable().filter_map(LinkV4::new).collect();
     }
 
     pub(crate) fn usable(&self) -> impl Iterator<Item = Cidr> + '_ {
@@ -133,8 +160,34 @@ impl Addresses {
     }
 
     /// Ours, and not in doubt (duplicate address detection).
+    #[inline]
     pub(crate) fn is_local(&self, address: IpAddr) -> bool {
-        self.usable().any(|cidr| cidr.address == address)
+        match address {
+            IpAddr::V4(v4) => {
+                let bits = v4.to_bits();
+                self.links_v4.iter().any(|link| link.address == bits)
+            }
+            IpAddr::V6(_) => self.usable().any(|cidr| cidr.address == address),
+        }
+    }
+
+    /// Whether a packet is what nearly all are: from the IPv4 address of another host to one of ours.
+    /// `false`: look closer.
+    #[inline]
+    pub(crate) fn is_between_hosts(&self, source: IpAddr, destination: IpAddr) -> bool {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (source, destination) else {
+            return false;
+        };
+        let (source, destination) = (source.to_bits(), destination.to_bits());
+        // No group, no loopback, not "this network".
+        let network = source >> 24;
+        let unicast = network > 0 && network != 127 && network < 224;
+        let (mut to_us, mut from_host) = (false, unicast);
+        for link in &self.links_v4 {
+            to_us |= link.address == destination;
+            from_host &= link.address != source && link.broadcast != source;
+        }
+        to_us && from_host
     }
 
     /// Ours, or about to be.
@@ -145,12 +198,17 @@ impl Addresses {
     }
 
     /// What the destination of a packet of ours is.
+    #[inline]
     pub(crate) fn reach(&self, to: IpAddr) -> Reach {
         if let IpAddr::V4(v4) = to
             && let Some(reach) = self.reach_on_link(v4)
         {
             return reach;
         }
+        self.reach_any(to)
+    }
+
+    fn reach_any(&self, to: IpAddr) -> Reach {
         if self.is_local(to) {
             return Reach::Local;
         }
@@ -181,18 +239,15 @@ impl Addresses {
     #[inline]
     fn reach_on_link(&self, to: Ipv4Addr) -> Option<Reach> {
         let mut via = None;
-        for cidr in self.usable() {
-            let IpAddr::V4(ours) = cidr.address else {
-                continue;
-            };
-            let host_bits = u32::MAX.checked_shr(cidr.prefix_bits.into()).unwrap_or(0);
-            let differing = ours.to_bits() ^ to.to_bits();
+        let bits = to.to_bits();
+        for link in &self.links_v4 {
+            let differing = link.address ^ bits;
             if differing == 0 {
                 return Some(Reach::Local);
             }
-            if differing & !host_bits == 0 {
+            if differing & !link.host_bits == 0 {
                 // All ones is the network's broadcast address, where there is one.
-                if to.to_bits() & host_bits == host_bits {
+                if bits & link.host_bits == link.host_bits {
                     return None;
                 }
                 via = Some(Reach::Via(to.into()));

@@ -75,30 +75,51 @@ impl Stack {
             }
             EthernetProtocol::Ipv4 => {
                 let parsed = parse_ipv4(head, packet.len());
-                self.receive_ip(now, ledger, packet, queue, parsed);
+                self.receive_ip(now, ledger, packet, queue, &parsed);
             }
             EthernetProtocol::Ipv6 => {
                 let parsed = parse_ipv6(head, packet.len());
-                self.receive_ip(now, ledger, packet, queue, parsed);
+                self.receive_ip(now, ledger, packet, queue, &parsed);
             }
             _ => self.reject(ledger, packet, Reject::NotOurs),
         }
     }
 
+    #[inline]
     fn receive_ip(
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
         packet: Packet,
         queue: u16,
-        parsed: Result<Parsed, Reject>,
+        parsed: &Result<Parsed, Reject>,
     ) {
-        let ip = match &parsed {
-            Ok(Parsed::Whole(ip) | Parsed::Fragment(FragmentIn { ip, .. })) => *ip,
-            Err(reject) => return self.reject(ledger, packet, *reject),
+        let checked = match parsed {
+            Ok(Parsed::Whole(ip) | Parsed::Fragment(FragmentIn { ip, .. })) => self.check_ip(ip),
+            Err(reject) => Err(*reject),
         };
+        match (checked, parsed) {
+            (Ok(()), Ok(Parsed::Whole(ip))) => self.receive_whole(now, ledger, packet, queue, ip),
+            (Ok(()), Ok(Parsed::Fragment(fragment))) => {
+                self.receive_fragment(now, ledger, packet, queue, fragment)
+            }
+            (Err(reject), _) => self.reject(ledger, packet, reject),
+            (_, Err(reject)) => self.reject(ledger, packet, *reject),
+        }
+    }
+
+    /// Whether a packet is for us, and from an address that a host may have.
+    #[inline]
+    fn check_ip(&self, ip: &IpIn) -> Result<(), Reject> {
+        if self.addresses.is_between_hosts(ip.source, ip.destination) {
+            return Ok(());
+        }
+        self.check_any_ip(ip)
+    }
+
+    fn check_any_ip(&self, ip: &IpIn) -> Result<(), Reject> {
         if !self.is_for_us(ip.destination) {
-            return self.reject(ledger, packet, Reject::NotOurs);
+            return Err(Reject::NotOurs);
         }
         // A host that probes its address has none yet; what else comes so is refused later.
         let probe = ip.protocol == IpProtocol::Icmpv6 && ip.source == Ipv6Addr::UNSPECIFIED;
@@ -106,21 +127,16 @@ impl Stack {
             || self.addresses.is_local(ip.source)
             || self.addresses.is_broadcast(ip.source)
         {
-            return self.reject(ledger, packet, Reject::BadSource);
+            return Err(Reject::BadSource);
         }
-        match parsed {
-            Ok(Parsed::Whole(_)) => self.receive_whole(now, ledger, packet, queue, &ip),
-            Ok(Parsed::Fragment(fragment)) => {
-                self.receive_fragment(now, ledger, packet, queue, &fragment)
-            }
-            Err(_) => unreachable!("rejected above"),
-        }
+        Ok(())
     }
 
     fn is_for_us(&self, to: IpAddr) -> bool {
         self.addresses.is_configured(to) || to.is_multicast() || self.addresses.is_broadcast(to)
     }
 
+    #[inline]
     fn receive_whole(
         &mut self,
         now: Instant,
@@ -198,6 +214,7 @@ impl Stack {
 
     /// Verifies the checksum of a transport header and what follows it. `None`: it was refused and
     /// counted.
+    #[inline]
     pub(crate) fn verify(
         &mut self,
         ledger: &Ledger,

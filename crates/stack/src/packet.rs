@@ -22,8 +22,10 @@ impl Packet {
     }
 
     /// Bytes in all pieces.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.pieces().map(|piece| piece.len as usize).sum()
+        let rest = self.rest.iter().map(|piece| piece.len as usize);
+        self.first.len as usize + rest.sum::<usize>()
     }
 
     /// Whether there are no bytes in it.
@@ -47,14 +49,23 @@ impl Packet {
     }
 
     /// Gives all frames back to the ledger.
+    #[inline]
     pub fn release(self, ledger: &mut Ledger) {
-        for frame in self.into_frames() {
-            ledger.release(frame);
+        ledger.release(self.first.frame);
+        for piece in self.rest {
+            ledger.release(piece.frame);
         }
     }
 
     /// Calls `each` with the bytes from `start`, at most `len` of them, piece by piece.
     pub fn for_each(&self, ledger: &Ledger, start: usize, len: usize, mut each: impl FnMut(&[u8])) {
+        let first = ledger.piece(&self.first);
+        if let Some(all) = first.get(start..).and_then(|bytes| bytes.get(..len)) {
+            if len > 0 {
+                each(all);
+            }
+            return;
+        }
         let mut skip = start;
         let mut left = len;
         for piece in self.pieces() {
@@ -109,6 +120,7 @@ impl Payload {
         Payload::Heap { bytes, start: 0 }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {
             Payload::Frames { len, .. } => *len,
@@ -169,28 +181,23 @@ impl Payload {
         read(&bytes[..at])
     }
 
-    /// `len` bytes of it, from `skip` on.
+    /// Leaves `len` bytes of it, from `skip` on.
     #[inline]
-    pub(crate) fn part(self, skip: usize, len: usize) -> Payload {
+    pub(crate) fn narrow(&mut self, skip: usize, len: usize) {
         assert!(
             skip + len <= self.len(),
             "packet: a part outside of its payload"
         );
-        if skip == 0 && len == self.len() {
-            return self;
-        }
         match self {
-            Payload::Frames { packet, start, .. } => Payload::Frames {
-                packet,
-                start: start + skip,
-                len,
-            },
-            Payload::Heap { mut bytes, start } => {
-                bytes.truncate(start + skip + len);
-                Payload::Heap {
-                    bytes,
-                    start: start + skip,
-                }
+            Payload::Frames {
+                start, len: all, ..
+            } => {
+                *start += skip;
+                *all = len;
+            }
+            Payload::Heap { bytes, start } => {
+                *start += skip;
+                bytes.truncate(*start + len);
             }
         }
     }
@@ -239,6 +246,7 @@ impl Payload {
         Payload::heap(bytes)
     }
 
+    #[inline]
     pub(crate) fn release(self, ledger: &mut Ledger) {
         if let Payload::Frames { packet, .. } = self {
             packet.release(ledger);

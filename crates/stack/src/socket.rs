@@ -107,26 +107,29 @@ pub(crate) struct Events {
 
 impl Events {
     /// Says that a socket's readiness may have changed.
+    #[inline]
     pub(crate) fn mark(&mut self, id: SocketId, receive: bool, send: bool) {
+        match self.pending.get_mut(id.slot as usize) {
+            Some(Some(event)) if event.socket == id => {
+                event.receive |= receive;
+                event.send |= send;
+            }
+            _ => self.add(id, receive, send),
+        }
+    }
+
+    fn add(&mut self, id: SocketId, receive: bool, send: bool) {
         let slot = id.slot as usize;
         if self.pending.len() <= slot {
             self.pending.resize(slot + 1, None);
         }
-        match &mut self.pending[slot] {
-            Some(event) if event.socket == id => {
-                event.receive |= receive;
-                event.send |= send;
-            }
-            // Of a socket that had the slot before, nobody wants to know any more.
-            pending => {
-                *pending = Some(Event {
-                    socket: id,
-                    receive,
-                    send,
-                });
-                self.queue.push_back(id);
-            }
-        }
+        // Of a socket that had the slot before, nobody wants to know any more.
+        self.pending[slot] = Some(Event {
+            socket: id,
+            receive,
+            send,
+        });
+        self.queue.push_back(id);
     }
 
     pub(crate) fn next(&mut self) -> Option<Event> {

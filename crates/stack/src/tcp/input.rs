@@ -3,21 +3,23 @@
 use std::net::SocketAddr;
 
 use ringwire_tcp::{
-    Answer, Disposition, Failure, Instant, Keep, Segment, SeqNumber, State, TcpOptions, closed,
-    listen,
+    Answer, Disposition, Failure, Instant, Segment, State, TcpOptions, closed, listen,
 };
 use ringwire_umem::{Ledger, Pool};
 use smoltcp::wire::IpProtocol;
 
 use super::listener::Cookie;
-use super::receive_queue::SMALL_BYTES;
+use super::ops::wake_chunks;
 use super::wire::{self, Header, MAX_HEADER};
-use super::{Ends, Path, nothing};
+use super::{Ends, IN_TABLE, Path, Socket, nothing};
 use crate::Stack;
 use crate::error::SocketError;
 use crate::ingress::{IpIn, Reject};
 use crate::packet::Payload;
-use crate::socket::SocketId;
+use crate::socket::{Events, SocketId};
+
+/// Why it may be expected that a socket has a connection.
+const CONNECTED: &str = "tcp: what is in the table of connections has one";
 
 impl Stack {
     /// Takes a received TCP segment; `payload` begins with its header.
@@ -25,7 +27,7 @@ impl Stack {
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
-        payload: Payload,
+        mut payload: Payload,
         queue: u16,
         ip: &IpIn,
     ) {
@@ -41,13 +43,14 @@ impl Stack {
         let local = SocketAddr::new(ip.destination, header.destination_port);
         let remote = SocketAddr::new(ip.source, header.source_port);
         let len = header.segment.len as usize;
-        let payload = payload.part(header.len, len);
+        payload.narrow(header.len, len);
         self.counters.tcp_rx_segments += 1;
         let ends = (local, remote);
         header.segment.ecn = ip.ecn;
-        self.take_segment(now, ledger, ends, &header.segment, payload, queue);
+        self.take_segment(now, ledger, &ends, &header.segment, payload, queue);
     }
 
+    #[inline]
     fn check_tcp(
         &mut self,
         ledger: &Ledger,
@@ -73,7 +76,24 @@ impl Stack {
     }
 
     /// Hands a segment to its connection, or whoever answers for none.
+    #[inline]
     pub(super) fn take_segment(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        ends: &Ends,
+        segment: &Segment,
+        payload: Payload,
+        queue: u16,
+    ) {
+        match self.tcp.connections.get(ends) {
+            Some(&id) => self.continue_connection(now, ledger, id, segment, payload, queue),
+            None => self.take_first_segment(now, ledger, *ends, segment, payload, queue),
+        }
+    }
+
+    /// A segment for which there is no connection.
+    fn take_first_segment(
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
@@ -82,9 +102,6 @@ impl Stack {
         payload: Payload,
         queue: u16,
     ) {
-        if let Some(&id) = self.tcp.connections.get(&ends) {
-            return self.continue_connection(now, ledger, id, segment, payload, queue);
-        }
         let config = self.tcp_config(ledger, ends.1.ip(), None);
         let mut floor = None;
         if let Some(waiting) = self.tcp.time_waits.get_mut(&ends) {
@@ -156,65 +173,53 @@ impl Stack {
             self.counters.tcp_listen_overflows += 1;
             return payload.release(ledger);
         }
-        let bare = Segment {
-            len: 0,
-            fin: false,
-            ..*segment
-        };
-        let (segment, payload) = match self.admit_payload(ledger, id, segment, payload) {
-            Some(payload) => (segment, payload),
-            None => (&bare, nothing()),
-        };
-        let socket = self.tcp.at(id);
-        let connection = socket
-            .connection
-            .as_mut()
-            .expect("tcp: what is in the table of connections has one");
-        let next = connection.receive_next();
-        let disposition = connection.on_segment(now, segment);
-        let advanced = connection.receive_next();
-        match disposition.keep {
-            None => payload.release(ledger),
-            Some(keep) => {
-                let payload = payload.part(keep.skip as usize, keep.len as usize);
-                self.store(ledger, id, &keep, payload, next, advanced);
-            }
+        if payload.len() == 0 || !self.rx_runs_short(ledger) {
+            return self.take_in(now, ledger, id, segment, payload, false);
         }
-        self.carry_out(now, ledger, id, disposition);
-        self.tcp.mark_ready(id);
-        self.tcp.schedule(id);
+        let Some(payload) = self.admit_payload(ledger, id, segment, payload) else {
+            let bare = Segment {
+                len: 0,
+                fin: false,
+                ..*segment
+            };
+            return self.take_in(now, ledger, id, &bare, nothing(), true);
+        };
+        self.take_in(now, ledger, id, segment, payload, true);
     }
 
-    /// Keeps a payload: behind what can be read, if it begins at `next`, and with it what had come
-    /// early before `advanced`; or with what has come early.
-    fn store(
+    /// Hands a segment to the engine, and does what that decides. `short`: RX chunks run short.
+    #[inline]
+    fn take_in(
         &mut self,
+        now: Instant,
         ledger: &mut Ledger,
         id: SocketId,
-        keep: &Keep,
-        payload: Payload,
-        next: SeqNumber,
-        advanced: SeqNumber,
+        segment: &Segment,
+        mut payload: Payload,
+        short: bool,
     ) {
-        // A whole frame is too much for a few bytes.
-        let copies = payload.len() <= SMALL_BYTES || self.rx_runs_short(ledger);
-        let copied = self.tcp.with_receive(id, |receive| {
-            if keep.seq != next {
-                receive.insert(ledger, keep.seq, payload);
-                return false;
+        let tcp = &mut self.tcp;
+        let socket = tcp.slab.get_mut(id).expect(IN_TABLE);
+        let connection = socket.connection.as_mut().expect(CONNECTED);
+        let next = connection.receive_next();
+        let disposition = connection.on_segment(now, segment);
+        let span = (next, connection.receive_next());
+        match &disposition.keep {
+            None => payload.release(ledger),
+            Some(keep) => {
+                payload.narrow(keep.skip as usize, keep.len as usize);
+                let before = socket.receive.heap_bytes();
+                let copied = socket.receive.store(ledger, keep, payload, span, short);
+                tcp.heap_bytes = tcp.heap_bytes + socket.receive.heap_bytes() - before;
+                self.counters.tcp_compacted += u64::from(copied);
             }
-            let refused = match copies {
-                true => receive.append(ledger, payload).err(),
-                false => Some(payload),
-            };
-            let copied = refused.is_none();
-            if let Some(payload) = refused {
-                receive.push(payload);
-            }
-            receive.advance(ledger, advanced, keep.seq + keep.len);
-            copied
-        });
-        self.counters.tcp_compacted += u64::from(copied == Some(true));
+        }
+        note_progress(socket, &mut tcp.events, ledger, id, &disposition);
+        if is_eventful(&disposition) {
+            self.carry_out_events(now, ledger, id, &disposition);
+        }
+        self.tcp.mark_ready(id);
+        self.tcp.schedule(id);
     }
 
     /// Whether RX chunks run short: what is queued must not starve the fill rings.
@@ -238,10 +243,7 @@ impl Stack {
         let layout = ledger.umem().layout();
         let most = layout.rx_chunks as usize * layout.chunk_bytes as usize;
         let socket = self.tcp.at(id);
-        let connection = socket
-            .connection
-            .as_mut()
-            .expect("tcp: what is in the table of connections has one");
+        let connection = socket.connection.as_mut().expect(CONNECTED);
         let early = segment.text().after(connection.receive_next());
         if connection.has_out_of_order() {
             connection.prune();
@@ -272,15 +274,22 @@ impl Stack {
         now: Instant,
         ledger: &mut Ledger,
         id: SocketId,
-        disposition: Disposition,
+        disposition: &Disposition,
+    ) {
+        let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
+        note_progress(socket, &mut self.tcp.events, ledger, id, disposition);
+        self.carry_out_events(now, ledger, id, disposition);
+    }
+
+    /// The same beside what nearly every segment brings about.
+    fn carry_out_events(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        id: SocketId,
+        disposition: &Disposition,
     ) {
         self.counters.tcp_refused += u64::from(disposition.refusal.is_some());
-        if disposition.acked > 0 {
-            self.release_acknowledged(ledger, id);
-        }
-        if disposition.delivered > 0 {
-            self.note_delivered(id);
-        }
         if disposition.established {
             self.counters.tcp_established += 1;
             match self.tcp.at(id).parent {
@@ -295,9 +304,9 @@ impl Stack {
             self.tcp.events.mark(id, true, false);
         }
         let socket = self.tcp.at(id);
-        if let (Some(reply), Some(ends)) = (disposition.reply, socket.ends()) {
+        if let (Some(reply), Some(ends)) = (&disposition.reply, socket.ends()) {
             let path = socket.path();
-            self.send_segment(now, ledger, ends, &reply, path);
+            self.send_segment(now, ledger, ends, reply, path);
         }
         if let Some(failure) = disposition.failure {
             self.fail(id, failure);
@@ -307,31 +316,6 @@ impl Stack {
         }
         if disposition.closed || disposition.time_wait {
             self.end_connection(ledger, id);
-        }
-    }
-
-    /// Lets go of what is acknowledged; a sender that waits for room may go on.
-    fn release_acknowledged(&mut self, ledger: &mut Ledger, id: SocketId) {
-        let socket = self.tcp.at(id);
-        let Some(connection) = &socket.connection else {
-            return;
-        };
-        socket.send.acknowledged(connection.send_una(), ledger);
-        if socket.send_blocked && socket.send.chunks() <= super::ops::wake_chunks(socket) {
-            socket.send_blocked = false;
-            self.tcp.events.mark(id, false, true);
-        }
-    }
-
-    /// There is more to read, and less room.
-    fn note_delivered(&mut self, id: SocketId) {
-        let socket = self.tcp.at(id);
-        let room = socket.receive_room();
-        if let Some(connection) = &mut socket.connection {
-            connection.set_receive_room(room);
-        }
-        if socket.is_readable() {
-            self.tcp.events.mark(id, true, false);
         }
     }
 
@@ -432,5 +416,48 @@ impl Stack {
             self.send_segment(now, ledger, ends, &rst, path);
         }
         self.end_connection(ledger, id);
+    }
+}
+
+/// Whether the engine decided more than what to keep and what to let go.
+#[inline]
+fn is_eventful(disposition: &Disposition) -> bool {
+    disposition.established
+        | disposition.finished
+        | disposition.time_wait
+        | disposition.closed
+        | disposition.failure.is_some()
+        | disposition.reply.is_some()
+        | disposition.refusal.is_some()
+}
+
+/// Lets go of what is acknowledged, so that a sender that waits for room may go on; and says that there
+/// is more to read, and less room.
+#[inline]
+fn note_progress(
+    socket: &mut Socket,
+    events: &mut Events,
+    ledger: &mut Ledger,
+    id: SocketId,
+    disposition: &Disposition,
+) {
+    let Some(connection) = &mut socket.connection else {
+        return;
+    };
+    if disposition.acked > 0 {
+        socket.send.acknowledged(connection.send_una(), ledger);
+        if socket.send_blocked && socket.send.chunks() <= wake_chunks(socket) {
+            socket.send_blocked = false;
+            events.mark(id, false, true);
+        }
+    }
+    if disposition.delivered > 0 {
+        let room = socket.receive_room();
+        if let Some(connection) = &mut socket.connection {
+            connection.set_receive_room(room);
+        }
+        if socket.is_readable() {
+            events.mark(id, true, false);
+        }
     }
 }

@@ -39,6 +39,9 @@ use send_queue::SendQueue;
 use time_wait::TimeWaits;
 use timers::Timers;
 
+/// Why it may be expected that a socket is there.
+const IN_TABLE: &str = "tcp: a socket that is in use is in the table";
+
 /// The two ends of a connection: (local, remote).
 pub(crate) type Ends = (SocketAddr, SocketAddr);
 
@@ -260,8 +263,7 @@ impl Table {
 
     /// A socket that is known to be there.
     fn at(&mut self, id: SocketId) -> &mut Socket {
-        self.get_mut(id)
-            .expect("tcp: a socket that is in use is in the table")
+        self.get_mut(id).expect(IN_TABLE)
     }
 
     /// Takes a socket out of the table. Its queues must be empty.

@@ -297,7 +297,7 @@ impl Stack {
                 return;
             };
             let payload = Payload::heap(looped.payload);
-            self.take_segment(now, ledger, looped.ends, &looped.segment, payload, 0);
+            self.take_segment(now, ledger, &looped.ends, &looped.segment, payload, 0);
         }
     }
 

@@ -3,14 +3,14 @@
 
 use std::collections::VecDeque;
 
-use ringwire_tcp::SeqNumber;
+use ringwire_tcp::{Keep, SeqNumber};
 use ringwire_umem::Ledger;
 
 use crate::packet::Payload;
 
 /// Payloads of at most this many bytes are copied behind the one before, where it has room: a whole
 /// frame is too much for them.
-pub(crate) const SMALL_BYTES: usize = 256;
+const SMALL_BYTES: usize = 256;
 
 /// Payloads that a queue has memory for when the first comes: a burst of a sender's.
 const FIRST_PAYLOADS: usize = 16;
@@ -45,8 +45,42 @@ impl ReceiveQueue {
         self.heap_bytes
     }
 
+    /// Keeps a payload: behind what can be read, if it begins at `next`, and with it what had come
+    /// early before `advanced`; or with what has come early. `short`: frames are, and its bytes are to
+    /// be copied where there is room. Says whether they were.
+    #[inline]
+    pub(crate) fn store(
+        &mut self,
+        ledger: &mut Ledger,
+        keep: &Keep,
+        payload: Payload,
+        (next, advanced): (SeqNumber, SeqNumber),
+        short: bool,
+    ) -> bool {
+        if keep.seq != next {
+            self.insert(ledger, keep.seq, payload);
+            return false;
+        }
+        // A whole frame is too much for a few bytes.
+        let copied = if short || payload.len() <= SMALL_BYTES {
+            let refused = self.append(ledger, payload).err();
+            let copied = refused.is_none();
+            if let Some(payload) = refused {
+                self.push(payload);
+            }
+            copied
+        } else {
+            self.push(payload);
+            false
+        };
+        if self.early.capacity() > 0 {
+            self.advance(ledger, advanced, keep.seq + keep.len);
+        }
+        copied
+    }
+
     /// Copies a small payload behind the last that can be read; gives it back if there is no room.
-    pub(crate) fn append(&mut self, ledger: &mut Ledger, payload: Payload) -> Result<(), Payload> {
+    fn append(&mut self, ledger: &mut Ledger, payload: Payload) -> Result<(), Payload> {
         let Some(last) = self.ready.back_mut() else {
             return Err(payload);
         };
@@ -61,7 +95,8 @@ impl ReceiveQueue {
     }
 
     /// Adds a payload that follows what can be read.
-    pub(crate) fn push(&mut self, payload: Payload) {
+    #[inline]
+    fn push(&mut self, payload: Payload) {
         self.bytes += payload.len();
         self.heap_bytes += payload.heap_bytes();
         if self.ready.capacity() == 0 {
@@ -71,7 +106,7 @@ impl ReceiveQueue {
     }
 
     /// Adds a payload that came early; it replaces what lies inside it.
-    pub(crate) fn insert(&mut self, ledger: &mut Ledger, seq: SeqNumber, payload: Payload) {
+    fn insert(&mut self, ledger: &mut Ledger, seq: SeqNumber, payload: Payload) {
         let end = seq + payload.len() as u32;
         let first = self.early.partition_point(|piece| piece.seq.before(seq));
         let last = first
@@ -90,7 +125,7 @@ impl ReceiveQueue {
 
     /// Moves what came early and lies before `next` to what can be read. What begins before `end`, the
     /// end of the segment that filled the hole, came with that segment too.
-    pub(crate) fn advance(&mut self, ledger: &mut Ledger, next: SeqNumber, end: SeqNumber) {
+    fn advance(&mut self, ledger: &mut Ledger, next: SeqNumber, end: SeqNumber) {
         while let Some(piece) = self.early.front()
             && piece.seq.before(next)
         {

@@ -91,7 +91,7 @@ impl Stack {
             };
             if connection.next_deadline().is_some_and(|due| due <= now) {
                 let disposition = connection.on_timer(now);
-                self.carry_out(now, ledger, id, disposition);
+                self.carry_out(now, ledger, id, &disposition);
                 self.tcp.mark_ready(id);
             }
             self.tcp.schedule(id);

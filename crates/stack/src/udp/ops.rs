@@ -258,7 +258,7 @@ impl Stack {
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
-        payload: Payload,
+        mut payload: Payload,
         queue: Option<u16>,
         ip: &IpIn,
     ) {
@@ -275,7 +275,7 @@ impl Stack {
         let remote = SocketAddr::new(ip.source, source_port);
         match self.sockets.find(local, remote) {
             Some(id) => {
-                let payload = payload.part(UDP_HEADER, udp_len - UDP_HEADER);
+                payload.narrow(UDP_HEADER, udp_len - UDP_HEADER);
                 self.deliver(ledger, id, remote, payload, queue);
             }
             None => self.refuse_udp(now, ledger, payload, ip),
