@@ -124,7 +124,7 @@ impl Stack {
             self.counters.control_no_frames += 1;
             return Sent::Stuck;
         }
-        let Some(socket) = self.tcp.get_mut(id) else {
+        let Some(socket) = self.tcp.slab.get_mut(id) else {
             return Sent::Nothing;
         };
         let path = Path {
@@ -145,75 +145,35 @@ impl Stack {
             self.send_segment(now, ledger, ends, segment, path);
             return Sent::Queued;
         }
-        let place = send.take(segment.seq, segment.len);
-        let free = place.first && (place.fresh || ledger.in_flight(send.frame(&place)) == 0);
+        let (place, frame) = send.take(segment.seq, segment.len);
+        let free = place.first && (place.fresh || ledger.in_flight(frame) == 0);
         let mac = match self.addresses.reach(ends.1.ip()) {
-            Reach::Via(neighbour) => self.neighbours.lookup(now, neighbour),
+            Reach::Via(neighbour) if free => self.neighbours.lookup(now, neighbour),
             _ => None,
         };
-        match mac {
-            Some(mac) if free => self.send_in_place(ledger, id, ends, segment, &place, mac, path),
-            _ => {
-                self.send_copy(now, ledger, id, ends, segment, &place, path);
-                Sent::Queued
-            }
-        }
-    }
-
-    /// Writes the headers in front of a cell, and describes both.
-    #[allow(clippy::too_many_arguments)]
-    fn send_in_place(
-        &mut self,
-        ledger: &mut Ledger,
-        id: SocketId,
-        ends: Ends,
-        segment: &Segment,
-        place: &Place,
-        to: [u8; 6],
-        path: Path,
-    ) -> Sent {
-        let (mac, checksum) = (self.config.mac, self.config.tx_checksum);
-        let send = &mut self.tcp.at(id).send;
-        let frame = send.frame(place);
-        let tcp_len = wire::header_len(&segment.options) + segment.len as usize;
-        let headers = headers_len(ends.1.ip()) + wire::header_len(&segment.options);
-        let start = place.start as usize - headers;
-        let end = (place.start + segment.len) as usize;
-        let bytes = &mut ledger.bytes_mut(frame)[start..end];
-        let at = write_headers(
-            mac,
-            bytes,
-            &meta(ends, path, segment.ecn),
-            Fragment::whole(tcp_len),
+        let Some(to) = mac else {
+            // Its bytes cannot go where they lie: part of a cell, or one that the NIC may still read,
+            // or one that waits for its neighbour.
+            self.counters.tcp_tx_copied += 1;
+            let from = place.start as usize;
+            let bytes = ledger.bytes(frame)[from..from + segment.len as usize].to_vec();
+            self.write_segment(now, ledger, ends, segment, &bytes, path);
+            return Sent::Queued;
+        };
+        let (start, len) = write_in_place(
+            ledger.bytes_mut(frame),
+            &place,
+            &meta(&ends, path, segment.ecn),
+            (self.config.mac, to),
+            &ends,
+            segment,
+            self.config.tx_checksum,
         );
-        bytes[..6].copy_from_slice(&to);
-        write_tcp(&mut bytes[at..], ends, segment, checksum, place.sum);
-        let len = (end - start) as u32;
-        let addr = ledger.post_tx(frame, start as u32, len);
+        let addr = ledger.post_tx(frame, start, len);
         self.count_sent(segment);
         self.counters.tx_packets += 1;
         self.counters.tx_bytes += u64::from(len);
         Sent::InPlace(addr, len)
-    }
-
-    /// Sends a segment whose bytes cannot go where they lie: part of a cell, or one that the NIC may
-    /// still read, or one that waits for its neighbour.
-    #[allow(clippy::too_many_arguments)]
-    fn send_copy(
-        &mut self,
-        now: Instant,
-        ledger: &mut Ledger,
-        id: SocketId,
-        ends: Ends,
-        segment: &Segment,
-        place: &Place,
-        path: Path,
-    ) {
-        self.counters.tcp_tx_copied += 1;
-        let from = place.start as usize;
-        let send = &mut self.tcp.at(id).send;
-        let bytes = ledger.bytes(send.frame(place))[from..from + segment.len as usize].to_vec();
-        self.write_segment(now, ledger, ends, segment, &bytes, path);
     }
 
     /// Sends a segment without payload. Without a chunk it is lost, as on the wire.
@@ -255,14 +215,14 @@ impl Stack {
         let at = write_headers(
             self.config.mac,
             bytes,
-            &meta(ends, path, segment.ecn),
+            &meta(&ends, path, segment.ecn),
             Fragment::whole(tcp_len),
         );
         let end = at + tcp_len;
         bytes[end - payload.len()..end].copy_from_slice(payload);
         write_tcp(
             &mut bytes[at..end],
-            ends,
+            &ends,
             segment,
             self.config.tx_checksum,
             None,
@@ -325,7 +285,32 @@ impl Stack {
     }
 }
 
-fn meta(ends: Ends, path: Path, ecn: Ecn) -> IpMeta {
+/// Writes the headers in front of a cell, from one Ethernet address to another; returns where they begin
+/// in the chunk, and the length of the packet.
+#[inline]
+fn write_in_place(
+    chunk: &mut [u8],
+    place: &Place,
+    meta: &IpMeta,
+    (mac, to): ([u8; 6], [u8; 6]),
+    ends: &Ends,
+    segment: &Segment,
+    checksum: TxChecksum,
+) -> (u32, u32) {
+    let header_len = wire::header_len(&segment.options);
+    let headers = headers_len(meta.destination) + header_len;
+    let start = place.start as usize - headers;
+    let end = (place.start + segment.len) as usize;
+    let bytes = &mut chunk[start..end];
+    let part = Fragment::whole(header_len + segment.len as usize);
+    let at = write_headers(mac, bytes, meta, part);
+    bytes[..6].copy_from_slice(&to);
+    write_tcp(&mut bytes[at..], ends, segment, checksum, place.sum);
+    (start as u32, (end - start) as u32)
+}
+
+#[inline]
+fn meta(ends: &Ends, path: Path, ecn: Ecn) -> IpMeta {
     IpMeta {
         source: ends.0.ip(),
         destination: ends.1.ip(),
@@ -342,9 +327,10 @@ fn meta(ends: Ends, path: Path, ecn: Ecn) -> IpMeta {
 }
 
 /// Writes the header of a segment in front of its payload. `sum`: over the payload, if it is known.
+#[inline]
 fn write_tcp(
     bytes: &mut [u8],
-    ends: Ends,
+    ends: &Ends,
     segment: &Segment,
     policy: TxChecksum,
     sum: Option<Checksum>,

@@ -47,7 +47,6 @@ impl Cell {
 /// Where queued bytes lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    block: u32,
     /// Where the bytes begin in their chunk.
     pub(crate) start: u32,
     /// Over the bytes, where they are a whole cell.
@@ -131,6 +130,7 @@ impl SendQueue {
     }
 
     /// How many bytes from `seq` on lie in one cell.
+    #[inline]
     pub(crate) fn contiguous(&self, seq: SeqNumber) -> u32 {
         let Some(queued) = &self.queued else {
             return 0;
@@ -139,15 +139,11 @@ impl SendQueue {
         found.map_or(0, |index| queued.cells[index].end().since(seq))
     }
 
-    /// Where `len` bytes from `seq` on lie, which are in one cell; they count as sent.
-    pub(crate) fn take(&mut self, seq: SeqNumber, len: u32) -> Place {
+    /// Where `len` bytes from `seq` on lie, which are in one cell, and in which frame; they count as
+    /// sent.
+    #[inline]
+    pub(crate) fn take(&mut self, seq: SeqNumber, len: u32) -> (Place, &mut Frame) {
         self.there().take(seq, len)
-    }
-
-    /// The frame that holds a place.
-    pub(crate) fn frame(&mut self, place: &Place) -> &mut Frame {
-        let queued = self.there();
-        &mut queued.blocks[place.block.wrapping_sub(queued.base) as usize].frame
     }
 
     /// Lets go of everything before `una`.
@@ -227,7 +223,8 @@ impl Queued {
         cell.len += len as u16;
     }
 
-    fn take(&mut self, seq: SeqNumber, len: u32) -> Place {
+    #[inline]
+    fn take(&mut self, seq: SeqNumber, len: u32) -> (Place, &mut Frame) {
         let index = self
             .find(seq)
             .expect("send queue: bytes that are not queued");
@@ -239,14 +236,15 @@ impl Queued {
             offset + len <= u32::from(cell.len),
             "send queue: bytes across two cells"
         );
-        Place {
-            block: cell.block,
+        let place = Place {
             start: u32::from(cell.start) + offset,
             sum: (offset == 0 && len == u32::from(cell.len))
                 .then(|| Checksum::resumed(cell.sum, cell.len.into())),
             first: offset == 0,
             fresh,
-        }
+        };
+        let block = cell.block.wrapping_sub(self.base) as usize;
+        (place, &mut self.blocks[block].frame)
     }
 
     fn acknowledged(&mut self, una: SeqNumber, ledger: &mut Ledger) {
@@ -273,8 +271,7 @@ impl Queued {
     fn find(&self, seq: SeqNumber) -> Option<usize> {
         let holds = |index: usize| {
             let cell = self.cells.get(index)?;
-            let inside = !seq.before(cell.seq) && seq.before(cell.end());
-            inside.then_some(index)
+            (seq.since(cell.seq) < u32::from(cell.len)).then_some(index)
         };
         holds(self.cursor + 1)
             .or_else(|| holds(self.cursor))

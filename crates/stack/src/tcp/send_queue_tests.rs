@@ -41,9 +41,9 @@ fn write(queue: &mut SendQueue, ledger: &Ledger, at: u32, len: usize) {
 }
 
 fn bytes(queue: &mut SendQueue, ledger: &Ledger, at: u32, len: u32) -> Vec<u8> {
-    let place = queue.take(FIRST + at, len);
+    let (place, frame) = queue.take(FIRST + at, len);
     let start = place.start as usize;
-    ledger.bytes(queue.frame(&place))[start..start + len as usize].to_vec()
+    ledger.bytes(frame)[start..start + len as usize].to_vec()
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn the_sum_of_a_whole_cell_is_known() {
     let mut ledger = ledger();
     let mut queue = queue(&mut ledger, &[33]);
     write(&mut queue, &ledger, 33, 20);
-    let whole = queue.take(FIRST, 53);
+    let (whole, _) = queue.take(FIRST, 53);
     let mut sum = Checksum::new();
     sum.add(&(0..53).collect::<Vec<u8>>());
     assert_eq!(whole.sum.map(Checksum::fold), Some(sum.fold()));
-    let part = queue.take(FIRST + 1, 10);
+    let (part, _) = queue.take(FIRST + 1, 10);
     assert!(part.sum.is_none() && !part.first);
     queue.clear(&mut ledger);
 }
@@ -96,8 +96,8 @@ fn the_sum_of_a_whole_cell_is_known() {
 fn a_cell_is_fresh_once() {
     let mut ledger = ledger();
     let mut queue = queue(&mut ledger, &[100]);
-    assert!(queue.take(FIRST, 100).fresh);
-    assert!(!queue.take(FIRST, 100).fresh);
+    assert!(queue.take(FIRST, 100).0.fresh);
+    assert!(!queue.take(FIRST, 100).0.fresh);
     queue.clear(&mut ledger);
 }
 

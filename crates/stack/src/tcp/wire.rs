@@ -19,6 +19,8 @@ const CWR: u8 = 0x80;
 const NO_OPERATION: u8 = 1;
 const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
+/// Bytes of the timestamps option, aligned.
+const TIMESTAMPS: usize = 12;
 /// Two no-operations, kind and length of the timestamps option.
 const TIMESTAMPS_ALIGNED: [u8; 4] = [1, 1, 8, 10];
 
@@ -136,8 +138,11 @@ fn sack_blocks(option: &[u8]) -> SackBlocks {
 /// Bytes of the header of a segment.
 #[inline]
 pub(crate) fn header_len(options: &Options) -> usize {
+    if has_timestamps_alone(options).is_some() {
+        return HEADER + TIMESTAMPS;
+    }
     let mss = options.mss.map_or(0, |_| 4);
-    let timestamps = options.timestamps.map_or(0, |_| 12);
+    let timestamps = options.timestamps.map_or(0, |_| TIMESTAMPS);
     let scale = options.window_scale.map_or(0, |_| 4);
     // With timestamps it stands where their padding would.
     let permitted = options.sack_permitted && options.timestamps.is_none();
@@ -153,41 +158,69 @@ pub(crate) fn header_len(options: &Options) -> usize {
 #[inline]
 pub(crate) fn emit(bytes: &mut [u8], source_port: u16, destination_port: u16, segment: &Segment) {
     let len = header_len(&segment.options);
-    let bytes = &mut bytes[..len];
-    let flag = |on: bool, bit: u8| if on { bit } else { 0 };
-    bytes[0..2].copy_from_slice(&source_port.to_be_bytes());
-    bytes[2..4].copy_from_slice(&destination_port.to_be_bytes());
-    bytes[4..8].copy_from_slice(&segment.seq.0.to_be_bytes());
-    bytes[8..12].copy_from_slice(&segment.ack.map_or(0, |ack| ack.0).to_be_bytes());
-    bytes[12] = (len as u8 / 4) << 4;
-    bytes[13] = flag(segment.fin, FIN)
+    let (fixed, options) = bytes[..len].split_at_mut(HEADER);
+    let fixed: &mut [u8; HEADER] = fixed.try_into().expect("it is split there");
+    fixed[0..2].copy_from_slice(&source_port.to_be_bytes());
+    fixed[2..4].copy_from_slice(&destination_port.to_be_bytes());
+    fixed[4..8].copy_from_slice(&segment.seq.0.to_be_bytes());
+    fixed[8..12].copy_from_slice(&segment.ack.map_or(0, |ack| ack.0).to_be_bytes());
+    fixed[12] = (len as u8 / 4) << 4;
+    fixed[13] = flags(segment);
+    fixed[14..16].copy_from_slice(&segment.window.to_be_bytes());
+    // Checksum and urgent pointer.
+    fixed[16..].fill(0);
+    match (
+        has_timestamps_alone(&segment.options),
+        options.first_chunk_mut(),
+    ) {
+        (Some(timestamps), Some(place)) => emit_timestamps(place, timestamps),
+        _ => emit_options(options, &segment.options),
+    }
+}
+
+#[inline]
+fn flags(segment: &Segment) -> u8 {
+    let flag = |on: bool, bit: u8| u8::from(on) * bit;
+    flag(segment.fin, FIN)
         | flag(segment.syn, SYN)
         | flag(segment.rst, RST)
         | flag(segment.psh, PSH)
         | flag(segment.ack.is_some(), ACK)
         | flag(segment.ece, ECE)
-        | flag(segment.cwr, CWR);
-    bytes[14..16].copy_from_slice(&segment.window.to_be_bytes());
-    // Checksum and urgent pointer.
-    bytes[16..HEADER].fill(0);
-    emit_options(&mut bytes[HEADER..], &segment.options);
+        | flag(segment.cwr, CWR)
+}
+
+/// The timestamps, if there is no other option.
+#[inline]
+fn has_timestamps_alone(options: &Options) -> Option<Timestamps> {
+    let others = options.mss.is_some()
+        | options.window_scale.is_some()
+        | options.sack_permitted
+        | !options.sack.is_empty();
+    options.timestamps.filter(|_| !others)
 }
 
 #[inline]
+fn emit_timestamps(place: &mut [u8; TIMESTAMPS], timestamps: Timestamps) {
+    place[..4].copy_from_slice(&TIMESTAMPS_ALIGNED);
+    place[4..8].copy_from_slice(&timestamps.value.to_be_bytes());
+    place[8..].copy_from_slice(&timestamps.echo.to_be_bytes());
+}
+
 fn emit_options(bytes: &mut [u8], options: &Options) {
     let mut rest = bytes;
     if let Some(mss) = options.mss {
         rest = TcpOption::MaxSegmentSize(mss).emit(rest);
     }
-    if let Some(Timestamps { value, echo }) = options.timestamps {
+    if let Some(timestamps) = options.timestamps {
         let option;
-        (option, rest) = rest.split_at_mut(12);
-        option[..4].copy_from_slice(&TIMESTAMPS_ALIGNED);
+        (option, rest) = rest
+            .split_first_chunk_mut()
+            .expect("a header's length counts its options");
+        emit_timestamps(option, timestamps);
         if options.sack_permitted {
             option[..2].copy_from_slice(&[SACK_PERMITTED, 2]);
         }
-        option[4..8].copy_from_slice(&value.to_be_bytes());
-        option[8..].copy_from_slice(&echo.to_be_bytes());
     } else if options.sack_permitted {
         let option;
         (option, rest) = rest.split_at_mut(4);
