@@ -67,22 +67,17 @@ impl Stack {
             return self.reject(ledger, packet, Reject::NotOurs);
         }
         self.control_queue = queue;
-        match ethernet.ethertype() {
+        let parsed = match ethernet.ethertype() {
+            EthernetProtocol::Ipv4 => parse_ipv4(head, packet.len()),
+            EthernetProtocol::Ipv6 => parse_ipv6(head, packet.len()),
             EthernetProtocol::Arp => {
                 let arp = head[ETHERNET_HEADER..].to_vec();
                 packet.release(ledger);
-                self.receive_arp(now, ledger, &arp);
+                return self.receive_arp(now, ledger, &arp);
             }
-            EthernetProtocol::Ipv4 => {
-                let parsed = parse_ipv4(head, packet.len());
-                self.receive_ip(now, ledger, packet, queue, &parsed);
-            }
-            EthernetProtocol::Ipv6 => {
-                let parsed = parse_ipv6(head, packet.len());
-                self.receive_ip(now, ledger, packet, queue, &parsed);
-            }
-            _ => self.reject(ledger, packet, Reject::NotOurs),
-        }
+            _ => Err(Reject::NotOurs),
+        };
+        self.receive_ip(now, ledger, packet, queue, &parsed);
     }
 
     #[inline]
@@ -117,6 +112,7 @@ impl Stack {
         self.check_any_ip(ip)
     }
 
+    #[cold]
     fn check_any_ip(&self, ip: &IpIn) -> Result<(), Reject> {
         if !self.is_for_us(ip.destination) {
             return Err(Reject::NotOurs);
@@ -167,6 +163,7 @@ impl Stack {
         self.receive_control(now, ledger, &bytes, ip);
     }
 
+    #[cold]
     fn receive_fragment(
         &mut self,
         now: Instant,
@@ -247,6 +244,7 @@ impl Stack {
         Err(None)
     }
 
+    #[cold]
     pub(crate) fn reject(&mut self, ledger: &mut Ledger, packet: Packet, why: Reject) {
         packet.release(ledger);
         self.count_reject(why);
@@ -365,6 +363,7 @@ fn check_options(mut options: &[u8]) -> Result<(), Reject> {
 }
 
 /// Reads an IPv6 header and the extension headers behind it.
+#[inline(never)]
 fn parse_ipv6(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
     let bytes = &head[ETHERNET_HEADER..];
     if bytes.len() < 40 {

@@ -158,27 +158,22 @@ impl Payload {
         }
     }
 
-    /// Shows its first `N` bytes, or all if it is shorter, in one piece: where they lie if they do, or
-    /// copied together.
+    /// Its first bytes in one piece, as many as `copy` has or all: where they lie if they do, or copied
+    /// together.
     #[inline]
-    pub(crate) fn with_head<const N: usize, R>(
-        &self,
-        ledger: &Ledger,
-        read: impl FnOnce(&[u8]) -> R,
-    ) -> R {
-        let want = N.min(self.len());
+    pub(crate) fn head<'a>(&'a self, ledger: &'a Ledger, copy: &'a mut [u8]) -> &'a [u8] {
+        let want = copy.len().min(self.len());
         if let Payload::Frames { packet, start, .. } = self
             && let Some(head) = ledger.piece(&packet.first).get(*start..start + want)
         {
-            return read(head);
+            return head;
         }
-        let mut bytes = [0; N];
         let mut at = 0;
         self.for_each(ledger, want, |part| {
-            bytes[at..at + part.len()].copy_from_slice(part);
+            copy[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         });
-        read(&bytes[..at])
+        &copy[..at]
     }
 
     /// Leaves `len` bytes of it, from `skip` on.

@@ -10,7 +10,7 @@ use smoltcp::wire::IpProtocol;
 
 use super::listener::Cookie;
 use super::ops::wake_chunks;
-use super::wire::{self, Header, MAX_HEADER};
+use super::wire::{self, MAX_HEADER};
 use super::{Ends, IN_TABLE, Path, Socket, nothing};
 use crate::Stack;
 use crate::error::SocketError;
@@ -31,48 +31,35 @@ impl Stack {
         queue: u16,
         ip: &IpIn,
     ) {
-        let mut header = match self.check_tcp(ledger, &payload, ip) {
-            Ok(header) => header,
-            Err(counted) => {
-                if let Some(reject) = counted {
-                    self.count_reject(reject);
-                }
-                return payload.release(ledger);
+        let mut parsed = {
+            let mut copy = [0; MAX_HEADER];
+            let head = payload.head(ledger, &mut copy);
+            wire::parse(head, payload.len())
+        };
+        let checked = match &parsed {
+            // RFC 1122, section 4.2.3.10: never for everybody.
+            _ if !self.addresses.is_local(ip.destination) => Err(Some(Reject::NotOurs)),
+            None => Err(Some(Reject::Malformed)),
+            Some(header) => {
+                let (len, checksum) = (payload.len(), header.checksum);
+                self.verify(ledger, &payload, ip, IpProtocol::Tcp, len, checksum)
             }
         };
+        // Not moved out of the option, nor copied: whoever does so right after its fields were written
+        // waits for the stores.
+        let (Ok(()), Some(header)) = (checked, &mut parsed) else {
+            if let Err(Some(reject)) = checked {
+                self.count_reject(reject);
+            }
+            return payload.release(ledger);
+        };
+        payload.narrow(header.len, header.segment.len as usize);
+        self.counters.tcp_rx_segments += 1;
+        header.segment.ecn = ip.ecn;
         let local = SocketAddr::new(ip.destination, header.destination_port);
         let remote = SocketAddr::new(ip.source, header.source_port);
-        let len = header.segment.len as usize;
-        payload.narrow(header.len, len);
-        self.counters.tcp_rx_segments += 1;
         let ends = (local, remote);
-        header.segment.ecn = ip.ecn;
         self.take_segment(now, ledger, &ends, &header.segment, payload, queue);
-    }
-
-    #[inline]
-    fn check_tcp(
-        &mut self,
-        ledger: &Ledger,
-        payload: &Payload,
-        ip: &IpIn,
-    ) -> Result<Header, Option<Reject>> {
-        // RFC 1122, section 4.2.3.10: never for everybody.
-        if !self.addresses.is_local(ip.destination) {
-            return Err(Some(Reject::NotOurs));
-        }
-        let header = payload.with_head::<MAX_HEADER, _>(ledger, |head| {
-            wire::parse(head, payload.len()).ok_or(Some(Reject::Malformed))
-        })?;
-        self.verify(
-            ledger,
-            payload,
-            ip,
-            IpProtocol::Tcp,
-            payload.len(),
-            header.checksum,
-        )?;
-        Ok(header)
     }
 
     /// Hands a segment to its connection, or whoever answers for none.
@@ -93,6 +80,7 @@ impl Stack {
     }
 
     /// A segment for which there is no connection.
+    #[cold]
     fn take_first_segment(
         &mut self,
         now: Instant,
@@ -156,50 +144,39 @@ impl Stack {
         }
     }
 
+    /// Hands a segment to the engine, and does what that decides.
+    #[inline]
     fn continue_connection(
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
         id: SocketId,
         segment: &Segment,
-        payload: Payload,
+        mut payload: Payload,
         queue: u16,
     ) {
-        let socket = self.tcp.at(id);
-        socket.nic_queue = queue;
-        // As Linux: the peer takes the connection for made, and will send again.
-        let completes = socket.state() == State::SynReceived && segment.ack.is_some();
-        if completes && !segment.rst && self.accept_queue_is_full(id) {
-            self.counters.tcp_listen_overflows += 1;
-            return payload.release(ledger);
-        }
-        if payload.len() == 0 || !self.rx_runs_short(ledger) {
-            return self.take_in(now, ledger, id, segment, payload, false);
-        }
-        let Some(payload) = self.admit_payload(ledger, id, segment, payload) else {
-            let bare = Segment {
+        let short = payload.len() > 0 && self.rx_runs_short(ledger);
+        let bare;
+        let mut segment = segment;
+        if short && !self.admit_payload(ledger, id, segment, &mut payload) {
+            bare = Segment {
                 len: 0,
                 fin: false,
                 ..*segment
             };
-            return self.take_in(now, ledger, id, &bare, nothing(), true);
-        };
-        self.take_in(now, ledger, id, segment, payload, true);
-    }
-
-    /// Hands a segment to the engine, and does what that decides. `short`: RX chunks run short.
-    #[inline]
-    fn take_in(
-        &mut self,
-        now: Instant,
-        ledger: &mut Ledger,
-        id: SocketId,
-        segment: &Segment,
-        mut payload: Payload,
-        short: bool,
-    ) {
-        let tcp = &mut self.tcp;
-        let socket = tcp.slab.get_mut(id).expect(IN_TABLE);
+            segment = &bare;
+        }
+        let mut socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
+        socket.nic_queue = queue;
+        if socket.state() == State::SynReceived {
+            // As Linux: the peer takes the connection for made, and will send again.
+            let completes = segment.ack.is_some() && !segment.rst;
+            if completes && self.accept_queue_is_full(id) {
+                self.counters.tcp_listen_overflows += 1;
+                return payload.release(ledger);
+            }
+            socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
+        }
         let connection = socket.connection.as_mut().expect(CONNECTED);
         let next = connection.receive_next();
         let disposition = connection.on_segment(now, segment);
@@ -210,16 +187,23 @@ impl Stack {
                 payload.narrow(keep.skip as usize, keep.len as usize);
                 let before = socket.receive.heap_bytes();
                 let copied = socket.receive.store(ledger, keep, payload, span, short);
-                tcp.heap_bytes = tcp.heap_bytes + socket.receive.heap_bytes() - before;
+                self.tcp.heap_bytes = self.tcp.heap_bytes + socket.receive.heap_bytes() - before;
                 self.counters.tcp_compacted += u64::from(copied);
             }
         }
-        note_progress(socket, &mut tcp.events, ledger, id, &disposition);
+        note_progress(socket, &mut self.tcp.events, ledger, id, &disposition);
         if is_eventful(&disposition) {
             self.carry_out_events(now, ledger, id, &disposition);
+            self.tcp.mark_ready(id);
+            return self.tcp.schedule(id);
         }
-        self.tcp.mark_ready(id);
-        self.tcp.schedule(id);
+        if !std::mem::replace(&mut socket.ready, true) {
+            self.tcp.ready[usize::from(queue)].push_back(id);
+        }
+        // Who has an entry among the timers looks at it again when it has sent what it has.
+        if socket.scheduled.is_none() {
+            self.tcp.schedule(id);
+        }
     }
 
     /// Whether RX chunks run short: what is queued must not starve the fill rings.
@@ -229,17 +213,15 @@ impl Stack {
 
     /// What becomes of a payload when RX chunks run short: it is moved out of its frames, up to as
     /// many bytes in all as the RX chunks have; what came early is dropped; and so is what is left.
-    /// What is not acknowledged comes again. `None`: nothing is left of it.
+    /// What is not acknowledged comes again. `false`: nothing is left of it.
+    #[cold]
     fn admit_payload(
         &mut self,
         ledger: &mut Ledger,
         id: SocketId,
         segment: &Segment,
-        payload: Payload,
-    ) -> Option<Payload> {
-        if payload.len() == 0 || !self.rx_runs_short(ledger) {
-            return Some(payload);
-        }
+        payload: &mut Payload,
+    ) -> bool {
         let layout = ledger.umem().layout();
         let most = layout.rx_chunks as usize * layout.chunk_bytes as usize;
         let socket = self.tcp.at(id);
@@ -250,9 +232,11 @@ impl Stack {
             let pruned = self.tcp.with_receive(id, |receive| receive.prune(ledger));
             self.counters.tcp_pruned += pruned.unwrap_or(0) as u64;
         }
-        if !early && self.tcp.heap_bytes + payload.len() <= most {
+        let taken = std::mem::replace(payload, nothing());
+        if !early && self.tcp.heap_bytes + taken.len() <= most {
             self.counters.tcp_compacted += 1;
-            return Some(payload.compact(ledger));
+            *payload = taken.compact(ledger);
+            return true;
         }
         self.counters.tcp_no_memory += 1;
         let socket = self.tcp.at(id);
@@ -264,8 +248,8 @@ impl Stack {
         if socket.is_readable() {
             self.tcp.events.mark(id, true, false);
         }
-        payload.release(ledger);
-        None
+        taken.release(ledger);
+        false
     }
 
     /// Does what the engine decided.
@@ -282,6 +266,7 @@ impl Stack {
     }
 
     /// The same beside what nearly every segment brings about.
+    #[cold]
     fn carry_out_events(
         &mut self,
         now: Instant,
