@@ -284,6 +284,46 @@ mod tests {
     }
 
     #[test]
+    fn cubic_does_not_hurry_back_after_a_timeout() {
+        let grown = |timeout: bool| {
+            let mut congestion = Congestion::new(MSS, Algorithm::Cubic);
+            congestion.set_window(1000 * MSS);
+            if timeout {
+                congestion.timed_out(0, false);
+            } else {
+                congestion.reduce(0);
+            }
+            congestion.set_window(congestion.threshold());
+            for round in 0..10 {
+                let window = congestion.window();
+                congestion.acknowledged(Instant::ZERO + RTT * round, window, window, RTT);
+            }
+            congestion.window() / MSS
+        };
+        assert!(grown(true) < 720, "{}", grown(true));
+        assert!(grown(false) > 750, "{}", grown(false));
+    }
+
+    #[test]
+    fn idle_time_is_none_in_which_cubic_grows() {
+        let mut congestion = Congestion::new(MSS, Algorithm::Cubic);
+        congestion.set_window(100 * MSS);
+        congestion.reduce(0);
+        congestion.set_window(congestion.threshold());
+        let acknowledge = |congestion: &mut Congestion, now| {
+            let window = congestion.window();
+            congestion.acknowledged(now, window, window, RTT);
+        };
+        acknowledge(&mut congestion, Instant::ZERO);
+        let idle = Duration::from_secs(60);
+        congestion.restart(idle, Duration::from_secs(120));
+        let before = congestion.window();
+        acknowledge(&mut congestion, Instant::ZERO + idle + RTT);
+        let grown = congestion.window() - before;
+        assert!(grown < 10 * MSS, "{grown}");
+    }
+
+    #[test]
     fn a_window_of_one_segment_grows_with_the_segment() {
         let mut congestion = reno();
         congestion.timed_out(10_000, false);

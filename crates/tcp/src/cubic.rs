@@ -183,6 +183,25 @@ mod tests {
     }
 
     #[test]
+    fn a_round_trip_adds_half_of_the_window_at_most() {
+        let mut cubic = Cubic::default();
+        let mut window = cubic.threshold(100 * MSS, 0, MSS);
+        let mut now = Instant::ZERO;
+        grow(&mut cubic, &mut window, &mut now, RTT, 1);
+        now = now + Duration::from_secs(1000);
+        let ack = Avoidance {
+            now,
+            acked: window,
+            window,
+            mss: MSS,
+            rtt: RTT,
+        };
+        let more = cubic.avoid(&ack);
+        // Parts of a byte are left from before.
+        assert!((window / 2..=window / 2 + 1).contains(&more), "{more}");
+    }
+
+    #[test]
     fn idle_time_does_not_make_it_grow() {
         let grown = |idle: Duration| {
             let mut cubic = Cubic::default();

@@ -133,6 +133,15 @@ fn three_small_segments_that_overtook_it_prove_as_much_as_full_ones() {
     assert_eq!(script.reply(three), [0]);
 }
 
+#[test]
+fn no_more_goes_when_the_timer_begins_recovery_than_what_is_lost() {
+    let mut script = flight(sack(), 5);
+    assert_eq!(script.reply(ack(0, &[(1, 2)])), []);
+    // The window of ten had room for more than the first retransmission.
+    script.push(20 * MSS);
+    assert_eq!(script.at_deadline().1, [0]);
+}
+
 /// A path that is known to reorder; 10 segments are outstanding, from number 10 on.
 fn reordering() -> Script {
     let mut script = flight(sack(), 10);
@@ -161,6 +170,14 @@ fn a_needless_retransmission_makes_it_more_patient() {
     script.skip(ms(1));
     script.reply(ack(12, &[(13, 14)]));
     assert_eq!(script.at_deadline(), (RTT / 2, vec![12]));
+}
+
+#[test]
+fn what_the_network_doubles_makes_it_no_more_patient() {
+    let mut script = reordering();
+    script.reply(ack(11, &[(9, 10)]));
+    script.reply(ack(11, &[(12, 13)]));
+    assert_eq!(script.at_deadline(), (RTT / 4, vec![11]));
 }
 
 #[test]
@@ -285,6 +302,19 @@ fn what_was_outstanding_with_the_probe_is_what_new_reno_halves() {
     script.sent();
     script.reply(ack(11, &[]));
     assert_eq!(script.window(), 5);
+}
+
+#[test]
+fn a_timeout_after_a_probe_reduces_once() {
+    let mut script = flight(sack(), 10);
+    assert_eq!(script.at_deadline().1, [9]);
+    assert_eq!(script.at_timeout().1, [0]);
+    script.skip(RTT);
+    script.reply(ack(10, &[]));
+    script.push(MSS);
+    script.sent();
+    script.reply(ack(11, &[]));
+    assert_eq!(script.threshold(), 7);
 }
 
 #[test]

@@ -256,6 +256,23 @@ fn what_was_sent_during_recovery_is_not_sent_again_when_it_is_over() {
 }
 
 #[test]
+fn the_end_of_a_recovery_lets_no_burst_out() {
+    let mut script = flight();
+    script.push(20 * MSS);
+    (0..3).for_each(|_| drop(script.answer(segment(0, 0, 0))));
+    // Nothing is in the network then (RFC 6582, section 3.2, (3)).
+    assert_eq!(script.answer(segment(0, 12 * MSS, 0)).len(), 2);
+}
+
+#[test]
+fn more_duplicates_than_there_can_be_begin_no_recovery() {
+    let mut script = Script::established();
+    script.push(3 * MSS);
+    script.sent();
+    (0..5).for_each(|_| assert_eq!(script.answer(segment(0, 0, 0)), []));
+}
+
+#[test]
 fn duplicates_of_what_a_timeout_sent_again_begin_no_recovery() {
     let mut script = flight();
     let _ = script.fire_within(ms(1000));
@@ -386,6 +403,21 @@ fn what_was_sent_twice_measures_nothing() {
         rto * 2,
         "backed off, and not measured"
     );
+}
+
+#[test]
+fn of_several_segments_the_first_is_measured() {
+    let mut script = Script::passive(config(), &syn());
+    script.sent();
+    script.skip(ms(60));
+    assert!(script.feed(segment(0, 0, 0)).established);
+    for _ in 0..2 {
+        script.push(MSS);
+        script.sent();
+        script.skip(ms(30));
+    }
+    let _ = script.feed(segment(0, 2 * MSS, 0));
+    assert_eq!(script.connection.rtt.srtt(), Some(ms(60)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::peer::{RTT, ack, echoing, flight, numbers, sack, stamped};
 use super::script::{MSS, Script, ms};
-use crate::Algorithm;
+use crate::{Algorithm, Segment};
 
 /// The window and the threshold of a connection that has lost nothing.
 fn unreduced(script: &Script, window: u32) -> bool {
@@ -146,4 +146,23 @@ fn an_algorithm_chosen_during_recovery_stays() {
     script.skip(RTT);
     script.reply(ack(10, &[(11, 20)]));
     assert_eq!(script.threshold(), 5);
+}
+
+#[test]
+fn a_reduction_for_a_mark_stays() {
+    let mut script = sack();
+    script.connection.ecn.agreed = true;
+    let mut script = flight(script, 10);
+    assert_eq!(script.reply(ack(0, &[(1, 4)])), [0]);
+    script.reply(ack(10, &[]));
+    script.push(4 * MSS);
+    script.sent();
+    let marked = Segment {
+        ece: true,
+        ..ack(11, &[])
+    };
+    script.reply(marked);
+    let threshold = script.threshold();
+    script.reply(ack(11, &[(0, 1)]));
+    assert_eq!(script.threshold(), threshold);
 }
