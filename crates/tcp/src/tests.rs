@@ -6,6 +6,7 @@ mod flow;
 mod loss;
 mod mechanisms;
 mod path;
+mod path_mtu;
 mod patience;
 mod peer;
 mod property;

@@ -123,6 +123,7 @@ impl Connection {
             let ack = self.state_of_affairs(now);
             self.recovery
                 .waited(&ack, &mut self.flight, &mut self.congestion);
+            self.check_path_probe(now);
         }
         if due(self.timers.tail_probe) {
             self.timers.tail_probe = None;
@@ -159,6 +160,7 @@ impl Connection {
                 let ack = self.state_of_affairs(now);
                 self.recovery
                     .timed_out(&ack, again, &mut self.flight, &mut self.congestion);
+                self.check_path_probe(now);
             }
         }
     }
