@@ -162,6 +162,16 @@ mod tests {
     }
 
     #[test]
+    fn small_segments_of_one_length_are_not_full_ones() {
+        let mut ack = settled();
+        for _ in 0..3 {
+            ack.received(START, 100, DELAY, SILENCE);
+            assert!(!ack.is_due());
+        }
+        assert_eq!(ack.full_segment(), 1000);
+    }
+
+    #[test]
     fn what_was_sent_need_not_be_sent_again() {
         let mut ack = settled();
         ack.received(START, 1000, DELAY, SILENCE);

@@ -141,8 +141,10 @@ fn with_timestamps_sack_and_ecn_come_back() {
 #[test]
 fn without_timestamps_nothing_is_scaled() {
     let host = Host::new();
-    let syn = syn(1460, Some(7), None);
+    let mut syn = syn(1460, Some(7), None);
+    (syn.ece, syn.cwr) = (true, true);
     let answer = host.answer(at(1000), false, &syn);
+    assert!(!answer.ece, "nor is ECN granted: nobody would know of it");
     assert_eq!(answer.options.window_scale, None);
     assert_eq!(answer.options.timestamps, None);
     let back = host.remembered(false, &syn);

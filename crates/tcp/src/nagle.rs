@@ -160,6 +160,13 @@ mod tests {
                 ..cut
             }
         ));
+        let no_delay = Nagle {
+            no_delay: true,
+            ..nagle
+        };
+        let busy = Candidate { idle: false, ..cut };
+        assert!(no_delay.permits(UNA, &Candidate { len: 1000, ..busy }));
+        assert!(!no_delay.permits(UNA, &busy));
     }
 
     #[test]

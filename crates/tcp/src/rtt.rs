@@ -102,6 +102,15 @@ mod tests {
     }
 
     #[test]
+    fn a_round_trip_that_has_become_shorter_varies_too() {
+        let mut rtt = Rtt::new();
+        rtt.sample(800 * MS);
+        rtt.sample(400 * MS);
+        // RTTVAR = 3/4 * 400 + 1/4 * |800 - 400|.
+        assert_eq!(rtt.estimate(), Some((750 * MS, 400 * MS)));
+    }
+
+    #[test]
     fn a_steady_path_keeps_the_floor_above_a_delayed_acknowledgement() {
         let mut rtt = Rtt::new();
         (0..100).for_each(|_| rtt.sample(MS));

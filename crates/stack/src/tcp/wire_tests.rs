@@ -129,8 +129,11 @@ fn a_header_that_does_not_fit_is_refused() {
     let mut short = bytes.clone();
     short[12] = 4 << 4;
     assert_eq!(parse(&short, short.len()), None);
-    let mut port = bytes;
+    let mut port = bytes.clone();
     port[0..2].fill(0);
+    assert_eq!(parse(&port, port.len()), None);
+    let mut port = bytes;
+    port[2..4].fill(0);
     assert_eq!(parse(&port, port.len()), None);
 }
 

@@ -3,6 +3,7 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
+use super::build::ETHERNET;
 use super::harness::{Host, Pair, Setup, at, pattern};
 use crate::{Algorithm, Family, Protocol, SocketError, SocketId, SocketOptions};
 
@@ -431,4 +432,43 @@ fn the_type_of_service_of_a_stream_leaves_ecn_alone() {
         !by_a.is_empty() && by_a.iter().all(|&(class, _)| class == 0xfc),
         "{by_a:x?}"
     );
+}
+
+#[test]
+fn a_router_can_mark_what_a_connection_with_ecn_sends_and_the_sender_hears_of_it() {
+    for server in [SERVER_V4, SERVER_V6] {
+        let mut pair = Pair::new();
+        let listener = pair.b.listener(server, 1);
+        let to = at(server);
+        let family = if to.is_ipv4() { Family::V4 } else { Family::V6 };
+        let client = pair.a.stack.open(Protocol::Tcp, family);
+        let mut options = pair.a.stack.tcp_options(client).unwrap();
+        options.ecn = true;
+        pair.a.stack.tcp_set_options(pair.a.now, client, options);
+        let (now, host) = (pair.a.now, &mut pair.a);
+        let begun = host
+            .stack
+            .tcp_connect(now, &mut host.ledger, client, Some(to));
+        assert_eq!(begun, Err(SocketError::InProgress));
+        pair.exchange();
+        pair.b.accept(listener).unwrap();
+        pair.a.write(client, b"x").unwrap();
+        let mut frame = pair.a.sent().remove(0);
+        // ECT(0) is 2, CE is 3.
+        if to.is_ipv4() {
+            assert_eq!(frame[ETHERNET + 1] & 3, 2);
+            frame[ETHERNET + 1] |= 1;
+            let sum = u16::from_be_bytes([frame[ETHERNET + 10], frame[ETHERNET + 11]]);
+            frame[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&(sum - 1).to_be_bytes());
+        } else {
+            assert_eq!(frame[ETHERNET + 1] >> 4 & 3, 2);
+            frame[ETHERNET + 1] |= 0x10;
+        }
+        pair.b.receive(&frame);
+        pair.exchange();
+        let info = pair.a.stack.tcp_info(pair.a.now, client).unwrap();
+        assert!(info.ecn);
+        assert!(info.threshold < u32::MAX, "{server}: it was told");
+        pair.a.close(client);
+    }
 }

@@ -281,3 +281,59 @@ fn every_connection_on_a_path_is_told_that_it_is_narrow() {
         assert!(info.send_mss < NARROW as u32, "{server}: {}", info.send_mss);
     }
 }
+
+/// An ICMP message to the first host about its segment in this frame, with another sequence number.
+fn about(frame: &[u8], seq_moved: u32, kind: (u8, u8), rest: [u8; 4]) -> Vec<u8> {
+    let mut quote = frame[ETHERNET..ETHERNET + 28].to_vec();
+    let seq = u32::from_be_bytes(quote[24..28].try_into().unwrap());
+    quote[24..28].copy_from_slice(&seq.wrapping_add(seq_moved).to_be_bytes());
+    let message = build::icmp("10.0.0.1", "10.0.0.2", kind.0, kind.1, rest, &quote);
+    build::frame(&message)
+}
+
+#[test]
+fn an_error_about_a_syn_that_was_never_sent_ends_nothing() {
+    let mut host = super::harness::Host::ready();
+    let client = host.connecting("10.0.0.9:80");
+    let syn = host.sent().remove(0);
+    for moved in [1, u32::MAX] {
+        host.receive(&about(&syn, moved, (3, 3), [0; 4]));
+        assert_eq!(host.stack.tcp_connected(client), None, "{moved}");
+    }
+    host.receive(&about(&syn, 0, (3, 3), [0; 4]));
+    let refused = Some(Err(SocketError::Refused));
+    assert_eq!(host.stack.tcp_connected(client), refused);
+}
+
+#[test]
+fn a_message_about_what_is_not_outstanding_narrows_no_path() {
+    let mut pair = Pair::new();
+    let (client, _) = pair.connect(V4.0);
+    let mss = |pair: &Pair| pair.a.stack.tcp_info(pair.a.now, client).unwrap().send_mss;
+    let full = mss(&pair);
+    pair.a.write(client, b"x").unwrap();
+    let sent = pair.a.sent();
+    let mtu = (NARROW as u32).to_be_bytes();
+    let ignored = pair.a.stack.counters().rx_icmp_ignored;
+    for moved in [1, u32::MAX] {
+        pair.a.receive(&about(&sent[0], moved, (3, 4), mtu));
+    }
+    assert_eq!(mss(&pair), full);
+    assert_eq!(pair.a.stack.counters().rx_icmp_ignored, ignored + 2);
+    let (again, _) = pair.connect("10.0.0.3:81");
+    let info = pair.a.stack.tcp_info(pair.a.now, again).unwrap();
+    assert_eq!(info.send_mss, full, "nor for others");
+}
+
+#[test]
+fn a_router_that_does_not_say_how_long_a_packet_may_be_says_nothing() {
+    let mut pair = Pair::new();
+    let (client, _) = pair.connect(V4.0);
+    let full = pair.a.stack.tcp_info(pair.a.now, client).unwrap().send_mss;
+    pair.a.write(client, &pattern(full as usize)).unwrap();
+    let sent = pair.a.sent();
+    // Before RFC 1191.
+    pair.a.receive(&about(&sent[0], 0, (3, 4), [0; 4]));
+    let info = pair.a.stack.tcp_info(pair.a.now, client).unwrap();
+    assert_eq!(info.send_mss, full);
+}

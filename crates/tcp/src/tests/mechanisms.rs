@@ -3,7 +3,7 @@
 use super::script::{
     ISS, MSS, Script, config, fin, flags, ms, ours, segment, syn, syn_ack, theirs,
 };
-use crate::{Config, Connection, Options, Segment, SeqNumber, Timestamps};
+use crate::{Algorithm, Config, Connection, Options, Segment, SeqNumber, Timestamps};
 
 fn lens(sent: &[Segment]) -> Vec<u32> {
     sent.iter().map(|segment| segment.len).collect()
@@ -161,6 +161,30 @@ fn a_cork_is_pulled() {
     assert_eq!(script.sent(), []);
     script.choose(|options| options.cork = false);
     assert_eq!(script.sent_one().len, 10);
+}
+
+#[test]
+fn pulling_a_cork_sends_what_was_said_to_have_more_to_come() {
+    let mut script = Script::established();
+    script.choose(|options| options.cork = true);
+    script.connection.push(10, true);
+    assert_eq!(script.sent(), []);
+    script.choose(|options| options.cork = false);
+    assert_eq!(script.sent_one().len, 10);
+}
+
+#[test]
+fn the_algorithm_can_be_changed_in_mid_connection() {
+    let threshold = |algorithm: Algorithm| {
+        let mut script = Script::established();
+        script.choose(|options| options.algorithm = algorithm);
+        script.push(10 * MSS);
+        script.sent();
+        (0..3).for_each(|_| drop(script.answer(segment(0, 0, 0))));
+        script.connection.info(script.now).threshold
+    };
+    assert_eq!(threshold(Algorithm::NewReno), 5 * MSS);
+    assert_eq!(threshold(Algorithm::Cubic), 7 * MSS);
 }
 
 #[test]

@@ -538,19 +538,19 @@ fn the_figures_are_those_of_the_exchange() {
 #[test]
 fn the_figures_tell_of_a_timeout_and_of_its_end() {
     let mut script = Script::established();
-    script.push(2 * MSS);
+    script.push(3 * MSS);
     script.sent();
     let rto = script.connection.info(script.now).rto;
     let _ = script.fire_within(rto);
     let info = script.connection.info(script.now);
     assert_eq!((info.retransmits, info.backoff, info.rto), (1, 1, rto * 2));
-    assert_eq!((info.lost, info.outstanding), (2, 2));
+    assert_eq!((info.lost, info.outstanding), (3, 3));
     script.sent();
     let info = script.connection.info(script.now);
-    assert_eq!((info.lost, info.again), (1, 1));
+    assert_eq!((info.lost, info.again), (2, 1));
     assert_eq!(info.totals.segments_again, 1);
     assert_eq!(info.totals.bytes_again, u64::from(MSS));
-    let _ = script.feed(segment(0, 2 * MSS, 0));
+    let _ = script.feed(segment(0, 3 * MSS, 0));
     let info = script.connection.info(script.now);
     assert_eq!((info.retransmits, info.lost, info.outstanding), (0, 0, 0));
     assert_eq!(info.backoff, 1, "until something is measured");
