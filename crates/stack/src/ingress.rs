@@ -224,6 +224,18 @@ impl Stack {
         if self.config.rx_checksum == RxChecksum::Trust || cfg!(feature = "broken-checksum") {
             return Ok(());
         }
+        self.verify_sum(ledger, payload, ip, protocol, len, checksum)
+    }
+
+    fn verify_sum(
+        &mut self,
+        ledger: &Ledger,
+        payload: &Payload,
+        ip: &IpIn,
+        protocol: IpProtocol,
+        len: usize,
+        checksum: u16,
+    ) -> Result<(), Option<Reject>> {
         if checksum == 0 && protocol == IpProtocol::Udp {
             return Err(Some(Reject::BadChecksum));
         }

@@ -16,6 +16,7 @@ use ringwire_tcp::Instant;
 
 pub mod dad;
 mod random;
+mod recent;
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -196,6 +197,7 @@ pub struct Table<P> {
     pending: usize,
     random: random::Random,
     counters: Counters,
+    recent: Option<recent::Recent>,
 }
 
 impl<P> Table<P> {
@@ -225,6 +227,7 @@ impl<P> Table<P> {
             pending: 0,
             random: random::Random::new(seed),
             counters: Counters::default(),
+            recent: None,
         }
     }
 
@@ -248,28 +251,12 @@ impl<P> Table<P> {
         self.counters
     }
 
-    /// The Ethernet address of a neighbour, if it is known, for a packet that is sent now.
-    ///
-    /// An address in doubt is still given; using it is what starts its check (RFC 4861, 7.3.3).
-    #[inline]
-    pub fn lookup(&mut self, now: Instant, ip: IpAddr) -> Option<Mac> {
-        let entry = self
-            .entries
-            .get_mut(&ip)
-            .filter(|entry| entry.is_resolved())?;
-        entry.used = Some(now);
-        let mac = entry.mac;
-        if matches!(entry.state, State::Known { fresh_until } if fresh_until <= now) {
-            self.doubt(now, ip);
-        }
-        Some(mac)
-    }
-
     /// Finds the neighbour a packet is for, or keeps the packet while the neighbour is asked for.
     pub fn resolve(&mut self, now: Instant, ip: IpAddr, packet: P) -> Resolve<P> {
         if let Some(mac) = self.lookup(now, ip) {
             return Resolve::Known(mac, packet);
         }
+        self.forget_recent();
         match self.entries.get(&ip) {
             Some(entry) if !entry.is_asking() && now < entry.deadline => Resolve::Failed(packet),
             Some(entry) if entry.is_asking() => self.join(ip, packet),
@@ -324,6 +311,7 @@ impl<P> Table<P> {
     ///
     /// A neighbour advertisement without a link-layer address is [`Table::confirm`]'s.
     pub fn learn(&mut self, now: Instant, ip: IpAddr, mac: Mac, how: Learn, sendable: &mut Vec<P>) {
+        self.forget_recent();
         if !is_host(ip, mac) {
             self.counters.learn_invalid += 1;
             return;
@@ -404,6 +392,7 @@ impl<P> Table<P> {
     /// The neighbour was heard to receive what we send: a solicited advertisement without an
     /// address, or progress of a connection (RFC 4861, section 7.3.1). Nothing if it is not known.
     pub fn confirm(&mut self, now: Instant, ip: IpAddr) {
+        self.forget_recent();
         if self.entries.get(&ip).is_some_and(Entry::is_resolved) {
             let fresh_until = self.fresh_until(now);
             self.settle(now, ip, fresh_until);
@@ -412,6 +401,7 @@ impl<P> Table<P> {
 
     /// Does what is due: asks again, gives up, forgets.
     pub fn poll(&mut self, now: Instant, out: &mut Vec<Action<P>>) {
+        self.forget_recent();
         while let Some(&(deadline, ip)) = self.retries.first() {
             if deadline > now {
                 break;
@@ -438,6 +428,7 @@ impl<P> Table<P> {
 
     /// Forgets everything, as when the link went down, and gives the waiting packets back.
     pub fn clear(&mut self) -> Vec<P> {
+        self.forget_recent();
         self.expiries.clear();
         let asking = std::mem::take(&mut self.retries);
         let mut packets = Vec::with_capacity(self.pending);

@@ -253,6 +253,18 @@ fn an_idle_neighbour_is_not_probed_and_is_forgotten_in_the_end() {
 }
 
 #[test]
+fn the_last_of_several_packets_is_when_a_neighbour_was_used() {
+    let mut table = reachable();
+    for now in [1, 5, 10] {
+        assert_eq!(table.lookup(at(now), ip(1)), Some(A));
+    }
+    poll(&mut table, at(609));
+    assert_eq!(table.len(), 1);
+    poll(&mut table, at(610));
+    assert!(table.is_empty());
+}
+
+#[test]
 fn an_announcement_makes_no_entry() {
     let mut table = table(|_| ());
     for how in [GRATUITOUS, REPLY] {

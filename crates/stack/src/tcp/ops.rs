@@ -435,8 +435,8 @@ fn queue_bytes(
             .send
             .reserve(len.div_ceil(cell_bytes).min(most), slots);
     }
+    let mut room = socket.send.tail_room(mss);
     while queued < len {
-        let mut room = socket.send.tail_room(mss);
         if room == 0 {
             if !socket.send.has_spare_cell(chunk_bytes) {
                 let allowed = may_take_chunk(socket, ledger);
@@ -444,13 +444,14 @@ fn queue_bytes(
                 let Some(frame) = frame else { break };
                 socket.send.add_chunk(frame, slot_bytes);
             }
-            socket.send.add_cell(end);
-            room = socket.send.tail_room(mss);
+            room = socket.send.add_cell(end, mss);
         }
         let take = room.min(len - queued);
         socket.send.write(ledger, take, checksum, fill);
         queued += take;
         end += take as u32;
+        // The cell is full, or nothing is left.
+        room = 0;
     }
     queued
 }

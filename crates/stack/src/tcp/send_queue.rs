@@ -24,6 +24,14 @@ struct Block {
     slot_bytes: u32,
 }
 
+impl Block {
+    /// Bytes that a cell of it holds.
+    #[inline]
+    fn cell_room(&self, mss: usize) -> usize {
+        mss.min(self.slot_bytes as usize - HEADROOM)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     seq: SeqNumber,
@@ -113,9 +121,10 @@ impl SendQueue {
         });
     }
 
-    /// Makes a cell in the last chunk, for bytes from `seq` on.
-    pub(crate) fn add_cell(&mut self, seq: SeqNumber) {
-        self.there().add_cell(seq);
+    /// Makes a cell in the last chunk, for bytes from `seq` on; returns how many fit.
+    #[inline]
+    pub(crate) fn add_cell(&mut self, seq: SeqNumber, mss: usize) -> usize {
+        self.there().add_cell(seq, mss)
     }
 
     /// Writes `len` bytes behind those of the last cell, and adds them to its sum if sums are wanted.
@@ -175,14 +184,14 @@ impl Queued {
     fn tail_room(&self, mss: usize) -> usize {
         match (self.cells.back(), self.blocks.back()) {
             (Some(cell), Some(block)) if !cell.sent => {
-                let most = mss.min(block.slot_bytes as usize - HEADROOM);
-                most.saturating_sub(cell.len as usize)
+                block.cell_room(mss).saturating_sub(cell.len as usize)
             }
             _ => 0,
         }
     }
 
-    fn add_cell(&mut self, seq: SeqNumber) {
+    #[inline]
+    fn add_cell(&mut self, seq: SeqNumber, mss: usize) -> usize {
         let block = self
             .blocks
             .back_mut()
@@ -190,6 +199,7 @@ impl Queued {
         let start = block.used * block.slot_bytes + HEADROOM as u32;
         block.used += 1;
         block.cells += 1;
+        let room = block.cell_room(mss);
         self.cells.push_back(Cell {
             seq,
             block: self.base.wrapping_add(self.blocks.len() as u32 - 1),
@@ -198,6 +208,7 @@ impl Queued {
             sum: 0,
             sent: false,
         });
+        room
     }
 
     fn write(
@@ -270,14 +281,16 @@ impl Queued {
     #[inline]
     fn find(&self, seq: SeqNumber) -> Option<usize> {
         let holds = |index: usize| {
-            let cell = self.cells.get(index)?;
-            (seq.since(cell.seq) < u32::from(cell.len)).then_some(index)
+            let cell = self.cells.get(index);
+            cell.is_some_and(|cell| seq.since(cell.seq) < u32::from(cell.len))
         };
-        holds(self.cursor + 1)
-            .or_else(|| holds(self.cursor))
-            .or_else(|| self.search(seq))
+        if holds(self.cursor + 1) {
+            return Some(self.cursor + 1);
+        }
+        self.search(seq)
     }
 
+    #[inline(never)]
     fn search(&self, seq: SeqNumber) -> Option<usize> {
         let first = self.cells.front()?.seq;
         let offset = seq.since_or_zero(first);
