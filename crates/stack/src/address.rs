@@ -182,12 +182,10 @@ impl Addresses {
         // No group, no loopback, not "this network".
         let network = source >> 24;
         let unicast = network > 0 && network != 127 && network < 224;
-        let (mut to_us, mut from_host) = (false, unicast);
-        for link in &self.links_v4 {
-            to_us |= link.address == destination;
-            from_host &= link.address != source && link.broadcast != source;
-        }
-        to_us && from_host
+        let is_ours = |link: &LinkV4| link.address == source || link.broadcast == source;
+        unicast
+            && self.links_v4.iter().any(|link| link.address == destination)
+            && !self.links_v4.iter().any(is_ours)
     }
 
     /// Ours, or about to be.

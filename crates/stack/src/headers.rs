@@ -53,7 +53,7 @@ pub(crate) fn headers_len(to: IpAddr) -> usize {
 }
 
 /// Writes Ethernet and IP headers, but for the Ethernet destination; returns where the payload begins.
-#[inline]
+#[inline(always)]
 pub(crate) fn write_headers(
     mac: [u8; 6],
     bytes: &mut [u8],
@@ -128,7 +128,7 @@ fn write_ipv6(
 
 /// An IPv4 header without options (RFC 791, section 3.1). As five numbers, which the checksum is taken
 /// of: read back right after it was written, the header would have to be waited for.
-#[inline]
+#[inline(always)]
 fn ipv4_header(
     meta: &IpMeta,
     source: Ipv4Addr,

@@ -52,8 +52,8 @@ impl Packet {
     #[inline]
     pub fn release(self, ledger: &mut Ledger) {
         ledger.release(self.first.frame);
-        for piece in self.rest {
-            ledger.release(piece.frame);
+        if !self.rest.is_empty() {
+            release_all(self.rest, ledger);
         }
     }
 
@@ -85,6 +85,13 @@ impl Packet {
         let mut bytes = Vec::with_capacity(len.min(self.len()));
         self.for_each(ledger, start, len, |part| bytes.extend_from_slice(part));
         bytes
+    }
+}
+
+#[cold]
+fn release_all(pieces: Vec<Piece>, ledger: &mut Ledger) {
+    for piece in pieces {
+        ledger.release(piece.frame);
     }
 }
 

@@ -107,7 +107,7 @@ pub(crate) struct Events {
 
 impl Events {
     /// Says that a socket's readiness may have changed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn mark(&mut self, id: SocketId, receive: bool, send: bool) {
         match self.pending.get_mut(id.slot as usize) {
             Some(Some(event)) if event.socket == id => {

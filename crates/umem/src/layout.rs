@@ -17,6 +17,7 @@ pub enum Pool {
 impl Pool {
     pub(crate) const ALL: [Pool; 3] = [Pool::Rx, Pool::Header, Pool::Send];
 
+    #[inline]
     pub(crate) fn index(self) -> usize {
         match self {
             Pool::Rx => 0,

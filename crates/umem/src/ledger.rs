@@ -89,6 +89,8 @@ impl Census {
 struct Chunk {
     owner: Owner,
     in_flight: u16,
+    /// `None`: it is part of a registered area.
+    pool: Option<Pool>,
 }
 
 /// The owner of every chunk of one UMEM, and the only maker of its [`Frame`]s.
@@ -117,13 +119,14 @@ impl Ledger {
         let layout = umem.layout();
         let total = (umem.len_bytes() / umem.chunk_bytes() as usize) as u32;
         let chunks = (0..total)
-            .map(|chunk| Chunk {
-                owner: if layout.pool_of(chunk).is_some() {
-                    Owner::Free
-                } else {
-                    Owner::App
-                },
-                in_flight: 0,
+            .map(|chunk| {
+                let pool = layout.pool_of(chunk);
+                let owner = pool.map_or(Owner::App, |_| Owner::Free);
+                Chunk {
+                    owner,
+                    in_flight: 0,
+                    pool,
+                }
             })
             .collect();
         // Lowest index on top, so that a lightly used pool stays on few pages.
@@ -189,8 +192,8 @@ impl Ledger {
     pub fn post_fill(&mut self, frame: Frame, queue: u16) -> u64 {
         let chunk = self.held(&frame);
         let state = &mut self.chunks[chunk as usize];
-        assert_eq!(
-            state.in_flight, 0,
+        assert!(
+            state.in_flight == 0,
             "ledger: a chunk in flight cannot be filled"
         );
         state.owner = Owner::Fill(queue);
@@ -245,6 +248,7 @@ impl Ledger {
     }
 
     /// TX descriptors in flight that point at a held frame: what the NIC may still read.
+    #[inline]
     pub fn in_flight(&self, frame: &Frame) -> u16 {
         self.chunks[self.held(frame) as usize].in_flight
     }
@@ -298,7 +302,7 @@ impl Ledger {
             .chunks
             .get(chunk as usize)
             .ok_or(AddressError::Outside(addr))?;
-        let lent = state.owner == Owner::App && self.umem.layout().pool_of(chunk).is_some();
+        let lent = state.owner == Owner::App && state.pool.is_some();
         if !lent {
             return Err(AddressError::NotYours {
                 addr,
@@ -357,7 +361,10 @@ impl Ledger {
 
     #[inline]
     fn span(&self, frame: &Frame) -> (*mut u8, usize) {
-        assert_eq!(frame.umem, self.umem_id, "ledger: a frame of another UMEM");
+        assert!(
+            frame.umem == self.umem_id,
+            "ledger: a frame of another UMEM"
+        );
         let len = self.chunk_bytes() as usize;
         let start = frame.chunk as usize * len;
         assert!(
@@ -370,36 +377,38 @@ impl Ledger {
 
     #[inline]
     fn held(&self, frame: &Frame) -> u32 {
-        assert_eq!(frame.umem, self.umem_id, "ledger: a frame of another UMEM");
-        let owner = self.chunks[frame.chunk as usize].owner;
         assert!(
-            matches!(owner, Owner::Rx | Owner::Stack),
-            "ledger: a frame whose chunk belongs to {owner:?}"
+            frame.umem == self.umem_id,
+            "ledger: a frame of another UMEM"
         );
+        let owner = self.chunks[frame.chunk as usize].owner;
+        if !matches!(owner, Owner::Rx | Owner::Stack) {
+            not_held(owner);
+        }
         frame.chunk
     }
 
     #[inline]
     fn let_go(&mut self, chunk: u32) {
+        let state = &mut self.chunks[chunk as usize];
         #[cfg(feature = "broken-ledger")]
-        (self.chunks[chunk as usize].in_flight = 0);
-        if self.chunks[chunk as usize].in_flight > 0 {
-            self.chunks[chunk as usize].owner = Owner::Tx;
+        (state.in_flight = 0);
+        if state.in_flight > 0 {
+            state.owner = Owner::Tx;
         } else {
             self.return_chunk(chunk);
         }
     }
 
+    #[inline]
     fn return_chunk(&mut self, chunk: u32) {
-        let pool = self
-            .umem
-            .layout()
-            .pool_of(chunk)
-            .expect("ledger: a registered chunk has no pool");
-        self.chunks[chunk as usize].owner = Owner::Free;
+        let state = &mut self.chunks[chunk as usize];
+        let pool = state.pool.expect("ledger: a registered chunk has no pool");
+        state.owner = Owner::Free;
         self.free[pool.index()].push(chunk);
     }
 
+    #[inline]
     fn count_descriptor(&mut self, chunk: u32) {
         let in_flight = &mut self.chunks[chunk as usize].in_flight;
         *in_flight = in_flight
@@ -423,6 +432,12 @@ impl Ledger {
     fn address(&self, chunk: u32, start: u32) -> u64 {
         (u64::from(chunk) << self.chunk_bits) + u64::from(start)
     }
+}
+
+/// Out of the way of those who hold what they should.
+#[cold]
+fn not_held(owner: Owner) -> ! {
+    panic!("ledger: a frame whose chunk belongs to {owner:?}")
 }
 
 #[cfg(test)]

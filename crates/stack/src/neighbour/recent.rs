@@ -20,7 +20,7 @@ impl<P> Table<P> {
     /// The Ethernet address of a neighbour, if it is known, for a packet that is sent now.
     ///
     /// An address in doubt is still given; using it is what starts its check (RFC 4861, 7.3.3).
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&mut self, now: Instant, ip: IpAddr) -> Option<Mac> {
         match &mut self.recent {
             Some(recent) if recent.ip == ip && now < recent.fresh_until => {

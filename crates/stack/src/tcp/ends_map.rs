@@ -90,7 +90,7 @@ impl<V> EndsMap<V> {
         self.v4.len() + self.v6.len()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self, ends: &Ends) -> Option<&V> {
         match Key::new(ends) {
             Key::V4(key) => self.v4.get(&key),

@@ -63,7 +63,7 @@ impl Stack {
     }
 
     /// Hands a segment to its connection, or whoever answers for none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_segment(
         &mut self,
         now: Instant,
@@ -145,7 +145,7 @@ impl Stack {
     }
 
     /// Hands a segment to the engine, and does what that decides.
-    #[inline]
+    #[inline(always)]
     fn continue_connection(
         &mut self,
         now: Instant,
@@ -418,7 +418,7 @@ fn is_eventful(disposition: &Disposition) -> bool {
 
 /// Lets go of what is acknowledged, so that a sender that waits for room may go on; and says that there
 /// is more to read, and less room.
-#[inline]
+#[inline(always)]
 fn note_progress(
     socket: &mut Socket,
     events: &mut Events,

@@ -112,6 +112,7 @@ impl Stack {
         }
     }
 
+    #[inline(always)]
     fn transmit_connection(
         &mut self,
         now: Instant,
@@ -287,7 +288,7 @@ impl Stack {
 
 /// Writes the headers in front of a cell, from one Ethernet address to another; returns where they begin
 /// in the chunk, and the length of the packet.
-#[inline]
+#[inline(always)]
 fn write_in_place(
     chunk: &mut [u8],
     place: &Place,
@@ -309,7 +310,7 @@ fn write_in_place(
     (start as u32, (end - start) as u32)
 }
 
-#[inline]
+#[inline(always)]
 fn meta(ends: &Ends, path: Path, ecn: Ecn) -> IpMeta {
     IpMeta {
         source: ends.0.ip(),
@@ -327,7 +328,7 @@ fn meta(ends: &Ends, path: Path, ecn: Ecn) -> IpMeta {
 }
 
 /// Writes the header of a segment in front of its payload. `sum`: over the payload, if it is known.
-#[inline]
+#[inline(always)]
 fn write_tcp(
     bytes: &mut [u8],
     ends: &Ends,

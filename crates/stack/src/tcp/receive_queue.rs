@@ -95,7 +95,7 @@ impl ReceiveQueue {
     }
 
     /// Adds a payload that follows what can be read.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, payload: Payload) {
         self.bytes += payload.len();
         self.heap_bytes += payload.heap_bytes();

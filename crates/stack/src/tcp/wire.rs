@@ -136,7 +136,7 @@ fn sack_blocks(option: &[u8]) -> SackBlocks {
 }
 
 /// Bytes of the header of a segment.
-#[inline]
+#[inline(always)]
 pub(crate) fn header_len(options: &Options) -> usize {
     if has_timestamps_alone(options).is_some() {
         return HEADER + TIMESTAMPS;
@@ -155,7 +155,7 @@ pub(crate) fn header_len(options: &Options) -> usize {
 
 /// Writes a header, the checksum left zero. Options are in Linux's order, padded as Linux does, so that
 /// captures read the same.
-#[inline]
+#[inline(always)]
 pub(crate) fn emit(bytes: &mut [u8], source_port: u16, destination_port: u16, segment: &Segment) {
     let len = header_len(&segment.options);
     let (fixed, options) = bytes[..len].split_at_mut(HEADER);
