@@ -190,6 +190,10 @@ impl Payload {
             skip + len <= self.len(),
             "packet: a part outside of its payload"
         );
+        // Nearly always so; and whoever moves it next would wait for the stores.
+        if skip == 0 && len == self.len() {
+            return;
+        }
         match self {
             Payload::Frames {
                 start, len: all, ..

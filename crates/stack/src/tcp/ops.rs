@@ -438,13 +438,14 @@ fn queue_bytes(
     let mut room = socket.send.tail_room(mss);
     while queued < len {
         if room == 0 {
-            if !socket.send.has_spare_cell(chunk_bytes) {
+            room = if socket.send.has_spare_cell(chunk_bytes) {
+                socket.send.add_cell(end, mss)
+            } else {
                 let allowed = may_take_chunk(socket, ledger);
                 let frame = allowed.then(|| ledger.alloc(Pool::Send)).flatten();
                 let Some(frame) = frame else { break };
-                socket.send.add_chunk(frame, slot_bytes);
-            }
-            room = socket.send.add_cell(end, mss);
+                socket.send.add_chunk(frame, slot_bytes, end, mss)
+            };
         }
         let take = room.min(len - queued);
         socket.send.write(ledger, take, checksum, fill);

@@ -111,17 +111,30 @@ impl SendQueue {
         queued.blocks.reserve(cells.div_ceil(slots as usize));
     }
 
-    /// Adds a chunk for cells of so many bytes, headroom included.
-    pub(crate) fn add_chunk(&mut self, frame: Frame, slot_bytes: u32) {
-        self.queued.get_or_insert_default().blocks.push_back(Block {
+    /// Makes a cell in a chunk of its own, for bytes from `seq` on; returns how many fit. Cells of the
+    /// chunk have so many bytes, headroom included.
+    #[inline]
+    pub(crate) fn add_chunk(
+        &mut self,
+        frame: Frame,
+        slot_bytes: u32,
+        seq: SeqNumber,
+        mss: usize,
+    ) -> usize {
+        let queued = self.queued.get_or_insert_default();
+        let block = Block {
             frame,
-            cells: 0,
-            used: 0,
+            cells: 1,
+            used: 1,
             slot_bytes,
-        });
+        };
+        let room = block.cell_room(mss);
+        queued.blocks.push_back(block);
+        queued.push_cell(seq, HEADROOM as u32);
+        room
     }
 
-    /// Makes a cell in the last chunk, for bytes from `seq` on; returns how many fit.
+    /// Makes a cell in the last chunk, as above.
     #[inline]
     pub(crate) fn add_cell(&mut self, seq: SeqNumber, mss: usize) -> usize {
         self.there().add_cell(seq, mss)
@@ -200,6 +213,12 @@ impl Queued {
         block.used += 1;
         block.cells += 1;
         let room = block.cell_room(mss);
+        self.push_cell(seq, start);
+        room
+    }
+
+    #[inline]
+    fn push_cell(&mut self, seq: SeqNumber, start: u32) {
         self.cells.push_back(Cell {
             seq,
             block: self.base.wrapping_add(self.blocks.len() as u32 - 1),
@@ -208,7 +227,6 @@ impl Queued {
             sum: 0,
             sent: false,
         });
-        room
     }
 
     fn write(

@@ -22,10 +22,12 @@ fn queue(ledger: &mut Ledger, lens: &[usize]) -> SendQueue {
     let mut queue = SendQueue::default();
     let mut at = 0;
     for &len in lens {
-        if !queue.has_spare_cell(2048) {
-            queue.add_chunk(ledger.alloc(Pool::Send).unwrap(), 1024);
+        if queue.has_spare_cell(2048) {
+            queue.add_cell(FIRST + at, 1448);
+        } else {
+            let frame = ledger.alloc(Pool::Send).unwrap();
+            queue.add_chunk(frame, 1024, FIRST + at, 1448);
         }
-        queue.add_cell(FIRST + at, 1448);
         write(&mut queue, ledger, at, len);
         at += len as u32;
     }
@@ -134,7 +136,7 @@ fn cells_of_one_chunk_do_not_overlap_when_segments_become_shorter() {
     let room = queue.tail_room(400);
     assert_eq!(room, 0);
     assert!(queue.has_spare_cell(2048));
-    queue.add_cell(FIRST + 896, 1448);
+    assert_eq!(queue.add_cell(FIRST + 896, 400), 400);
     assert_eq!(queue.tail_room(400), 400);
     write(&mut queue, &ledger, 896, 400);
     assert!(!queue.has_spare_cell(2048));
