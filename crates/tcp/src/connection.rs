@@ -325,16 +325,9 @@ impl Connection {
 
     pub(crate) fn reset_segment(&self) -> Segment {
         Segment {
-            rst: true,
-            ..self.segment_at(self.send.next)
-        }
-    }
-
-    /// A bare acknowledging segment, without options.
-    pub(crate) fn segment_at(&self, seq: SeqNumber) -> Segment {
-        Segment {
-            seq,
+            seq: self.send.next,
             ack: Some(self.receive.next),
+            rst: true,
             ..Segment::default()
         }
     }
