@@ -14,6 +14,7 @@ pub mod command;
 pub mod engine;
 mod port;
 mod queue;
+mod register;
 mod report;
 mod ring;
 mod usermem;

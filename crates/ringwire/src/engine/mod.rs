@@ -17,6 +17,7 @@ mod message;
 mod nic;
 mod poll;
 mod receive;
+mod register;
 mod request;
 mod send;
 mod socket_option;
@@ -32,7 +33,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::register::BufReg;
 use ringwire_stack::{Instant, SocketError, Stack};
 use ringwire_umem::{Census, Ledger};
 use ringwire_xsk::Rings;
@@ -234,41 +234,6 @@ impl Engine {
     /// Packets wait for the NIC to take them, which only another kick brings about.
     fn send_waits(&self) -> bool {
         self.nic.in_flight() > 0 || (0..self.nic.queues()).any(|queue| self.stack.has_tx(queue))
-    }
-
-    /// Registers a sparse table of direct descriptors (`IORING_REGISTER_FILES2`, sparse).
-    pub fn register_files_sparse(&mut self, slots: u32) -> Result<(), Errno> {
-        self.files.register(slots)
-    }
-
-    /// Unregisters the table; sockets live on while requests use them.
-    pub fn unregister_files(&mut self) -> Result<(), Errno> {
-        for socket in self.files.unregister()? {
-            self.drop_file(socket);
-        }
-        Ok(())
-    }
-
-    /// Registers a buffer ring.
-    ///
-    /// # Safety
-    /// The ring's memory must stay valid until it is unregistered or the engine is dropped.
-    pub unsafe fn register_buf_ring(&mut self, reg: &BufReg) -> Result<(), Errno> {
-        use ringwire_abi::flags::{IOU_PBUF_RING_INC, IOU_PBUF_RING_MMAP};
-        reg.check()?;
-        if reg.flags & IOU_PBUF_RING_MMAP != 0 {
-            return Err(Errno::EINVAL);
-        }
-        // SAFETY: the caller's promise; `check` saw the size and alignment.
-        let ring =
-            unsafe { crate::usermem::BufferRing::new(reg.ring_addr, reg.ring_entries as u16) };
-        self.groups
-            .add_ring(reg.bgid, ring, reg.flags & IOU_PBUF_RING_INC != 0)
-    }
-
-    /// Unregisters a buffer ring.
-    pub fn unregister_buf_ring(&mut self, group: u16) -> Result<(), Errno> {
-        self.groups.remove_ring(group)
     }
 
     /// What the engine counted.
