@@ -148,6 +148,9 @@ pub const IORING_RECVSEND_BUNDLE: u16 = 1 << 4;
 /// `addr` is an iovec array and `len` its count.
 pub const IORING_SEND_VECTORIZED: u16 = 1 << 5;
 
+/// `res` of a notification: some of the payload was copied.
+pub const IORING_NOTIF_USAGE_ZC_COPIED: u32 = 1 << 31;
+
 // `ioprio` of ACCEPT.
 
 /// One request, a completion for every connection.
@@ -290,6 +293,8 @@ pub const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
 pub const SOCKET_URING_OP_SETSOCKOPT: u32 = 3;
 /// Time stamps of what was sent.
 pub const SOCKET_URING_OP_TX_TIMESTAMP: u32 = 4;
+/// getsockname(2) and getpeername(2) (Linux 7).
+pub const SOCKET_URING_OP_GETSOCKNAME: u32 = 5;
 
 // `len` of POLL_ADD and POLL_REMOVE.
 
@@ -335,6 +340,17 @@ pub const IORING_ASYNC_CANCEL_FD_FIXED: u32 = 1 << 3;
 pub const IORING_ASYNC_CANCEL_USERDATA: u32 = 1 << 4;
 /// Match on the opcode in `len`.
 pub const IORING_ASYNC_CANCEL_OP: u32 = 1 << 5;
+
+// MSG_RING commands and flags.
+
+/// A completion.
+pub const IORING_MSG_DATA: u64 = 0;
+/// A direct descriptor.
+pub const IORING_MSG_SEND_FD: u64 = 1;
+/// A sent direct descriptor posts no completion.
+pub const IORING_MSG_RING_CQE_SKIP: u32 = 1 << 0;
+/// `file_index` gives the completion's flags.
+pub const IORING_MSG_RING_FLAGS_PASS: u32 = 1 << 1;
 
 // NOP flags.
 

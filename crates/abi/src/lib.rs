@@ -38,5 +38,3 @@ const _: () = assert!(cfg!(target_endian = "little"));
 
 #[cfg(test)]
 mod oracle;
-#[cfg(test)]
-mod request_sweep_tests;

@@ -22,7 +22,16 @@ pub enum Target {
     Fixed(u32),
 }
 
-/// SEND and RECV.
+/// The notification of a zero-copy send.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Notify {
+    /// Its `user_data`, if not the request's own (Linux 7).
+    pub user_data: Option<u64>,
+    /// It says whether the payload was copied (`IORING_SEND_ZC_REPORT_USAGE`).
+    pub report_usage: bool,
+}
+
+/// SEND, SEND_ZC and RECV.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct Transfer {
     /// The socket.
@@ -35,6 +44,12 @@ pub struct Transfer {
     pub msg_flags: i32,
     /// The buffer group to take the buffer from.
     pub group: Option<u16>,
+    /// The registered buffer that the buffer lies in (`IORING_RECVSEND_FIXED_BUF`).
+    pub fixed: Option<u16>,
+    /// SEND: `addr` is an array of `len` iovecs (`IORING_SEND_VECTORIZED`).
+    pub vectored: bool,
+    /// SEND_ZC: that it is one, and what its notification says.
+    pub notify: Option<Notify>,
     /// Whether the first attempt waits for readiness (`IORING_RECVSEND_POLL_FIRST`).
     pub poll_first: bool,
     /// RECV: whether it goes on after a completion.
@@ -48,7 +63,7 @@ pub struct Transfer {
     pub limit: u32,
 }
 
-/// SENDMSG and RECVMSG.
+/// SENDMSG, SENDMSG_ZC and RECVMSG.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct MessageTransfer {
     /// The socket.
@@ -59,9 +74,35 @@ pub struct MessageTransfer {
     pub msg_flags: i32,
     /// RECVMSG: the buffer group to take the buffer from.
     pub group: Option<u16>,
+    /// SENDMSG_ZC: the registered buffer that the iovecs lie in.
+    pub fixed: Option<u16>,
+    /// SENDMSG_ZC: that it is one, and what its notification says.
+    pub notify: Option<Notify>,
     /// Whether the first attempt waits for readiness.
     pub poll_first: bool,
     /// RECVMSG: whether it goes on after a completion.
+    pub multishot: bool,
+}
+
+/// READ and WRITE in all their forms. Offset and priority mean nothing on a socket.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct ReadWrite {
+    /// The socket.
+    pub target: Target,
+    /// The buffer, or the iovec array; not read with a buffer group, but for READV.
+    pub addr: u64,
+    /// Its length in bytes, or the number of iovecs; with a buffer group, the most that is used of a
+    /// buffer (0: no limit).
+    pub len: u32,
+    /// `RWF_*`.
+    pub rw_flags: i32,
+    /// READV, WRITEV and their fixed forms.
+    pub vectored: bool,
+    /// The registered buffer that the memory lies in (READ_FIXED and its kin).
+    pub fixed: Option<u16>,
+    /// Reads: the buffer group to take the buffer from.
+    pub group: Option<u16>,
+    /// READ_MULTISHOT.
     pub multishot: bool,
 }
 
@@ -97,6 +138,60 @@ pub struct CancelMatch {
     pub all: bool,
 }
 
+/// NOP.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Nop {
+    /// The result to complete with (`IORING_NOP_INJECT_RESULT`).
+    pub inject: Option<i32>,
+    /// A file to look up (`IORING_NOP_FILE`).
+    pub file: Option<Target>,
+    /// A registered buffer to look up (`IORING_NOP_FIXED_BUFFER`).
+    pub buffer: Option<u16>,
+    /// The second half of a 32-byte completion (`IORING_NOP_CQE32`).
+    pub extra: Option<[u64; 2]>,
+}
+
+/// POLL_REMOVE, which also changes polls.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct PollUpdate {
+    /// `user_data` of the poll.
+    pub user_data: u64,
+    /// Its new events and whether it is multishot from now on (`IORING_POLL_UPDATE_EVENTS`).
+    pub events: Option<(u32, bool)>,
+    /// Its new `user_data` (`IORING_POLL_UPDATE_USER_DATA`).
+    pub new_user_data: Option<u64>,
+}
+
+/// What TIMEOUT_REMOVE changes a timeout to (`IORING_TIMEOUT_UPDATE`).
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct TimeoutUpdate {
+    /// Address of the `__kernel_timespec`, or nanoseconds with `IORING_TIMEOUT_IMMEDIATE_ARG`.
+    pub timespec: u64,
+    /// `IORING_TIMEOUT_*`.
+    pub flags: u32,
+    /// It is a LINK_TIMEOUT (`IORING_LINK_TIMEOUT_UPDATE`).
+    pub link: bool,
+}
+
+/// MSG_RING.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct RingMessage {
+    /// The other ring.
+    pub target: Target,
+    /// `IORING_MSG_*`: data, or a direct descriptor.
+    pub command: u64,
+    /// `user_data` of the completion that it becomes there.
+    pub user_data: u64,
+    /// The completion's result.
+    pub res: i32,
+    /// `addr3`: the direct descriptor to send.
+    pub source: u64,
+    /// `file_index`: its slot over there; or the completion's flags.
+    pub destination: u32,
+    /// `IORING_MSG_RING_*`.
+    pub flags: u32,
+}
+
 /// A command of a socket (URING_CMD; the numbers are `enum io_uring_socket_op`'s).
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum SocketCommand {
@@ -110,6 +205,15 @@ pub enum SocketCommand {
     SetOption(OptionTransfer),
     /// `SOCKET_URING_OP_TX_TIMESTAMP`.
     TxTimestamp,
+    /// `SOCKET_URING_OP_GETSOCKNAME` (Linux 7): the socket's address, or its peer's.
+    Name {
+        /// The peer's.
+        peer: bool,
+        /// Where the address goes.
+        addr: u64,
+        /// Where its length stands, as room before and as length after.
+        addr_len: u64,
+    },
     /// A number without a meaning: refused once there is a socket.
     Unknown(u32),
 }
@@ -131,9 +235,7 @@ pub struct OptionTransfer {
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 #[allow(missing_docs)] // the fields are those of the operation's man page
 pub enum Op {
-    Nop {
-        inject: Option<i32>,
-    },
+    Nop(Nop),
     Socket {
         domain: i32,
         kind: i32,
@@ -159,6 +261,8 @@ pub enum Op {
     SendMsg(MessageTransfer),
     Recv(Transfer),
     RecvMsg(MessageTransfer),
+    Read(ReadWrite),
+    Write(ReadWrite),
     Shutdown {
         target: Target,
         how: i32,
@@ -171,11 +275,26 @@ pub enum Op {
         count: u32,
         flags: u32,
     },
+    LinkTimeout {
+        timespec: u64,
+        flags: u32,
+    },
+    TimeoutRemove {
+        user_data: u64,
+        update: Option<TimeoutUpdate>,
+    },
     AsyncCancel(CancelMatch),
     PollAdd {
         target: Target,
         events: u32,
         multishot: bool,
+    },
+    PollRemove(PollUpdate),
+    MsgRing(RingMessage),
+    FilesUpdate {
+        files: u64,
+        count: u32,
+        offset: u32,
     },
     ProvideBuffers {
         group: u16,
@@ -195,7 +314,8 @@ pub enum Op {
 }
 
 impl Op {
-    /// The file that is looked up when the request is issued. CLOSE finds its own.
+    /// The socket that is looked up when the request is issued. CLOSE, NOP and MSG_RING find their own
+    /// files.
     pub fn target(&self) -> Option<Target> {
         match *self {
             Op::Bind { target, .. }
@@ -207,6 +327,7 @@ impl Op {
             Op::Accept(accept) => Some(accept.target),
             Op::Send(transfer) | Op::Recv(transfer) => Some(transfer.target),
             Op::SendMsg(message) | Op::RecvMsg(message) => Some(message.target),
+            Op::Read(transfer) | Op::Write(transfer) => Some(transfer.target),
             _ => None,
         }
     }
@@ -214,21 +335,41 @@ impl Op {
     /// The operation's number.
     pub fn opcode(&self) -> u8 {
         match self {
-            Op::Nop { .. } => IORING_OP_NOP,
+            Op::Nop(_) => IORING_OP_NOP,
             Op::Socket { .. } => IORING_OP_SOCKET,
             Op::Bind { .. } => IORING_OP_BIND,
             Op::Listen { .. } => IORING_OP_LISTEN,
             Op::Accept(_) => IORING_OP_ACCEPT,
             Op::Connect { .. } => IORING_OP_CONNECT,
+            Op::Send(send) if send.notify.is_some() => IORING_OP_SEND_ZC,
             Op::Send(_) => IORING_OP_SEND,
+            Op::SendMsg(send) if send.notify.is_some() => IORING_OP_SENDMSG_ZC,
             Op::SendMsg(_) => IORING_OP_SENDMSG,
             Op::Recv(_) => IORING_OP_RECV,
             Op::RecvMsg(_) => IORING_OP_RECVMSG,
+            Op::Read(read) => match (read.multishot, read.vectored, read.fixed) {
+                (true, ..) => IORING_OP_READ_MULTISHOT,
+                (_, false, None) => IORING_OP_READ,
+                (_, true, None) => IORING_OP_READV,
+                (_, false, Some(_)) => IORING_OP_READ_FIXED,
+                (_, true, Some(_)) => IORING_OP_READV_FIXED,
+            },
+            Op::Write(write) => match (write.vectored, write.fixed) {
+                (false, None) => IORING_OP_WRITE,
+                (true, None) => IORING_OP_WRITEV,
+                (false, Some(_)) => IORING_OP_WRITE_FIXED,
+                (true, Some(_)) => IORING_OP_WRITEV_FIXED,
+            },
             Op::Shutdown { .. } => IORING_OP_SHUTDOWN,
             Op::Close { .. } => IORING_OP_CLOSE,
             Op::Timeout { .. } => IORING_OP_TIMEOUT,
+            Op::LinkTimeout { .. } => IORING_OP_LINK_TIMEOUT,
+            Op::TimeoutRemove { .. } => IORING_OP_TIMEOUT_REMOVE,
             Op::AsyncCancel(_) => IORING_OP_ASYNC_CANCEL,
             Op::PollAdd { .. } => IORING_OP_POLL_ADD,
+            Op::PollRemove(_) => IORING_OP_POLL_REMOVE,
+            Op::MsgRing(_) => IORING_OP_MSG_RING,
+            Op::FilesUpdate { .. } => IORING_OP_FILES_UPDATE,
             Op::ProvideBuffers { .. } => IORING_OP_PROVIDE_BUFFERS,
             Op::RemoveBuffers { .. } => IORING_OP_REMOVE_BUFFERS,
             Op::SocketCommand { .. } => IORING_OP_URING_CMD,

@@ -2,10 +2,15 @@
 
 use crate::flags::*;
 use crate::sqe::Sqe;
+use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{Builder, IoUring, Probe};
+use std::time::Duration;
 
 /// The kernel whose checks this crate copies. Older ones look at fewer fields.
 const OLDEST: (u32, u32) = (6, 18);
+
+/// An entry that takes longer does not complete by itself.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Completes single entries on rings of the running kernel.
 pub(crate) struct Kernel {
@@ -101,9 +106,14 @@ impl Kernel {
         // SAFETY: `push` asks for parameters that stay valid until the completion. Per the contract of
         // this function the entry names no memory that could be written; bad addresses are EFAULT.
         unsafe { ring.submission().push(&sqe.to_entry()) }.expect("room for one entry");
-        ring.submit_and_wait(1).expect("io_uring_enter");
-        let completion = ring.completion().next().expect("one completion");
-        completion.result()
+        let patience = Timespec::from(PATIENCE);
+        let args = SubmitArgs::new().timespec(&patience);
+        let submitted = ring.submitter().submit_with_args(1, &args);
+        submitted.expect("io_uring_enter");
+        match ring.completion().next() {
+            Some(completion) => completion.result(),
+            None => panic!("it does not complete by itself: {sqe:x?}"),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ impl Engine {
             SocketCommand::SetOption(option) => self.set_option(socket, option).map(|()| 0),
             // Stamps come in 32-byte completions, which no ring here has.
             SocketCommand::TxTimestamp => Err(Errno::EINVAL),
-            SocketCommand::Unknown(_) => Err(Errno::EOPNOTSUPP),
+            SocketCommand::Name { .. } | SocketCommand::Unknown(_) => Err(Errno::EOPNOTSUPP),
         }
     }
 

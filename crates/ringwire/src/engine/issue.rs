@@ -27,8 +27,8 @@ impl Engine {
             Op::PollAdd { events, .. } => self.issue_poll(id, socket(), events),
             Op::Timeout { count, flags, .. } => self.issue_timeout(id, count, flags),
             Op::AsyncCancel(key) => self.issue_cancel(id, &key),
-            Op::Nop { inject } => {
-                let res = inject.unwrap_or(0);
+            Op::Nop(nop) => {
+                let res = nop.inject.unwrap_or(0);
                 self.complete(id, res, 0);
             }
             Op::Socket {
@@ -85,6 +85,13 @@ impl Engine {
                 let result = self.groups.remove(group, count).map(|count| count as i32);
                 self.complete_with(id, result);
             }
+            Op::Read(_)
+            | Op::Write(_)
+            | Op::LinkTimeout { .. }
+            | Op::TimeoutRemove { .. }
+            | Op::PollRemove(_)
+            | Op::MsgRing(_)
+            | Op::FilesUpdate { .. } => unreachable!("issue: refused at submission"),
         }
     }
 

@@ -4,13 +4,41 @@ use std::time::Duration;
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::*;
-use ringwire_abi::request::{self, Op, Target};
+use ringwire_abi::request::{self, Nop, Op, Target};
 use ringwire_abi::sqe::Sqe;
 use ringwire_stack::Instant;
 
 use super::Engine;
 use super::request::{Prepared, Request, RequestId};
 use crate::usermem::{self, Message, RawAddress};
+
+/// Stands for what a request would have done that is not issued.
+const FAILED: Op = Op::Nop(Nop {
+    inject: None,
+    file: None,
+    buffer: None,
+    extra: None,
+});
+
+/// Whether the engine has the operation.
+fn is_there(op: &Op) -> bool {
+    match op {
+        Op::Nop(nop) => nop.file.is_none() && nop.buffer.is_none() && nop.extra.is_none(),
+        Op::Send(transfer) | Op::Recv(transfer) => {
+            transfer.fixed.is_none() && !transfer.vectored && transfer.notify.is_none()
+        }
+        Op::SendMsg(message) => message.notify.is_none(),
+        Op::Timeout { flags, .. } => flags & IORING_TIMEOUT_IMMEDIATE_ARG == 0,
+        Op::Read(_)
+        | Op::Write(_)
+        | Op::LinkTimeout { .. }
+        | Op::TimeoutRemove { .. }
+        | Op::PollRemove(_)
+        | Op::MsgRing(_)
+        | Op::FilesUpdate { .. } => false,
+        _ => true,
+    }
+}
 
 /// The chain that a batch is in the middle of.
 #[derive(Debug, Default)]
@@ -48,7 +76,7 @@ impl Engine {
     fn submit_one(&mut self, sqe: &Sqe, chain: &mut Chain) -> Result<(), Errno> {
         let prepared = self.prepare(sqe);
         let error = prepared.as_ref().err().copied();
-        let (op, prepared) = prepared.unwrap_or((Op::Nop { inject: None }, Prepared::Nothing));
+        let (op, prepared) = prepared.unwrap_or((FAILED, Prepared::Nothing));
         let mut request = Request::new(sqe.user_data, sqe.flags, op);
         request.prepared = prepared;
         if let Some(error) = error {
@@ -93,6 +121,9 @@ impl Engine {
             return Err(Errno::EOPNOTSUPP);
         }
         let op = request::parse(sqe)?;
+        if !is_there(&op) {
+            return Err(Errno::EOPNOTSUPP);
+        }
         let prepared = prepare_pointers(&op)?;
         Ok((op, prepared))
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::op::*;
 
 fn sqe(opcode: u8) -> Sqe {
     Sqe {

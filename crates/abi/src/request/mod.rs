@@ -1,0 +1,166 @@
+//! Entries read into typed requests: the checks that the kernel makes before it looks at a file or
+//! at memory (`io_init_req`, and each operation's `prep`).
+
+use crate::errno::Errno;
+use crate::flags::*;
+use crate::sqe::Sqe;
+
+mod control;
+mod socket;
+mod transfer;
+
+pub use crate::op::{
+    Accept, CancelMatch, MessageTransfer, Nop, Notify, Op, OptionTransfer, PollUpdate, ReadWrite,
+    RingMessage, Slot, SocketCommand, Target, TimeoutUpdate, Transfer,
+};
+
+/// The checks that are the same for every operation, in the kernel's order (`io_init_req`).
+///
+/// # Errors
+/// `EINVAL`: no such operation, an unknown flag, a priority that the operation does not use, or
+/// credentials, which are never registered. `EOPNOTSUPP`: buffer selection for an operation that
+/// has none, or IO_DRAIN with CQE_SKIP_SUCCESS. That the kernel refuses IO_DRAIN after any earlier
+/// CQE_SKIP_SUCCESS on the ring too is for the ring to check.
+pub fn check_common(sqe: &Sqe) -> Result<(), Errno> {
+    if sqe.opcode >= IORING_OP_LAST || sqe.flags & !IOSQE_ALL != 0 {
+        return Err(Errno::EINVAL);
+    }
+    // These take 128-byte entries, which no ring here has.
+    if matches!(sqe.opcode, IORING_OP_NOP128 | IORING_OP_URING_CMD128) {
+        return Err(Errno::EINVAL);
+    }
+    if sqe.flags & IOSQE_BUFFER_SELECT != 0 && !selects_buffers(sqe.opcode) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let silent_drain = IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS;
+    if sqe.flags & silent_drain == silent_drain {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if sqe.ioprio != 0 && !uses_ioprio(sqe.opcode) {
+        return Err(Errno::EINVAL);
+    }
+    if sqe.personality != 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+fn selects_buffers(opcode: u8) -> bool {
+    matches!(
+        opcode,
+        IORING_OP_READ
+            | IORING_OP_READV
+            | IORING_OP_READ_MULTISHOT
+            | IORING_OP_RECV
+            | IORING_OP_RECVMSG
+            | IORING_OP_SEND
+            | IORING_OP_URING_CMD
+    )
+}
+
+fn uses_ioprio(opcode: u8) -> bool {
+    matches!(
+        opcode,
+        IORING_OP_ACCEPT
+            | IORING_OP_SEND
+            | IORING_OP_SENDMSG
+            | IORING_OP_SEND_ZC
+            | IORING_OP_SENDMSG_ZC
+            | IORING_OP_RECV
+            | IORING_OP_RECVMSG
+            | IORING_OP_RECV_ZC
+            | IORING_OP_READ
+            | IORING_OP_READV
+            | IORING_OP_READ_FIXED
+            | IORING_OP_READV_FIXED
+            | IORING_OP_WRITE
+            | IORING_OP_WRITEV
+            | IORING_OP_WRITE_FIXED
+            | IORING_OP_WRITEV_FIXED
+    )
+}
+
+/// Reads an entry that passed [`check_common`].
+///
+/// # Errors
+/// `EINVAL`: a field that the operation does not use is set, or one makes no sense. `E2BIG`,
+/// `EOVERFLOW`: as PROVIDE_BUFFERS has them. `EBADF`: CLOSE of a fixed file by its flag.
+/// `EOPNOTSUPP`: an operation of io_uring that ringwire does not have.
+pub fn parse(sqe: &Sqe) -> Result<Op, Errno> {
+    match sqe.opcode {
+        IORING_OP_NOP => control::nop(sqe),
+        IORING_OP_SOCKET => socket::socket(sqe),
+        IORING_OP_BIND | IORING_OP_CONNECT => socket::address(sqe),
+        IORING_OP_LISTEN => socket::listen(sqe),
+        IORING_OP_ACCEPT => socket::accept(sqe),
+        IORING_OP_SEND => transfer::send(sqe),
+        IORING_OP_SENDMSG => transfer::send_message(sqe),
+        IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC => transfer::send_zero_copy(sqe),
+        IORING_OP_RECV => transfer::receive(sqe),
+        IORING_OP_RECVMSG => transfer::receive_message(sqe),
+        IORING_OP_READ
+        | IORING_OP_READV
+        | IORING_OP_READ_FIXED
+        | IORING_OP_READV_FIXED
+        | IORING_OP_READ_MULTISHOT => transfer::read(sqe),
+        IORING_OP_WRITE | IORING_OP_WRITEV | IORING_OP_WRITE_FIXED | IORING_OP_WRITEV_FIXED => {
+            transfer::write(sqe)
+        }
+        IORING_OP_SHUTDOWN => socket::shutdown(sqe),
+        IORING_OP_CLOSE => socket::close(sqe),
+        IORING_OP_TIMEOUT => control::timeout(sqe),
+        IORING_OP_LINK_TIMEOUT => control::link_timeout(sqe),
+        IORING_OP_TIMEOUT_REMOVE => control::timeout_remove(sqe),
+        IORING_OP_ASYNC_CANCEL => control::cancel(sqe),
+        IORING_OP_POLL_ADD => control::poll(sqe),
+        IORING_OP_POLL_REMOVE => control::poll_remove(sqe),
+        IORING_OP_MSG_RING => control::message(sqe),
+        IORING_OP_FILES_UPDATE => control::files_update(sqe),
+        IORING_OP_PROVIDE_BUFFERS => control::provide(sqe),
+        IORING_OP_REMOVE_BUFFERS => control::remove(sqe),
+        IORING_OP_URING_CMD => socket::command(sqe),
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+/// Whether an entry that [`parse`] refused has a notification all the same: a zero-copy send has one
+/// from an early point of its checks on, and its completion says so with `IORING_CQE_F_MORE`
+/// (`io_send_zc_prep`).
+pub fn has_notification(sqe: &Sqe) -> bool {
+    matches!(sqe.opcode, IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC)
+        && sqe.pad2 == 0
+        && sqe.flags & IOSQE_CQE_SKIP_SUCCESS == 0
+}
+
+/// Longest socket address, in bytes (`struct sockaddr_storage`).
+const MAX_SOCKADDR_LEN: u32 = 128;
+
+/// `EINVAL` for a length that is negative as the `int` that the kernel keeps it in.
+fn check_len(sqe: &Sqe) -> Result<(), Errno> {
+    if sqe.len > i32::MAX as u32 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// `EINVAL` unless all of these fields are zero.
+fn zero(fields: &[u64]) -> Result<(), Errno> {
+    if fields.iter().all(|&field| field == 0) {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+fn target(sqe: &Sqe) -> Target {
+    if sqe.flags & IOSQE_FIXED_FILE != 0 {
+        Target::Fixed(sqe.fd as u32)
+    } else {
+        Target::Fd(sqe.fd)
+    }
+}
+
+#[cfg(test)]
+mod sweep_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! What moves bytes: SEND, RECV and their kin, READ and WRITE.
+
+use super::{MAX_SOCKADDR_LEN, check_len, target, zero};
+use crate::errno::Errno;
+use crate::flags::*;
+use crate::op::{MessageTransfer, Notify, Op, ReadWrite, Transfer};
+use crate::sqe::Sqe;
+
+fn group(sqe: &Sqe) -> Option<u16> {
+    (sqe.flags & IOSQE_BUFFER_SELECT != 0).then_some(sqe.buf_group())
+}
+
+fn bundle(sqe: &Sqe) -> bool {
+    sqe.ioprio & IORING_RECVSEND_BUNDLE != 0 && sqe.flags & IOSQE_BUFFER_SELECT != 0
+}
+
+fn fixed(sqe: &Sqe) -> Option<u16> {
+    (sqe.ioprio & IORING_RECVSEND_FIXED_BUF != 0).then_some(sqe.buf_index)
+}
+
+fn transfer(sqe: &Sqe) -> Transfer {
+    Transfer {
+        target: target(sqe),
+        addr: sqe.addr,
+        len: sqe.len,
+        msg_flags: sqe.op_flags as i32,
+        group: group(sqe),
+        fixed: fixed(sqe),
+        vectored: false,
+        notify: None,
+        poll_first: sqe.ioprio & IORING_RECVSEND_POLL_FIRST != 0,
+        multishot: false,
+        bundle: bundle(sqe),
+        to: (0, 0),
+        limit: 0,
+    }
+}
+
+fn message(sqe: &Sqe) -> MessageTransfer {
+    MessageTransfer {
+        target: target(sqe),
+        header: sqe.addr,
+        msg_flags: sqe.op_flags as i32,
+        group: group(sqe),
+        fixed: None,
+        notify: None,
+        poll_first: sqe.ioprio & IORING_RECVSEND_POLL_FIRST != 0,
+        multishot: false,
+    }
+}
+
+/// Most iovecs of a request (`UIO_MAXIOV`).
+const MAX_IOVECS: u32 = 1024;
+
+/// The checks that SEND and SEND_ZC share (`io_send_setup`).
+fn sends(sqe: &Sqe) -> Result<Transfer, Errno> {
+    zero(&[sqe.pad3().into()])?;
+    let vectored = sqe.ioprio & IORING_SEND_VECTORIZED != 0;
+    let selects = sqe.flags & IOSQE_BUFFER_SELECT != 0;
+    if vectored && !selects && sqe.len > MAX_IOVECS {
+        return Err(Errno::EINVAL);
+    }
+    let to = if sqe.addr2() == 0 {
+        (0, 0)
+    } else if u32::from(sqe.addr_len()) > MAX_SOCKADDR_LEN {
+        return Err(Errno::EINVAL);
+    } else {
+        (sqe.addr2(), sqe.addr_len())
+    };
+    Ok(Transfer {
+        to,
+        // Buffers that are provided are no iovecs.
+        vectored: vectored && !selects,
+        ..transfer(sqe)
+    })
+}
+
+/// Registered memory is Linux 7's here, and not to be had together with other kinds of memory.
+pub(super) fn send(sqe: &Sqe) -> Result<Op, Errno> {
+    const KNOWN: u16 = IORING_RECVSEND_POLL_FIRST
+        | IORING_RECVSEND_FIXED_BUF
+        | IORING_RECVSEND_BUNDLE
+        | IORING_SEND_VECTORIZED;
+    const NOT_FIXED: u16 = IORING_RECVSEND_BUNDLE | IORING_SEND_VECTORIZED;
+    let selects = sqe.flags & IOSQE_BUFFER_SELECT != 0;
+    if sqe.ioprio & !KNOWN != 0
+        || (fixed(sqe).is_some() && (selects || sqe.ioprio & NOT_FIXED != 0))
+    {
+        return Err(Errno::EINVAL);
+    }
+    check_len(sqe)?;
+    sends(sqe).map(Op::Send)
+}
+
+pub(super) fn send_message(sqe: &Sqe) -> Result<Op, Errno> {
+    zero(&[sqe.addr2(), sqe.file_index.into()])?;
+    check_len(sqe)?;
+    // That it is vectored goes without saying.
+    if sqe.ioprio & !(IORING_RECVSEND_POLL_FIRST | IORING_SEND_VECTORIZED) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Op::SendMsg(message(sqe)))
+}
+
+/// SEND_ZC and SENDMSG_ZC (`io_send_zc_prep`).
+pub(super) fn send_zero_copy(sqe: &Sqe) -> Result<Op, Errno> {
+    const KNOWN: u16 = IORING_RECVSEND_POLL_FIRST
+        | IORING_RECVSEND_FIXED_BUF
+        | IORING_SEND_ZC_REPORT_USAGE
+        | IORING_SEND_VECTORIZED;
+    let silent = sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0;
+    if sqe.pad2 != 0 || silent || sqe.ioprio & !KNOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let notify = Some(Notify {
+        user_data: (sqe.addr3 != 0).then_some(sqe.addr3),
+        report_usage: sqe.ioprio & IORING_SEND_ZC_REPORT_USAGE != 0,
+    });
+    if sqe.opcode == IORING_OP_SEND_ZC {
+        // A message's iovecs may lie in registered memory, an array of them may not.
+        if fixed(sqe).is_some() && sqe.ioprio & IORING_SEND_VECTORIZED != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let send = sends(sqe)?;
+        return Ok(Op::Send(Transfer { notify, ..send }));
+    }
+    zero(&[sqe.addr2(), sqe.file_index.into()])?;
+    Ok(Op::SendMsg(MessageTransfer {
+        notify,
+        fixed: fixed(sqe),
+        ..message(sqe)
+    }))
+}
+
+/// Whether a receive is multishot, which needs a buffer group and bears no MSG_WAITALL.
+fn multishot(sqe: &Sqe) -> Result<bool, Errno> {
+    const KNOWN: u16 = IORING_RECVSEND_POLL_FIRST
+        | IORING_RECV_MULTISHOT
+        | IORING_RECVSEND_FIXED_BUF
+        | IORING_RECVSEND_BUNDLE;
+    const NOT_FIXED: u16 = IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE;
+    let selects = sqe.flags & IOSQE_BUFFER_SELECT != 0;
+    if sqe.ioprio & !KNOWN != 0
+        || (fixed(sqe).is_some() && (selects || sqe.ioprio & NOT_FIXED != 0))
+    {
+        return Err(Errno::EINVAL);
+    }
+    if sqe.ioprio & IORING_RECV_MULTISHOT == 0 {
+        return Ok(false);
+    }
+    let waits_for_all = sqe.op_flags as i32 & libc::MSG_WAITALL != 0;
+    if !selects || waits_for_all {
+        return Err(Errno::EINVAL);
+    }
+    Ok(true)
+}
+
+pub(super) fn receive(sqe: &Sqe) -> Result<Op, Errno> {
+    zero(&[sqe.addr2()])?;
+    check_len(sqe)?;
+    let multishot = multishot(sqe)?;
+    if !multishot {
+        zero(&[sqe.file_index.into()])?;
+    }
+    Ok(Op::Recv(Transfer {
+        multishot,
+        limit: sqe.file_index,
+        ..transfer(sqe)
+    }))
+}
+
+pub(super) fn receive_message(sqe: &Sqe) -> Result<Op, Errno> {
+    zero(&[sqe.addr2(), sqe.file_index.into()])?;
+    check_len(sqe)?;
+    if sqe.ioprio & (IORING_RECVSEND_BUNDLE | IORING_RECVSEND_FIXED_BUF) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Op::RecvMsg(MessageTransfer {
+        multishot: multishot(sqe)?,
+        ..message(sqe)
+    }))
+}
+
+/// What READ and WRITE have in common (`__io_prep_rw`). The offset is not looked at: a socket has none.
+fn read_write(sqe: &Sqe) -> Result<ReadWrite, Errno> {
+    check_io_priority(sqe.ioprio)?;
+    // No attribute is known for a socket.
+    zero(&[sqe.pad2])?;
+    let fixed = matches!(
+        sqe.opcode,
+        IORING_OP_READ_FIXED
+            | IORING_OP_READV_FIXED
+            | IORING_OP_WRITE_FIXED
+            | IORING_OP_WRITEV_FIXED
+    );
+    let vectored = matches!(
+        sqe.opcode,
+        IORING_OP_READV | IORING_OP_WRITEV | IORING_OP_READV_FIXED | IORING_OP_WRITEV_FIXED
+    );
+    let selects = sqe.flags & IOSQE_BUFFER_SELECT != 0;
+    if vectored && !selects && sqe.len > MAX_IOVECS {
+        return Err(Errno::EINVAL);
+    }
+    Ok(ReadWrite {
+        target: target(sqe),
+        addr: sqe.addr,
+        len: sqe.len,
+        rw_flags: sqe.op_flags as i32,
+        vectored,
+        fixed: fixed.then_some(sqe.buf_index),
+        group: group(sqe),
+        multishot: false,
+    })
+}
+
+/// The priority of a read or write of storage, which means nothing here but is checked
+/// (`ioprio_check_cap`): a class, and a level that only a class gives a meaning.
+fn check_io_priority(priority: u16) -> Result<(), Errno> {
+    const CLASSES: u16 = 4;
+    let (class, level) = (priority >> 13, priority & 7);
+    if class >= CLASSES || (class == 0 && level != 0) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+pub(super) fn read(sqe: &Sqe) -> Result<Op, Errno> {
+    let multishot = sqe.opcode == IORING_OP_READ_MULTISHOT;
+    let selects = sqe.flags & IOSQE_BUFFER_SELECT != 0;
+    if multishot && !selects {
+        return Err(Errno::EINVAL);
+    }
+    let read = read_write(sqe)?;
+    if multishot {
+        zero(&[sqe.addr, sqe.len.into()])?;
+    }
+    if selects && read.vectored && sqe.len != 1 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Op::Read(ReadWrite { multishot, ..read }))
+}
+
+pub(super) fn write(sqe: &Sqe) -> Result<Op, Errno> {
+    read_write(sqe).map(Op::Write)
+}
