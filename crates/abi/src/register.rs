@@ -1,11 +1,169 @@
-//! Provided buffer rings: the registration structure and the layout of the shared ring
-//! (Linux `io_uring/kbuf.c`, `io_register_pbuf_ring`).
+//! io_uring_register(2): its opcodes, the structures that it is given, and the layout of a shared
+//! buffer ring (Linux `include/uapi/linux/io_uring.h`; the checks: `io_uring/register.c`, `rsrc.c`,
+//! `kbuf.c`).
 //!
-//! The ring is an array of 16-byte entries `{addr: u64, len: u32, bid: u16, resv: u16}`. The
+//! A buffer ring is an array of 16-byte entries `{addr: u64, len: u32, bid: u16, resv: u16}`. The
 //! application's tail takes the place of the first entry's `resv`.
 
 use crate::errno::Errno;
 use crate::flags::{IOU_PBUF_RING_INC, IOU_PBUF_RING_MMAP};
+
+/// Declares the opcodes of io_uring_register(2).
+macro_rules! opcodes {
+    ($($name:ident = $value:expr),+ $(,)?) => {
+        $(
+            #[doc = concat!("`", stringify!($name), "`")]
+            pub const $name: u32 = $value;
+        )+
+    };
+}
+
+opcodes! {
+    IORING_REGISTER_BUFFERS = 0,
+    IORING_UNREGISTER_BUFFERS = 1,
+    IORING_REGISTER_FILES = 2,
+    IORING_UNREGISTER_FILES = 3,
+    IORING_REGISTER_EVENTFD = 4,
+    IORING_UNREGISTER_EVENTFD = 5,
+    IORING_REGISTER_FILES_UPDATE = 6,
+    IORING_REGISTER_EVENTFD_ASYNC = 7,
+    IORING_REGISTER_PROBE = 8,
+    IORING_REGISTER_PERSONALITY = 9,
+    IORING_UNREGISTER_PERSONALITY = 10,
+    IORING_REGISTER_RESTRICTIONS = 11,
+    IORING_REGISTER_ENABLE_RINGS = 12,
+    IORING_REGISTER_FILES2 = 13,
+    IORING_REGISTER_FILES_UPDATE2 = 14,
+    IORING_REGISTER_BUFFERS2 = 15,
+    IORING_REGISTER_BUFFERS_UPDATE = 16,
+    IORING_REGISTER_IOWQ_AFF = 17,
+    IORING_UNREGISTER_IOWQ_AFF = 18,
+    IORING_REGISTER_IOWQ_MAX_WORKERS = 19,
+    IORING_REGISTER_RING_FDS = 20,
+    IORING_UNREGISTER_RING_FDS = 21,
+    IORING_REGISTER_PBUF_RING = 22,
+    IORING_UNREGISTER_PBUF_RING = 23,
+    IORING_REGISTER_SYNC_CANCEL = 24,
+    IORING_REGISTER_FILE_ALLOC_RANGE = 25,
+    IORING_REGISTER_PBUF_STATUS = 26,
+    IORING_REGISTER_NAPI = 27,
+    IORING_UNREGISTER_NAPI = 28,
+    IORING_REGISTER_CLOCK = 29,
+    IORING_REGISTER_CLONE_BUFFERS = 30,
+    IORING_REGISTER_SEND_MSG_RING = 31,
+    IORING_REGISTER_ZCRX_IFQ = 32,
+    IORING_REGISTER_RESIZE_RINGS = 33,
+    IORING_REGISTER_MEM_REGION = 34,
+    IORING_REGISTER_QUERY = 35,
+    IORING_REGISTER_LAST = 36,
+}
+
+/// The ring is named by its place among the thread's registered rings; a bit of the opcode.
+pub const IORING_REGISTER_USE_REGISTERED_RING: u32 = 1 << 31;
+
+/// In a list of files: this slot stays as it is.
+pub const IORING_REGISTER_FILES_SKIP: i32 = -2;
+/// [`RsrcRegister::flags`]: a table of empty slots.
+pub const IORING_RSRC_REGISTER_SPARSE: u32 = 1 << 0;
+
+/// Argument of `IORING_REGISTER_FILES2` and `IORING_REGISTER_BUFFERS2`
+/// (`struct io_uring_rsrc_register`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct RsrcRegister {
+    /// Slots.
+    pub nr: u32,
+    /// `IORING_RSRC_REGISTER_*`.
+    pub flags: u32,
+    /// Reserved.
+    pub resv2: u64,
+    /// Address of file descriptors (`i32`) or of `struct iovec`s; 0 for empty slots.
+    pub data: u64,
+    /// Address of tags (`u64`); 0 for none.
+    pub tags: u64,
+}
+
+const _: () = assert!(size_of::<RsrcRegister>() == 32);
+
+impl RsrcRegister {
+    /// Checks what does not depend on the ring (Linux `io_register_rsrc`).
+    ///
+    /// # Errors
+    /// `EINVAL`: no slots, a reserved field or an unknown flag is set, or a sparse table with data.
+    pub fn check(&self) -> Result<(), Errno> {
+        let sparse = self.flags & IORING_RSRC_REGISTER_SPARSE != 0;
+        if self.nr == 0
+            || self.resv2 != 0
+            || self.flags & !IORING_RSRC_REGISTER_SPARSE != 0
+            || (sparse && self.data != 0)
+        {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+}
+
+/// Argument of `IORING_REGISTER_FILES_UPDATE` (`struct io_uring_rsrc_update`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct RsrcUpdate {
+    /// First slot.
+    pub offset: u32,
+    /// Reserved.
+    pub resv: u32,
+    /// Address of file descriptors (`i32`).
+    pub data: u64,
+}
+
+const _: () = assert!(size_of::<RsrcUpdate>() == 16);
+
+/// Argument of `IORING_REGISTER_FILES_UPDATE2` and `IORING_REGISTER_BUFFERS_UPDATE`
+/// (`struct io_uring_rsrc_update2`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct RsrcUpdate2 {
+    /// First slot.
+    pub offset: u32,
+    /// Reserved.
+    pub resv: u32,
+    /// Address of file descriptors (`i32`) or of `struct iovec`s.
+    pub data: u64,
+    /// Address of tags (`u64`); 0 for none.
+    pub tags: u64,
+    /// Slots.
+    pub nr: u32,
+    /// Reserved.
+    pub resv2: u32,
+}
+
+const _: () = assert!(size_of::<RsrcUpdate2>() == 32);
+
+impl RsrcUpdate2 {
+    /// Checks what does not depend on the ring (Linux `io_register_rsrc_update`).
+    ///
+    /// # Errors
+    /// `EINVAL`: no slots, or a reserved field is set.
+    pub fn check(&self) -> Result<(), Errno> {
+        if self.nr == 0 || self.resv != 0 || self.resv2 != 0 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+}
+
+/// Argument of `IORING_REGISTER_FILE_ALLOC_RANGE` (`struct io_uring_file_index_range`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct FileIndexRange {
+    /// First slot.
+    pub off: u32,
+    /// Slots.
+    pub len: u32,
+    /// Reserved.
+    pub resv: u64,
+}
+
+const _: () = assert!(size_of::<FileIndexRange>() == 16);
 
 /// Size of a buffer ring entry, in bytes.
 pub const BUF_ENTRY_BYTES: usize = 16;

@@ -1,22 +1,109 @@
-//! What [`Submitter`] registers: files, buffers, and the rest of io_uring_register(2).
+//! What [`Submitter`] registers: io_uring_register(2), and the `io-uring` crate's methods on it.
 
+use std::ffi::c_void;
 use std::io;
+use std::os::fd::RawFd;
 
-use ringwire_abi::register::BufReg;
+use ringwire_abi::register::*;
 
 use crate::ring::{Submitter, os_error};
 
 impl Submitter<'_> {
+    /// io_uring_register(2) on this ring, opcode by opcode as in the kernel
+    /// (`ringwire_abi::register`, `IORING_REGISTER_*`); returns what the system call returns. The
+    /// typed methods are made of it.
+    ///
+    /// # Errors
+    /// The kernel's, and `EEXIST` while another thread is inside.
+    ///
+    /// # Safety
+    /// As for the system call: what `arg` and the addresses in it point at is this opcode's argument,
+    /// valid through the call, and writable where the kernel writes. What stays registered (a buffer
+    /// ring, buffers) must stay valid until it is unregistered and no request uses it any more, or
+    /// this ring is dropped.
+    pub unsafe fn register(
+        &self,
+        opcode: u32,
+        arg: *const c_void,
+        nr_args: u32,
+    ) -> io::Result<i32> {
+        let mut core = self.shared.enter()?;
+        // SAFETY: the caller's promise is the engine's condition.
+        unsafe { core.engine.register(opcode, arg as u64, nr_args) }.map_err(os_error)
+    }
+
+    /// An opcode whose argument is `count` of these structures, or as many bytes, that point nowhere
+    /// beyond what their owner borrows through the call, and that nothing is kept of.
+    fn register_with<T: ?Sized>(&self, opcode: u32, arg: &mut T, count: usize) -> io::Result<i32> {
+        let arg = std::ptr::from_mut(arg).cast::<c_void>();
+        // SAFETY: the structures are borrowed through the call, and what they point at is borrowed by
+        // this module's methods, which pass the structures that their opcodes take.
+        unsafe { self.register(opcode, arg, count as u32) }
+    }
+
+    /// An opcode without an argument.
+    fn register_plain(&self, opcode: u32) -> io::Result<()> {
+        // SAFETY: nothing is pointed at.
+        unsafe { self.register(opcode, std::ptr::null(), 0) }.map(drop)
+    }
+}
+
+/// Direct descriptors.
+impl Submitter<'_> {
+    /// Registers a table of direct descriptors. A socket has no file descriptor here: every slot
+    /// begins empty, which is said by `-1`.
+    ///
+    /// # Errors
+    /// `EBUSY`: there is one; `EINVAL`: none asked for; `EMFILE`: more than 1048576; `EBADF`: not `-1`.
+    pub fn register_files(&self, fds: &[RawFd]) -> io::Result<()> {
+        let (arg, nr) = (fds.as_ptr().cast(), fds.len() as u32);
+        // SAFETY: the descriptors are borrowed through the call, which only reads them.
+        unsafe { self.register(IORING_REGISTER_FILES, arg, nr) }.map(drop)
+    }
+
     /// Registers a table of `nr` empty direct descriptors.
     ///
     /// # Errors
-    /// `EBUSY`: there is one; `EINVAL`: none asked for; `EMFILE`: too many.
+    /// As for [`register_files`](Self::register_files).
     pub fn register_files_sparse(&self, nr: u32) -> io::Result<()> {
-        self.shared
-            .enter()?
-            .engine
-            .register_files_sparse(nr)
-            .map_err(os_error)
+        let mut arg = RsrcRegister {
+            nr,
+            flags: IORING_RSRC_REGISTER_SPARSE,
+            ..RsrcRegister::default()
+        };
+        self.register_with(IORING_REGISTER_FILES2, &mut arg, size_of::<RsrcRegister>())
+            .map(drop)
+    }
+
+    /// Empties slots from `offset` on: `-1` empties one, [`SKIP_FILE`](io_uring::register::SKIP_FILE)
+    /// leaves one as it is. Returns how many were updated.
+    ///
+    /// # Errors
+    /// `ENXIO`: no table; `EINVAL`: nothing to do, or beyond the table; `EBADF`: the first is another
+    /// number, which empties the slot nevertheless, as in the kernel.
+    pub fn register_files_update(&self, offset: u32, fds: &[RawFd]) -> io::Result<usize> {
+        let mut arg = RsrcUpdate {
+            offset,
+            resv: 0,
+            data: fds.as_ptr() as u64,
+        };
+        self.register_with(IORING_REGISTER_FILES_UPDATE, &mut arg, fds.len())
+            .map(|updated| updated as usize)
+    }
+
+    /// Where `IORING_FILE_INDEX_ALLOC` finds free slots from here on: `len` of them, from `offset` on
+    /// (`io_uring_register_file_alloc_range` of liburing).
+    ///
+    /// # Errors
+    /// `EINVAL`: beyond the table; `EOVERFLOW`: the sum is beyond 32 bits.
+    pub fn register_file_alloc_range(&self, offset: u32, len: u32) -> io::Result<()> {
+        let mut arg = FileIndexRange {
+            off: offset,
+            len,
+            resv: 0,
+        };
+        self.register_with(IORING_REGISTER_FILE_ALLOC_RANGE, &mut arg, 0)
+            .map(drop)
     }
 
     /// Unregisters the table. Requests in flight keep their sockets.
@@ -24,13 +111,12 @@ impl Submitter<'_> {
     /// # Errors
     /// `ENXIO`: there is none.
     pub fn unregister_files(&self) -> io::Result<()> {
-        self.shared
-            .enter()?
-            .engine
-            .unregister_files()
-            .map_err(os_error)
+        self.register_plain(IORING_UNREGISTER_FILES)
     }
+}
 
+/// Provided buffer rings.
+impl Submitter<'_> {
     /// Registers a provided buffer ring.
     ///
     /// # Errors
@@ -53,8 +139,8 @@ impl Submitter<'_> {
             flags,
             ..BufReg::default()
         };
-        // SAFETY: the caller's promise is the engine's condition.
-        unsafe { self.shared.enter()?.engine.register_buf_ring(&reg) }.map_err(os_error)
+        // SAFETY: the structure lives through the call; the ring's memory is the caller's promise.
+        unsafe { self.register(IORING_REGISTER_PBUF_RING, (&raw const reg).cast(), 1) }.map(drop)
     }
 
     /// Unregisters a provided buffer ring.
@@ -62,10 +148,11 @@ impl Submitter<'_> {
     /// # Errors
     /// `ENOENT`: no such group; `EINVAL`: its buffers were provided by requests.
     pub fn unregister_buf_ring(&self, bgid: u16) -> io::Result<()> {
-        self.shared
-            .enter()?
-            .engine
-            .unregister_buf_ring(bgid)
-            .map_err(os_error)
+        let mut reg = BufReg {
+            bgid,
+            ..BufReg::default()
+        };
+        self.register_with(IORING_UNREGISTER_PBUF_RING, &mut reg, 1)
+            .map(drop)
     }
 }

@@ -9,7 +9,9 @@ use std::mem::size_of;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::register::{BUF_ENTRY_BYTES, BUF_RING_TAIL};
+use ringwire_abi::register::{
+    BUF_ENTRY_BYTES, BUF_RING_TAIL, BufReg, FileIndexRange, RsrcRegister, RsrcUpdate, RsrcUpdate2,
+};
 
 /// Nothing is mapped below (`vm.mmap_min_addr`).
 const FIRST_ADDRESS: u64 = 4096;
@@ -64,21 +66,26 @@ pub(crate) fn write(span: Span, from: &[u8]) -> Result<usize, Errno> {
     Ok(len)
 }
 
-/// Plain C structs that may be copied from and to the application byte by byte.
+/// Plain C structs that may be copied from and to the application.
 ///
 /// # Safety
 /// Every bit pattern is a valid value.
-unsafe trait Plain: Copy {}
-// SAFETY: integers and raw pointers only.
-unsafe impl Plain for libc::msghdr {}
-// SAFETY: as above.
-unsafe impl Plain for libc::iovec {}
-// SAFETY: as above.
-unsafe impl Plain for [i64; 2] {}
-// SAFETY: as above.
-unsafe impl Plain for i32 {}
+pub(crate) unsafe trait Plain: Copy {}
 
-fn read_plain<T: Plain>(addr: u64) -> Result<T, Errno> {
+macro_rules! plain {
+    ($($kind:ty),+ $(,)?) => {
+        // SAFETY: integers and raw pointers only.
+        $(unsafe impl Plain for $kind {})+
+    };
+}
+
+plain! {
+    libc::msghdr, libc::iovec, [i64; 2], i32, u64,
+    BufReg, FileIndexRange, RsrcRegister, RsrcUpdate, RsrcUpdate2,
+}
+
+/// Copies a structure out of the application's memory.
+pub(crate) fn read_plain<T: Plain>(addr: u64) -> Result<T, Errno> {
     Span {
         addr,
         len: size_of::<T>(),
@@ -87,6 +94,11 @@ fn read_plain<T: Plain>(addr: u64) -> Result<T, Errno> {
     // SAFETY: readable by the application's promise; `Plain` takes every bit pattern; the read is
     // unaligned, since the kernel asks for no alignment either.
     Ok(unsafe { std::ptr::read_unaligned(addr as *const T) })
+}
+
+/// Copies the element of an array of the application's.
+pub(crate) fn read_element<T: Plain>(array: u64, index: u32) -> Result<T, Errno> {
+    read_plain(array.wrapping_add(u64::from(index) * size_of::<T>() as u64))
 }
 
 /// A socket address as the application gave it: copied at submission, parsed at issue.

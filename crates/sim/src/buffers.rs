@@ -2,7 +2,7 @@
 
 use memmap2::MmapMut;
 use ringwire::engine::Engine;
-use ringwire_abi::register::BufReg;
+use ringwire_abi::register::{BufReg, IORING_REGISTER_PBUF_RING};
 
 pub(crate) struct Buffers {
     memory: Vec<u8>,
@@ -29,7 +29,8 @@ impl Buffers {
             ..BufReg::default()
         };
         // SAFETY: the mapping lives in the application, which its host keeps as long as the engine.
-        unsafe { engine.register_buf_ring(&reg) }.expect("a buffer ring");
+        unsafe { engine.register(IORING_REGISTER_PBUF_RING, &raw const reg as u64, 1) }
+            .expect("a buffer ring");
         let mut buffers = Buffers {
             memory: vec![0; usize::from(count) * bytes_each],
             ring,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use ringwire::engine::{Engine, EngineConfig};
+use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
 use ringwire_stack::{DadConfig, Instant, RxChecksum, Stack, TxChecksum};
 use ringwire_umem::{Layout, Ledger, Pool, Umem};
 
@@ -98,8 +99,15 @@ impl Host {
         let kicks = Arc::new(Kicks::default());
         let port = Box::new(SimPort(Arc::clone(&kicks)));
         let mut engine = Engine::new(now, engine_config, ledger, stack, rings, port);
-        let table = engine.register_files_sparse(SLOTS);
-        table.expect("a table of direct descriptors");
+        let table = RsrcRegister {
+            nr: SLOTS,
+            flags: IORING_RSRC_REGISTER_SPARSE,
+            ..RsrcRegister::default()
+        };
+        let bytes = size_of::<RsrcRegister>() as u32;
+        // SAFETY: the argument lives through the call, and points nowhere.
+        unsafe { engine.register(IORING_REGISTER_FILES2, &raw const table as u64, bytes) }
+            .expect("a table of direct descriptors");
         let mut requests = Requests::default();
         Host {
             role: role(&mut engine, &mut requests),

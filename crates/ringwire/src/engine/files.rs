@@ -1,13 +1,19 @@
 //! Direct descriptors: the table, and the sockets behind it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use ringwire_abi::errno::Errno;
+use ringwire_abi::flags::IORING_FILE_INDEX_ALLOC;
+use ringwire_abi::register::{
+    FileIndexRange, IORING_REGISTER_FILES_SKIP, RsrcRegister, RsrcUpdate, RsrcUpdate2,
+};
 use ringwire_abi::request::Slot;
 use ringwire_stack::SocketId;
 
 use super::Engine;
 use super::request::RequestId;
+use crate::usermem::{read_element, read_plain};
 
 /// Most slots (`IORING_MAX_FIXED_FILES`).
 const MAX_SLOTS: u32 = 1 << 20;
@@ -30,11 +36,14 @@ pub(super) struct Files {
     slots: Option<Vec<Option<SocketId>>>,
     /// Where the search for a free slot begins.
     hint: usize,
+    /// Where it is made (`IORING_REGISTER_FILE_ALLOC_RANGE`).
+    range: Range<usize>,
     /// By the index of the stack's socket.
     files: Vec<Option<File>>,
 }
 
 impl Files {
+    /// A table of empty slots (Linux `io_sqe_files_register`).
     pub(super) fn register(&mut self, slots: u32) -> Result<(), Errno> {
         if self.slots.is_some() {
             return Err(Errno::EBUSY);
@@ -44,7 +53,7 @@ impl Files {
             slots if slots > MAX_SLOTS => Err(Errno::EMFILE),
             slots => {
                 self.slots = Some(vec![None; slots as usize]);
-                self.hint = 0;
+                self.set_range(0..slots as usize);
                 Ok(())
             }
         }
@@ -52,13 +61,20 @@ impl Files {
 
     /// Empties the table; the caller drops the references that it held.
     pub(super) fn unregister(&mut self) -> Result<Vec<SocketId>, Errno> {
-        Ok(self
-            .slots
-            .take()
-            .ok_or(Errno::ENXIO)?
-            .into_iter()
-            .flatten()
-            .collect())
+        let slots = self.slots.take().ok_or(Errno::ENXIO)?;
+        self.set_range(0..0);
+        Ok(slots.into_iter().flatten().collect())
+    }
+
+    /// Slots of the table, if there is one.
+    pub(super) fn slots(&self) -> Option<u32> {
+        self.slots.as_ref().map(|slots| slots.len() as u32)
+    }
+
+    /// Where free slots are searched from here on; they lie in the table.
+    pub(super) fn set_range(&mut self, range: Range<usize>) {
+        self.hint = range.start;
+        self.range = range;
     }
 
     /// Whether a new socket can be put there; the slot that it would get.
@@ -73,8 +89,11 @@ impl Files {
             }
             (Slot::Index(_), Some(_)) => Err(Errno::EINVAL),
             (Slot::Alloc, Some(slots)) => {
+                // The hint may lie outside the range, and so may what is found on its way there
+                // (Linux `io_file_bitmap_get`).
                 let free = |&index: &usize| slots[index].is_none();
-                let found = (self.hint..slots.len()).chain(0..self.hint).find(free);
+                let around = self.range.start..self.hint;
+                let found = (self.hint..self.range.end).chain(around).find(free);
                 found.ok_or(Errno::ENFILE)
             }
         }
@@ -86,11 +105,11 @@ impl Files {
             .slots
             .as_mut()
             .expect("files: the slot was found in the table");
-        self.hint = index + 1;
-        if self.hint >= slots.len() {
-            self.hint = 0;
+        let replaced = slots[index].replace(socket);
+        if replaced.is_none() {
+            self.hint = index + 1;
         }
-        slots[index].replace(socket)
+        replaced
     }
 
     /// Empties a slot.
@@ -98,7 +117,7 @@ impl Files {
         let slots = self.slots.as_mut().ok_or(Errno::ENXIO)?;
         let slot = slots.get_mut(index as usize).ok_or(Errno::EINVAL)?;
         let socket = slot.take().ok_or(Errno::EBADF)?;
-        self.hint = self.hint.min(index as usize);
+        self.hint = index as usize;
         Ok(socket)
     }
 
@@ -159,4 +178,136 @@ impl Engine {
             self.stack.close(self.now, &mut self.ledger, socket);
         }
     }
+
+    /// `IORING_REGISTER_FILES`, and with tags `IORING_REGISTER_FILES2`: a table of direct
+    /// descriptors. A socket has no file descriptor here, so every slot begins empty, and as the
+    /// table takes no descriptors of the process's, RLIMIT_NOFILE does not bound it.
+    pub(super) fn register_files(&mut self, fds: u64, nr: u32, tags: u64) -> Result<i32, Errno> {
+        self.files.register(nr)?;
+        for index in 0..nr {
+            if let Err(error) = check_empty(fds, index, tags) {
+                self.unregister_files()?;
+                return Err(error);
+            }
+        }
+        Ok(0)
+    }
+
+    /// `IORING_REGISTER_FILES2`.
+    pub(super) fn register_files2(&mut self, arg: u64) -> Result<i32, Errno> {
+        let register: RsrcRegister = read_plain(arg)?;
+        register.check()?;
+        self.register_files(register.data, register.nr, register.tags)
+    }
+
+    /// `IORING_UNREGISTER_FILES`: sockets live on while requests use them.
+    pub(super) fn unregister_files(&mut self) -> Result<i32, Errno> {
+        for socket in self.files.unregister()? {
+            self.drop_file(socket);
+        }
+        Ok(0)
+    }
+
+    /// `IORING_REGISTER_FILES_UPDATE`.
+    pub(super) fn register_files_update(&mut self, arg: u64, nr: u32) -> Result<i32, Errno> {
+        if nr == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let RsrcUpdate { offset, resv, data } = read_plain(arg)?;
+        if resv != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.update_files(offset, data, 0, nr)
+    }
+
+    /// `IORING_REGISTER_FILES_UPDATE2`.
+    pub(super) fn register_files_update2(&mut self, arg: u64) -> Result<i32, Errno> {
+        let update: RsrcUpdate2 = read_plain(arg)?;
+        update.check()?;
+        self.update_files(update.offset, update.data, update.tags, update.nr)
+    }
+
+    /// The operation FILES_UPDATE: slots from `offset` on become what `len` file descriptors at
+    /// `addr` say. Without sockets among them, none can be put into a slot of the table's choice.
+    pub fn files_update(&mut self, addr: u64, len: u32, offset: u32) -> Result<i32, Errno> {
+        if offset != IORING_FILE_INDEX_ALLOC {
+            return self.update_files(offset, addr, 0, len);
+        }
+        self.files.slots().ok_or(Errno::ENXIO)?;
+        read_plain::<i32>(addr)?;
+        Err(Errno::EBADF)
+    }
+
+    /// Returns how many slots were updated: an error is only heard of at the first one
+    /// (Linux `__io_sqe_files_update`).
+    fn update_files(&mut self, offset: u32, fds: u64, tags: u64, nr: u32) -> Result<i32, Errno> {
+        let end = offset.checked_add(nr).ok_or(Errno::EOVERFLOW)?;
+        if end > self.files.slots().ok_or(Errno::ENXIO)? {
+            return Err(Errno::EINVAL);
+        }
+        for done in 0..nr {
+            match self.update_file(offset + done, read_element(fds, done), read_tag(tags, done)) {
+                Ok(()) => {}
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => return Ok(done as i32),
+            }
+        }
+        Ok(nr as i32)
+    }
+
+    fn update_file(
+        &mut self,
+        slot: u32,
+        fd: Result<i32, Errno>,
+        tag: Result<u64, Errno>,
+    ) -> Result<(), Errno> {
+        let (tag, fd) = (tag?, fd?);
+        if tag != 0 && (fd == IORING_REGISTER_FILES_SKIP || fd == -1) {
+            return Err(Errno::EINVAL);
+        }
+        if fd == IORING_REGISTER_FILES_SKIP {
+            return Ok(());
+        }
+        // The slot is emptied even if what should come into it is none.
+        if let Ok(socket) = self.files.take(slot) {
+            self.drop_file(socket);
+        }
+        if fd == -1 { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    /// `IORING_REGISTER_FILE_ALLOC_RANGE`.
+    pub(super) fn register_file_alloc_range(&mut self, arg: u64) -> Result<i32, Errno> {
+        let range: FileIndexRange = read_plain(arg)?;
+        let end = range.off.checked_add(range.len).ok_or(Errno::EOVERFLOW)?;
+        if range.resv != 0 || end > self.files.slots().unwrap_or(0) {
+            return Err(Errno::EINVAL);
+        }
+        self.files.set_range(range.off as usize..end as usize);
+        Ok(0)
+    }
 }
+
+fn read_tag(tags: u64, index: u32) -> Result<u64, Errno> {
+    match tags {
+        0 => Ok(0),
+        tags => read_element(tags, index),
+    }
+}
+
+/// What a new table's slot is given: only an empty one without a tag is possible.
+fn check_empty(fds: u64, index: u32, tags: u64) -> Result<(), Errno> {
+    let tag = read_tag(tags, index)?;
+    let fd = match fds {
+        0 => -1,
+        fds => read_element(fds, index)?,
+    };
+    match fd {
+        -1 if tag == 0 => Ok(()),
+        -1 => Err(Errno::EINVAL),
+        _ => Err(Errno::EBADF),
+    }
+}
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -6,6 +6,8 @@
 
 mod accept;
 mod address;
+#[cfg(test)]
+pub(crate) mod bed;
 mod buffers;
 mod cancel;
 mod command;

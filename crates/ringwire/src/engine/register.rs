@@ -1,30 +1,48 @@
-//! io_uring_register(2): files and buffer rings.
+//! io_uring_register(2): which opcode does what. The checks of the arguments' shape stand here, in
+//! the kernel's order (Linux `io_uring/register.c`, `__io_uring_register`).
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{IOU_PBUF_RING_INC, IOU_PBUF_RING_MMAP};
-use ringwire_abi::register::BufReg;
+use ringwire_abi::register::*;
 
 use super::Engine;
+use crate::usermem::read_plain;
 
 impl Engine {
-    /// Registers a sparse table of direct descriptors (`IORING_REGISTER_FILES2`, sparse).
-    pub fn register_files_sparse(&mut self, slots: u32) -> Result<(), Errno> {
-        self.files.register(slots)
-    }
-
-    /// Unregisters the table; sockets live on while requests use them.
-    pub fn unregister_files(&mut self) -> Result<(), Errno> {
-        for socket in self.files.unregister()? {
-            self.drop_file(socket);
-        }
-        Ok(())
-    }
-
-    /// Registers a buffer ring.
+    /// io_uring_register(2) on this ring: what it returns.
     ///
     /// # Safety
+    /// As for the system call: what `arg` and the addresses in it point at is the argument of this
+    /// opcode, valid through the call, and writable where the kernel writes. A buffer ring's memory
+    /// stays valid until it is unregistered or the engine is dropped.
+    pub unsafe fn register(&mut self, opcode: u32, arg: u64, nr: u32) -> Result<i32, Errno> {
+        match opcode & !IORING_REGISTER_USE_REGISTERED_RING {
+            IORING_REGISTER_FILES if arg == 0 => Err(Errno::EFAULT),
+            IORING_REGISTER_FILES => self.register_files(arg, nr, 0),
+            IORING_UNREGISTER_FILES => nothing(arg, nr).and_then(|()| self.unregister_files()),
+            IORING_REGISTER_FILES_UPDATE => self.register_files_update(arg, nr),
+            IORING_REGISTER_FILES2 => {
+                sized::<RsrcRegister>(nr).and_then(|()| self.register_files2(arg))
+            }
+            IORING_REGISTER_FILES_UPDATE2 => {
+                sized::<RsrcUpdate2>(nr).and_then(|()| self.register_files_update2(arg))
+            }
+            IORING_REGISTER_FILE_ALLOC_RANGE if arg == 0 || nr != 0 => Err(Errno::EINVAL),
+            IORING_REGISTER_FILE_ALLOC_RANGE => self.register_file_alloc_range(arg),
+            IORING_REGISTER_PBUF_RING => one(arg, nr)
+                // SAFETY: the caller's promise.
+                .and_then(|()| unsafe { self.register_buf_ring(arg) }),
+            IORING_UNREGISTER_PBUF_RING => {
+                one(arg, nr).and_then(|()| self.unregister_buf_ring(arg))
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// # Safety
     /// The ring's memory must stay valid until it is unregistered or the engine is dropped.
-    pub unsafe fn register_buf_ring(&mut self, reg: &BufReg) -> Result<(), Errno> {
+    unsafe fn register_buf_ring(&mut self, arg: u64) -> Result<i32, Errno> {
+        let reg: BufReg = read_plain(arg)?;
         reg.check()?;
         if reg.flags & IOU_PBUF_RING_MMAP != 0 {
             return Err(Errno::EINVAL);
@@ -33,11 +51,32 @@ impl Engine {
         let ring =
             unsafe { crate::usermem::BufferRing::new(reg.ring_addr, reg.ring_entries as u16) };
         self.groups
-            .add_ring(reg.bgid, ring, reg.flags & IOU_PBUF_RING_INC != 0)
+            .add_ring(reg.bgid, ring, reg.flags & IOU_PBUF_RING_INC != 0)?;
+        Ok(0)
     }
 
-    /// Unregisters a buffer ring.
-    pub fn unregister_buf_ring(&mut self, group: u16) -> Result<(), Errno> {
-        self.groups.remove_ring(group)
+    fn unregister_buf_ring(&mut self, arg: u64) -> Result<i32, Errno> {
+        let reg: BufReg = read_plain(arg)?;
+        self.groups.remove_ring(reg.bgid)?;
+        Ok(0)
     }
+}
+
+/// The opcode takes no argument.
+fn nothing(arg: u64, nr: u32) -> Result<(), Errno> {
+    refuse(arg != 0 || nr != 0)
+}
+
+/// The opcode takes one structure.
+fn one(arg: u64, nr: u32) -> Result<(), Errno> {
+    refuse(arg == 0 || nr != 1)
+}
+
+/// The opcode's count is the size of its structure.
+fn sized<T>(nr: u32) -> Result<(), Errno> {
+    refuse(nr as usize != size_of::<T>())
+}
+
+fn refuse(wrong: bool) -> Result<(), Errno> {
+    if wrong { Err(Errno::EINVAL) } else { Ok(()) }
 }

@@ -1,0 +1,109 @@
+//! An engine on no network, for the tests of what needs none.
+
+use std::time::Duration;
+
+use io_uring::squeue;
+use ringwire_abi::errno::Errno;
+use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
+use ringwire_stack::{Config, DadConfig, Instant, RxChecksum, Stack, TxChecksum};
+use ringwire_umem::{Layout, Ledger, Umem};
+use ringwire_xsk::{Rings, pair};
+
+use super::{Engine, EngineConfig, Port};
+
+/// Entries of both queues, and of the NIC's rings.
+pub(crate) const ENTRIES: u32 = 16;
+
+#[derive(Debug)]
+struct Nowhere;
+
+impl Port for Nowhere {
+    fn kick_tx(&mut self, _: u16) {}
+    fn kick_rx(&mut self, _: u16) {}
+    fn clock(&self, _: libc::clockid_t) -> Duration {
+        Duration::ZERO
+    }
+}
+
+pub(crate) struct Bed {
+    pub(crate) engine: Engine,
+}
+
+impl Bed {
+    pub(crate) fn new(setup_flags: u32) -> Bed {
+        let layout = Layout {
+            chunk_bytes: 4096,
+            rx_chunks: 2 * ENTRIES,
+            header_chunks: 16,
+            send_chunks: 16,
+            lend_reserve_chunks: 4,
+            registered_bytes: vec![],
+        };
+        let ledger = Ledger::new(Umem::new(layout).expect("memory for the engine"));
+        let rings = Rings {
+            fill: pair(ENTRIES).0,
+            completion: pair(ENTRIES).1,
+            rx: pair(ENTRIES).1,
+            tx: pair(ENTRIES).0,
+        };
+        let config = Config {
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            scatter: true,
+            queues: 1,
+            addresses: vec!["10.0.0.1/24".parse().expect("an address with a prefix")],
+            gateways: vec![],
+            rx_checksum: RxChecksum::Verify,
+            tx_checksum: TxChecksum::Compute,
+            dad: DadConfig::OFF,
+        };
+        let now = Instant::ZERO;
+        let stack = Stack::new(now, config, &ledger, [1; 3]);
+        let config = EngineConfig {
+            sq_entries: ENTRIES,
+            cq_entries: ENTRIES,
+            setup_flags,
+        };
+        let engine = Engine::new(now, config, ledger, stack, vec![rings], Box::new(Nowhere));
+        Bed { engine }
+    }
+
+    /// One with a table of so many direct descriptors.
+    pub(crate) fn with_slots(slots: u32) -> Bed {
+        let mut bed = Bed::new(0);
+        let table = RsrcRegister {
+            nr: slots,
+            flags: IORING_RSRC_REGISTER_SPARSE,
+            ..RsrcRegister::default()
+        };
+        bed.register(IORING_REGISTER_FILES2, table, size_of_val(&table) as u32)
+            .expect("a table");
+        bed
+    }
+
+    /// io_uring_register(2) with this structure.
+    pub(crate) fn register<T>(&mut self, opcode: u32, mut arg: T, nr: u32) -> Result<i32, Errno> {
+        self.register_at(opcode, &raw mut arg as u64, nr)
+    }
+
+    /// io_uring_register(2) with this argument; what it points at lives in the test.
+    pub(crate) fn register_at(&mut self, opcode: u32, arg: u64, nr: u32) -> Result<i32, Errno> {
+        // SAFETY: the tests pass what their opcodes take, and leak what stays registered.
+        unsafe { self.engine.register(opcode, arg, nr) }
+    }
+
+    /// Submits one entry and takes the completions that are there then.
+    pub(crate) fn run(&mut self, entry: squeue::Entry) -> Vec<(u64, i32, u32)> {
+        // SAFETY: the tests' entries point at what lives in the test, or at nothing.
+        unsafe { self.engine.submission().push(&entry) }.expect("room in the queue");
+        self.engine.submit(Instant::ZERO, 1);
+        self.completions()
+    }
+
+    pub(crate) fn completions(&mut self) -> Vec<(u64, i32, u32)> {
+        let completions = self.engine.completion();
+        completions
+            .map(|cqe| (cqe.user_data(), cqe.result(), cqe.flags()))
+            .collect()
+    }
+}
