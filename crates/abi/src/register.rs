@@ -165,6 +165,31 @@ pub struct FileIndexRange {
 
 const _: () = assert!(size_of::<FileIndexRange>() == 16);
 
+/// [`CloneBuffers::flags`]: the source is named by its place among the thread's registered rings.
+pub const IORING_REGISTER_SRC_REGISTERED: u32 = 1 << 0;
+/// [`CloneBuffers::flags`]: what is registered already may be replaced.
+pub const IORING_REGISTER_DST_REPLACE: u32 = 1 << 1;
+
+/// Argument of `IORING_REGISTER_CLONE_BUFFERS` (`struct io_uring_clone_buffers`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct CloneBuffers {
+    /// The ring to take from.
+    pub src_fd: u32,
+    /// `IORING_REGISTER_*`.
+    pub flags: u32,
+    /// First slot of the source.
+    pub src_off: u32,
+    /// First slot of this ring.
+    pub dst_off: u32,
+    /// Slots; 0 for all of the source.
+    pub nr: u32,
+    /// Reserved.
+    pub pad: [u32; 3],
+}
+
+const _: () = assert!(size_of::<CloneBuffers>() == 32);
+
 /// Size of a buffer ring entry, in bytes.
 pub const BUF_ENTRY_BYTES: usize = 16;
 /// Offset of an entry's `addr`, a `u64`, in bytes.

@@ -115,6 +115,100 @@ impl Submitter<'_> {
     }
 }
 
+/// Registered buffers.
+impl Submitter<'_> {
+    /// Registers buffers, which requests then name by their index. An empty one, without an address,
+    /// is an empty slot.
+    ///
+    /// # Errors
+    /// `EBUSY`: there are some; `EINVAL`: none asked for, or more than 16384; `EFAULT`: an address
+    /// without a length or a length without an address, or a buffer of more than 1 TiB.
+    ///
+    /// # Safety
+    /// The memory must stay valid until its slot is replaced or unregistered and no request uses it
+    /// any more, or this ring and those that cloned it are dropped. Nothing is pinned.
+    pub unsafe fn register_buffers(&self, bufs: &[libc::iovec]) -> io::Result<()> {
+        let (arg, nr) = (bufs.as_ptr().cast(), bufs.len() as u32);
+        // SAFETY: the iovecs are borrowed through the call; their memory is the caller's promise.
+        unsafe { self.register(IORING_REGISTER_BUFFERS, arg, nr) }.map(drop)
+    }
+
+    /// As [`register_buffers`](Self::register_buffers), with a tag for each: when a buffer has left
+    /// the table and its last user has gone, a completion has the tag as its user data. 0 is no tag.
+    ///
+    /// # Errors
+    /// As there; `EINVAL`: an empty slot has a tag.
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn register_buffers2(&self, bufs: &[libc::iovec], tags: &[u64]) -> io::Result<()> {
+        let arg = RsrcRegister {
+            nr: bufs.len().min(tags.len()) as u32,
+            data: bufs.as_ptr() as u64,
+            tags: tags.as_ptr() as u64,
+            ..RsrcRegister::default()
+        };
+        let size = size_of_val(&arg) as u32;
+        // SAFETY: all are borrowed through the call; the buffers' memory is the caller's promise.
+        unsafe { self.register(IORING_REGISTER_BUFFERS2, (&raw const arg).cast(), size) }.map(drop)
+    }
+
+    /// Registers `nr` empty slots for buffers.
+    ///
+    /// # Errors
+    /// As for [`register_buffers`](Self::register_buffers).
+    pub fn register_buffers_sparse(&self, nr: u32) -> io::Result<()> {
+        let mut arg = RsrcRegister {
+            nr,
+            flags: IORING_RSRC_REGISTER_SPARSE,
+            ..RsrcRegister::default()
+        };
+        self.register_with(
+            IORING_REGISTER_BUFFERS2,
+            &mut arg,
+            size_of::<RsrcRegister>(),
+        )
+        .map(drop)
+    }
+
+    /// Replaces the buffers from `offset` on. What is replaced may be in use: its end is told with
+    /// its tag.
+    ///
+    /// # Errors
+    /// `ENXIO`: no table; `EINVAL`: nothing to do, or beyond the table; otherwise what
+    /// [`register_buffers2`](Self::register_buffers2) says of the first. An error at a later one ends
+    /// the update there, and nothing tells of it: as in the `io-uring` crate.
+    ///
+    /// # Safety
+    /// As for `register_buffers`.
+    pub unsafe fn register_buffers_update(
+        &self,
+        offset: u32,
+        bufs: &[libc::iovec],
+        tags: Option<&[u64]>,
+    ) -> io::Result<()> {
+        let nr = tags.map_or(bufs.len(), |tags| bufs.len().min(tags.len()));
+        let arg = RsrcUpdate2 {
+            offset,
+            data: bufs.as_ptr() as u64,
+            tags: tags.map_or(0, |tags| tags.as_ptr() as u64),
+            nr: nr as u32,
+            ..RsrcUpdate2::default()
+        };
+        let (at, size) = ((&raw const arg).cast(), size_of_val(&arg) as u32);
+        // SAFETY: all are borrowed through the call; the buffers' memory is the caller's promise.
+        unsafe { self.register(IORING_REGISTER_BUFFERS_UPDATE, at, size) }.map(drop)
+    }
+
+    /// Unregisters all buffers. Requests in flight keep theirs.
+    ///
+    /// # Errors
+    /// `ENXIO`: there are none.
+    pub fn unregister_buffers(&self) -> io::Result<()> {
+        self.register_plain(IORING_UNREGISTER_BUFFERS)
+    }
+}
+
 /// Provided buffer rings.
 impl Submitter<'_> {
     /// Registers a provided buffer ring.

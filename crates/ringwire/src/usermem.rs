@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::{
-    BUF_ENTRY_BYTES, BUF_RING_TAIL, BufReg, FileIndexRange, RsrcRegister, RsrcUpdate, RsrcUpdate2,
+    BUF_ENTRY_BYTES, BUF_RING_TAIL, BufReg, CloneBuffers, FileIndexRange, RsrcRegister, RsrcUpdate,
+    RsrcUpdate2,
 };
 
 /// Nothing is mapped below (`vm.mmap_min_addr`).
@@ -81,7 +82,7 @@ macro_rules! plain {
 
 plain! {
     libc::msghdr, libc::iovec, [i64; 2], i32, u64,
-    BufReg, FileIndexRange, RsrcRegister, RsrcUpdate, RsrcUpdate2,
+    BufReg, CloneBuffers, FileIndexRange, RsrcRegister, RsrcUpdate, RsrcUpdate2,
 }
 
 /// Copies a structure out of the application's memory.
@@ -99,6 +100,26 @@ pub(crate) fn read_plain<T: Plain>(addr: u64) -> Result<T, Errno> {
 /// Copies the element of an array of the application's.
 pub(crate) fn read_element<T: Plain>(array: u64, index: u32) -> Result<T, Errno> {
     read_plain(array.wrapping_add(u64::from(index) * size_of::<T>() as u64))
+}
+
+/// Copies an iovec of an array; its length is a `ssize_t` in the kernel's eyes.
+pub(crate) fn read_iovec(array: u64, index: u32) -> Result<Span, Errno> {
+    let iovec: libc::iovec = read_element(array, index)?;
+    if iovec.iov_len > isize::MAX as usize {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Span {
+        addr: iovec.iov_base as u64,
+        len: iovec.iov_len,
+    })
+}
+
+/// Copies the tag of a resource, if there are tags.
+pub(crate) fn read_tag(tags: u64, index: u32) -> Result<u64, Errno> {
+    match tags {
+        0 => Ok(0),
+        tags => read_element(tags, index),
+    }
 }
 
 /// A socket address as the application gave it: copied at submission, parsed at issue.
@@ -171,15 +192,7 @@ impl Message {
         // What goes beyond the most is cut off (`__import_iovec`).
         let mut room = MAX_TRANSFER;
         for index in 0..raw.msg_iovlen {
-            let at = raw.msg_iov as u64 + (index * size_of::<libc::iovec>()) as u64;
-            let iovec: libc::iovec = read_plain(at)?;
-            if iovec.iov_len > isize::MAX as usize {
-                return Err(Errno::EINVAL);
-            }
-            let mut span = Span {
-                addr: iovec.iov_base as u64,
-                len: iovec.iov_len,
-            };
+            let mut span = read_iovec(raw.msg_iov as u64, index as u32)?;
             if !selects && !span.is_in_range() {
                 return Err(Errno::EFAULT);
             }

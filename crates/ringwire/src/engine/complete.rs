@@ -92,7 +92,8 @@ impl Engine {
         self.finish(head, res, 0, true);
     }
 
-    fn post(&mut self, user_data: u64, res: i32, flags: u32, counts: bool) {
+    /// Posts a completion, or puts it into the overflow list.
+    pub(super) fn post(&mut self, user_data: u64, res: i32, flags: u32, counts: bool) {
         self.count_posted(counts);
         if self.overflow.is_empty() && self.queues.post_cqe(user_data, res, flags) {
             return;

@@ -13,7 +13,7 @@ use ringwire_stack::SocketId;
 
 use super::Engine;
 use super::request::RequestId;
-use crate::usermem::{read_element, read_plain};
+use crate::usermem::{read_element, read_plain, read_tag};
 
 /// Most slots (`IORING_MAX_FIXED_FILES`).
 const MAX_SLOTS: u32 = 1 << 20;
@@ -284,13 +284,6 @@ impl Engine {
         }
         self.files.set_range(range.off as usize..end as usize);
         Ok(0)
-    }
-}
-
-fn read_tag(tags: u64, index: u32) -> Result<u64, Errno> {
-    match tags {
-        0 => Ok(0),
-        tags => read_element(tags, index),
     }
 }
 

@@ -17,6 +17,15 @@ impl Engine {
     /// stays valid until it is unregistered or the engine is dropped.
     pub unsafe fn register(&mut self, opcode: u32, arg: u64, nr: u32) -> Result<i32, Errno> {
         match opcode & !IORING_REGISTER_USE_REGISTERED_RING {
+            IORING_REGISTER_BUFFERS if arg == 0 => Err(Errno::EFAULT),
+            IORING_REGISTER_BUFFERS => self.register_buffers(arg, nr, 0),
+            IORING_UNREGISTER_BUFFERS => nothing(arg, nr).and_then(|()| self.unregister_buffers()),
+            IORING_REGISTER_BUFFERS2 => {
+                sized::<RsrcRegister>(nr).and_then(|()| self.register_buffers2(arg))
+            }
+            IORING_REGISTER_BUFFERS_UPDATE => {
+                sized::<RsrcUpdate2>(nr).and_then(|()| self.update_buffers(arg))
+            }
             IORING_REGISTER_FILES if arg == 0 => Err(Errno::EFAULT),
             IORING_REGISTER_FILES => self.register_files(arg, nr, 0),
             IORING_UNREGISTER_FILES => nothing(arg, nr).and_then(|()| self.unregister_files()),
