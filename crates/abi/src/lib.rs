@@ -2,7 +2,7 @@
 //!
 //! An application builds its requests with the `io-uring` crate's own builders. This crate turns the
 //! 64 bytes of such a submission entry ([`Sqe`]) into a typed request ([`Op`]), refusing what Linux's
-//! `prep` functions refuse and with the same [`Errno`], and makes completion entries ([`cqe::cqe`]).
+//! `prep` functions refuse and with the same [`Errno`], and makes completion entries ([`cqe::words`]).
 //!
 //! * [`sqe`], [`cqe`]: the two entries, in and out of the `io-uring` crate's types;
 //! * [`flags`]: opcodes and flag bits, under the names of `linux/io_uring.h`;

@@ -1,9 +1,9 @@
 //! The running kernel's io_uring, asked about one entry at a time.
 
-use crate::flags::*;
 use crate::sqe::Sqe;
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{Builder, IoUring, Probe};
+use io_uring::{IoUring, Probe};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// The kernel whose checks this crate copies. Older ones look at fewer fields.
@@ -51,51 +51,27 @@ impl Kernel {
         self.opcodes.is_supported(opcode)
     }
 
-    /// Sets a ring up, and returns the numbers of entries of its two queues, `(sq, cq)`.
-    ///
-    /// `flags` are among [`SUPPORTED_FLAGS`](crate::setup::SUPPORTED_FLAGS); the builder asks for
-    /// `IORING_SETUP_CQSIZE` if `cq_entries` is given.
+    /// Sets a ring up, and returns the numbers of entries of its two queues, `(sq, cq)`, or the errno.
     pub(crate) fn ring_sizes(
         &self,
         entries: u32,
-        cq_entries: Option<u32>,
+        cq_entries: u32,
         flags: u32,
-    ) -> Result<(u32, u32), Option<i32>> {
-        let mut builder: Builder = IoUring::builder();
-        if let Some(cq_entries) = cq_entries {
-            builder.setup_cqsize(cq_entries);
+    ) -> Result<(u32, u32), i32> {
+        // `struct io_uring_params`: 120 bytes, of which the first three words are the two sizes and
+        // the flags.
+        let mut params = [0u32; 30];
+        params[1] = cq_entries;
+        params[2] = flags;
+        // SAFETY: the kernel reads and writes the 120 bytes of `params` during the call.
+        let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, entries, &raw mut params) };
+        if fd < 0 {
+            let error = std::io::Error::last_os_error();
+            return Err(error.raw_os_error().expect("a system call's error"));
         }
-        type Set = fn(&mut Builder) -> &mut Builder;
-        let setters: [(u32, Set); 7] = [
-            (IORING_SETUP_CLAMP, |builder| builder.setup_clamp()),
-            (IORING_SETUP_SUBMIT_ALL, |builder| {
-                builder.setup_submit_all()
-            }),
-            (IORING_SETUP_COOP_TASKRUN, |builder| {
-                builder.setup_coop_taskrun()
-            }),
-            (IORING_SETUP_TASKRUN_FLAG, |builder| {
-                builder.setup_taskrun_flag()
-            }),
-            (IORING_SETUP_SINGLE_ISSUER, |builder| {
-                builder.setup_single_issuer()
-            }),
-            (IORING_SETUP_DEFER_TASKRUN, |builder| {
-                builder.setup_defer_taskrun()
-            }),
-            (IORING_SETUP_NO_SQARRAY, |builder| {
-                builder.setup_no_sqarray()
-            }),
-        ];
-        for (flag, set) in setters {
-            if flags & flag != 0 {
-                set(&mut builder);
-            }
-        }
-        let ring = builder
-            .build(entries)
-            .map_err(|error| error.raw_os_error())?;
-        Ok((ring.params().sq_entries(), ring.params().cq_entries()))
+        // SAFETY: the kernel has just made it, and nobody else has it.
+        drop(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
+        Ok((params[0], params[1]))
     }
 
     /// Submits `sqe` on a ring of its own and returns the `res` of its first completion.

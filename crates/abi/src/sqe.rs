@@ -51,6 +51,12 @@ impl Sqe {
         unsafe { std::mem::transmute_copy(entry) }
     }
 
+    /// The fields of an entry's 64 bytes, as eight words.
+    pub fn from_words(words: [u64; 8]) -> Self {
+        // SAFETY: 64 bytes, all initialised, and every bit pattern is a valid `Sqe`.
+        unsafe { std::mem::transmute(words) }
+    }
+
     /// The same entry as the `io-uring` crate's type.
     pub fn to_entry(&self) -> squeue::Entry {
         // SAFETY: same layout as above. `Sqe` has no padding, so all 64 bytes are initialised, and

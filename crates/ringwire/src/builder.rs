@@ -1,10 +1,12 @@
 //! Making a ring: what the kernel's set-up takes, and what a NIC needs.
 
 use std::io;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use io_uring::{cqueue, squeue};
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::*;
 use ringwire_abi::setup::ring_sizes;
@@ -108,9 +110,14 @@ fn mac_text(mac: &[u8; 6]) -> String {
 
 /// What a ring is made with: the kernel's set-up flags as in the `io-uring` crate, and the NIC.
 #[derive(Clone, Debug)]
-pub struct Builder {
+pub struct Builder<S = squeue::Entry, C = cqueue::Entry>
+where
+    S: squeue::EntryMarker,
+    C: cqueue::EntryMarker,
+{
+    entries: PhantomData<(S, C)>,
     setup_flags: u32,
-    cq_entries: Option<u32>,
+    cq_entries: u32,
     interface: Option<String>,
     queues: Option<Vec<u32>>,
     addresses: Vec<Cidr>,
@@ -125,11 +132,12 @@ pub struct Builder {
     spin: Duration,
 }
 
-impl Default for Builder {
-    fn default() -> Builder {
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Default for Builder<S, C> {
+    fn default() -> Self {
         Builder {
-            setup_flags: 0,
-            cq_entries: None,
+            entries: PhantomData,
+            setup_flags: S::BUILD_FLAGS | C::BUILD_FLAGS,
+            cq_entries: 0,
             interface: None,
             queues: None,
             addresses: Vec::new(),
@@ -146,7 +154,25 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl<S: squeue::EntryMarker> Builder<S, cqueue::Entry32> {
+    /// Completions of 16 and 32 bytes in one queue, whose size counts slots of 16 bytes
+    /// (`IORING_SETUP_CQE_MIXED`). [`CompletionQueue`](crate::CompletionQueue) makes one type of them.
+    pub fn setup_cqe_mixed(&mut self) -> &mut Self {
+        self.setup_flags &= !IORING_SETUP_CQE32;
+        self.flag(IORING_SETUP_CQE_MIXED)
+    }
+}
+
+impl<C: cqueue::EntryMarker> Builder<squeue::Entry128, C> {
+    /// Submissions of 64 and 128 bytes in one queue, whose size counts slots of 64 bytes
+    /// (`IORING_SETUP_SQE_MIXED`): only the operations with 128 bytes take as much.
+    pub fn setup_sqe_mixed(&mut self) -> &mut Self {
+        self.setup_flags &= !IORING_SETUP_SQE128;
+        self.flag(IORING_SETUP_SQE_MIXED)
+    }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// The interface to serve. Required.
     pub fn interface(&mut self, name: &str) -> &mut Self {
         self.interface = Some(name.to_owned());
@@ -224,7 +250,7 @@ impl Builder {
 
     /// The completion queue's size, if not twice the submission queue's.
     pub fn setup_cqsize(&mut self, entries: u32) -> &mut Self {
-        self.cq_entries = Some(entries);
+        self.cq_entries = entries;
         self.flag(IORING_SETUP_CQSIZE)
     }
 
@@ -273,7 +299,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`SetupError`], whose message names the cure.
-    pub fn build(&self, entries: u32) -> Result<IoUring, SetupError> {
+    pub fn build(&self, entries: u32) -> Result<IoUring<S, C>, SetupError> {
         let (sq_entries, cq_entries) =
             ring_sizes(entries, self.cq_entries, self.setup_flags).map_err(SetupError::Ring)?;
         let interface =

@@ -32,13 +32,13 @@ pub use ring::{IoUring, Submitter};
 /// Submission entries and their queue.
 pub mod squeue {
     pub use crate::queue::{PushError, SubmissionQueue};
-    pub use io_uring::squeue::{Entry, EntryMarker, Flags};
+    pub use io_uring::squeue::{Entry, Entry128, EntryMarker, Flags};
 }
 
 /// Completion entries, their queue, and what their flags say.
 pub mod cqueue {
     pub use crate::queue::CompletionQueue;
     pub use io_uring::cqueue::{
-        Entry, EntryMarker, buffer_more, buffer_select, more, notif, sock_nonempty,
+        Entry, Entry32, EntryMarker, buffer_more, buffer_select, more, notif, sock_nonempty,
     };
 }

@@ -1,26 +1,60 @@
 //! The submission and completion queues: memory shared by the application's side and the engine's.
 //!
 //! As in the kernel's ring, head and tail are free-running counters; the side that advances one
-//! stores it with release, the other loads it with acquire.
+//! stores it with release, the other loads it with acquire. A queue is an array of slots of 64
+//! (submission) and 16 bytes (completion). A larger entry takes two slots that lie side by side: every
+//! entry of a queue does (`SQE128`, `CQE32`, where the counters count entries), or some do (`SQE_MIXED`,
+//! `CQE_MIXED`, where the counters count slots and an entry never lies across the end of the array).
 
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 
 use io_uring::{cqueue, squeue};
-use ringwire_abi::flags::{IORING_SQ_CQ_OVERFLOW, IORING_SQ_NEED_WAKEUP, IORING_SQ_TASKRUN};
+use ringwire_abi::cqe;
+use ringwire_abi::flags::*;
 use ringwire_abi::sqe::Sqe;
+
+/// A completion, on its way to the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Completion {
+    /// As in the submission.
+    pub user_data: u64,
+    /// The result, or a negated error.
+    pub res: i32,
+    /// `IORING_CQE_F_*`.
+    pub flags: u32,
+    /// The second half of a 32-byte entry (`big_cqe`). Other entries have no place for it.
+    pub extra: [u64; 2],
+}
+
+/// A submission, out of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Submission {
+    pub(crate) sqe: Sqe,
+    /// It is an entry of 128 bytes.
+    pub(crate) wide: bool,
+    /// By how much it has advanced the queue.
+    pub(crate) slots: u32,
+}
 
 /// Both queues of a ring.
 pub(crate) struct QueueMemory {
     sq_head: AtomicU32,
     sq_tail: AtomicU32,
     sq_flags: AtomicU32,
-    sqes: Box<[UnsafeCell<squeue::Entry>]>,
+    sq_entries: u32,
+    sqes: Box<[UnsafeCell<[u64; 8]>]>,
+    /// The link flags of the entry pushed last. The application's side only.
+    sq_link: AtomicU8,
     cq_head: AtomicU32,
     cq_tail: AtomicU32,
-    cqes: Box<[UnsafeCell<MaybeUninit<cqueue::Entry>>]>,
+    cq_flags: AtomicU32,
+    cq_entries: u32,
+    cqes: Box<[UnsafeCell<[u64; 2]>]>,
+    setup_flags: u32,
 }
 
 // SAFETY: a slot of `sqes` is written by the one application side (`SubmissionQueue`, made from an
@@ -32,85 +66,157 @@ unsafe impl Sync for QueueMemory {}
 unsafe impl Send for QueueMemory {}
 
 impl QueueMemory {
-    /// Queues of these sizes, which are powers of two (`ringwire_abi::setup::ring_sizes`).
-    pub(crate) fn new(sq_entries: u32, cq_entries: u32) -> QueueMemory {
+    /// Queues of these sizes, which are powers of two (`ringwire_abi::setup::ring_sizes`), for
+    /// entries as these set-up flags have them.
+    pub(crate) fn new(sq_entries: u32, cq_entries: u32, setup_flags: u32) -> QueueMemory {
         assert!(
             sq_entries.is_power_of_two() && cq_entries.is_power_of_two(),
             "queue sizes are powers of two"
         );
-        let empty = Sqe::default().to_entry();
+        let has = |flag| usize::from(setup_flags & flag != 0);
+        let sq_slots = (sq_entries as usize) << has(IORING_SETUP_SQE128);
+        let cq_slots = (cq_entries as usize) << has(IORING_SETUP_CQE32);
         QueueMemory {
             sq_head: AtomicU32::new(0),
             sq_tail: AtomicU32::new(0),
             sq_flags: AtomicU32::new(0),
-            sqes: (0..sq_entries)
-                .map(|_| UnsafeCell::new(empty.clone()))
-                .collect(),
+            sq_entries,
+            sqes: (0..sq_slots).map(|_| UnsafeCell::new([0; 8])).collect(),
+            sq_link: AtomicU8::new(0),
             cq_head: AtomicU32::new(0),
             cq_tail: AtomicU32::new(0),
-            cqes: (0..cq_entries)
-                .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
-                .collect(),
+            cq_flags: AtomicU32::new(0),
+            cq_entries,
+            cqes: (0..cq_slots).map(|_| UnsafeCell::new([0; 2])).collect(),
+            setup_flags,
         }
+    }
+
+    fn has(&self, setup_flag: u32) -> bool {
+        self.setup_flags & setup_flag != 0
+    }
+
+    /// The first slot of the submission at this count, from where its entry is in bounds.
+    fn sqe_slot(&self, at: u32) -> *mut [u64; 8] {
+        let index = (at & (self.sq_entries - 1)) as usize;
+        let slots = &self.sqes[index << u32::from(self.has(IORING_SETUP_SQE128))..];
+        UnsafeCell::raw_get(slots.as_ptr())
+    }
+
+    /// The first slot of the completion at this count, from where its entry is in bounds.
+    fn cqe_slot(&self, at: u32) -> *mut [u64; 2] {
+        let index = (at & (self.cq_entries - 1)) as usize;
+        let slots = &self.cqes[index << u32::from(self.has(IORING_SETUP_CQE32))..];
+        UnsafeCell::raw_get(slots.as_ptr())
+    }
+
+    /// Whether an entry that begins at this count would lie across the end of the array.
+    fn is_last(at: u32, entries: u32) -> bool {
+        (at.wrapping_add(1)) & (entries - 1) == 0
     }
 
     /// Entries submitted and not yet taken by the engine.
     pub(crate) fn sq_ready(&self) -> u32 {
         let tail = self.sq_tail.load(Ordering::Acquire);
         tail.wrapping_sub(self.sq_head.load(Ordering::Relaxed))
-            .min(self.sqes.len() as u32)
+            .min(self.sq_entries)
     }
 
-    /// Takes the next submission. Engine side only.
-    pub(crate) fn take_sqe(&self) -> Option<Sqe> {
-        if self.sq_ready() == 0 {
+    /// Takes the next submission, if `left` slots at most may be taken. Engine side only.
+    pub(crate) fn take_sqe(&self, left: u32) -> Option<Submission> {
+        let ready = self.sq_ready().min(left);
+        if ready == 0 {
             return None;
         }
         let head = self.sq_head.load(Ordering::Relaxed);
-        let slot = &self.sqes[head as usize & (self.sqes.len() - 1)];
         // SAFETY: the slot lies in head..tail (sq_ready), so the application does not write it.
-        let sqe = Sqe::from_entry(unsafe { &*slot.get() });
-        self.sq_head.store(head.wrapping_add(1), Ordering::Release);
-        Some(sqe)
+        let sqe = Sqe::from_words(unsafe { *self.sqe_slot(head) });
+        let two_slots = self.has(IORING_SETUP_SQE_MIXED)
+            && is_wide(sqe.opcode)
+            && ready >= 2
+            && !Self::is_last(head, self.sq_entries);
+        let slots = 1 + u32::from(two_slots);
+        self.sq_head
+            .store(head.wrapping_add(slots), Ordering::Release);
+        Some(Submission {
+            sqe,
+            wide: two_slots || self.has(IORING_SETUP_SQE128),
+            slots,
+        })
     }
 
-    /// Completions posted and not yet taken by the application.
+    /// Completions posted and not yet taken by the application. In a mixed queue, their slots.
     pub(crate) fn cq_ready(&self) -> u32 {
         let head = self.cq_head.load(Ordering::Acquire);
         self.cq_tail.load(Ordering::Relaxed).wrapping_sub(head)
     }
 
     pub(crate) fn cq_entries(&self) -> u32 {
-        self.cqes.len() as u32
+        self.cq_entries
     }
 
-    /// Posts a completion; `false` when the queue is full. Engine side only.
-    pub(crate) fn post_cqe(&self, user_data: u64, res: i32, flags: u32) -> bool {
+    /// Posts a completion; `false` when there is no room. Engine side only. In a mixed queue a last
+    /// slot that is too small is filled up with an entry to skip (Linux `io_cqe_cache_refill`).
+    pub(crate) fn post_cqe(&self, completion: &Completion) -> bool {
+        let mixed = self.has(IORING_SETUP_CQE_MIXED);
+        let two_slots = mixed && completion.flags & IORING_CQE_F_32 != 0;
+        let tail = self.cq_tail.load(Ordering::Relaxed);
+        if two_slots && Self::is_last(tail, self.cq_entries) {
+            let filler = Completion {
+                flags: IORING_CQE_F_SKIP,
+                ..Completion::default()
+            };
+            if !self.put_cqe(&filler, 1, false) {
+                return false;
+            }
+        }
+        let big = two_slots || self.has(IORING_SETUP_CQE32);
+        self.put_cqe(completion, 1 + u32::from(two_slots), big)
+    }
+
+    fn put_cqe(&self, completion: &Completion, slots: u32, big: bool) -> bool {
         // A head that the application advanced too far reads as a full queue: nothing is overwritten.
-        if self.cq_ready() >= self.cq_entries() {
+        if self.cq_ready().saturating_add(slots) > self.cq_entries {
             return false;
         }
         let tail = self.cq_tail.load(Ordering::Relaxed);
-        let slot = &self.cqes[tail as usize & (self.cqes.len() - 1)];
-        // SAFETY: the slot lies outside head..tail, so the application does not read it.
-        unsafe { (*slot.get()).write(ringwire_abi::cqe::cqe(user_data, res, flags)) };
-        self.cq_tail.store(tail.wrapping_add(1), Ordering::Release);
+        let slot = self.cqe_slot(tail);
+        let words = cqe::words(completion.user_data, completion.res, completion.flags);
+        // SAFETY: the entry's slots lie outside head..tail, so the application does not read them. A
+        // big one has a second slot: each entry of a CQE32 queue does, and in a mixed queue `post_cqe`
+        // begins none in the last slot.
+        unsafe {
+            *slot = words;
+            if big {
+                *slot.add(1) = completion.extra;
+            }
+        }
+        self.cq_tail
+            .store(tail.wrapping_add(slots), Ordering::Release);
         true
     }
 
-    pub(crate) fn set_overflow(&self, overflow: bool) {
-        if overflow {
-            self.sq_flags
-                .fetch_or(IORING_SQ_CQ_OVERFLOW, Ordering::Release);
+    /// Sets or clears an `IORING_SQ_*` flag.
+    pub(crate) fn set_sq_flag(&self, flag: u32, on: bool) {
+        if on {
+            self.sq_flags.fetch_or(flag, Ordering::Release);
         } else {
-            self.sq_flags
-                .fetch_and(!IORING_SQ_CQ_OVERFLOW, Ordering::Release);
+            self.sq_flags.fetch_and(!flag, Ordering::Release);
         }
     }
 
-    pub(crate) fn overflowed(&self) -> bool {
-        self.sq_flags.load(Ordering::Acquire) & IORING_SQ_CQ_OVERFLOW != 0
+    pub(crate) fn sq_flags(&self) -> u32 {
+        self.sq_flags.load(Ordering::Acquire)
     }
+
+    pub(crate) fn overflowed(&self) -> bool {
+        self.sq_flags() & IORING_SQ_CQ_OVERFLOW != 0
+    }
+}
+
+/// Operations whose entries have 128 bytes.
+fn is_wide(opcode: u8) -> bool {
+    matches!(opcode, IORING_OP_NOP128 | IORING_OP_URING_CMD128)
 }
 
 impl fmt::Debug for QueueMemory {
@@ -124,6 +230,7 @@ impl fmt::Debug for QueueMemory {
 
 /// The submission queue is full.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PushError;
 
 impl fmt::Display for PushError {
@@ -137,20 +244,28 @@ impl std::error::Error for PushError {}
 /// The application's side of the submission queue. What was pushed becomes visible to the engine
 /// when this is dropped or [`sync`](Self::sync)ed.
 #[derive(Debug)]
-pub struct SubmissionQueue<'a> {
+pub struct SubmissionQueue<'a, E: squeue::EntryMarker = squeue::Entry> {
     head: u32,
     tail: u32,
     memory: &'a QueueMemory,
+    entries: PhantomData<E>,
 }
 
-impl<'a> SubmissionQueue<'a> {
+impl<'a, E: squeue::EntryMarker> SubmissionQueue<'a, E> {
     /// `memory` must have no other `SubmissionQueue`: callers hold an exclusive borrow of the ring.
     pub(crate) fn new(memory: &'a QueueMemory) -> Self {
+        let wide = memory.has(IORING_SETUP_SQE128 | IORING_SETUP_SQE_MIXED);
+        assert_eq!(
+            size_of::<E>(),
+            64 << u32::from(wide),
+            "the ring was set up for entries of another size"
+        );
         let head = memory.sq_head.load(Ordering::Acquire);
         SubmissionQueue {
             head,
             tail: memory.sq_tail.load(Ordering::Relaxed),
             memory,
+            entries: PhantomData,
         }
     }
 
@@ -160,9 +275,18 @@ impl<'a> SubmissionQueue<'a> {
         self.head = self.memory.sq_head.load(Ordering::Acquire);
     }
 
-    /// Whether the polling thread sleeps. There is none in inline mode, so this is `false`.
+    /// Whether the polling thread sleeps, and an enter must wake it. `false` without
+    /// `setup_sqpoll`.
+    ///
+    /// `false` means something only if asked after the last [`sync`](Self::sync).
     pub fn need_wakeup(&self) -> bool {
         fence(Ordering::SeqCst);
+        self.need_wakeup_after_intermittent_seqcst()
+    }
+
+    /// As [`need_wakeup`](Self::need_wakeup), for callers that have had a `SeqCst` fence since the
+    /// last [`sync`](Self::sync).
+    pub fn need_wakeup_after_intermittent_seqcst(&self) -> bool {
         self.memory.sq_flags.load(Ordering::Relaxed) & IORING_SQ_NEED_WAKEUP != 0
     }
 
@@ -178,15 +302,15 @@ impl<'a> SubmissionQueue<'a> {
 
     /// Whether work is pending that only an enter runs (`IORING_SETUP_TASKRUN_FLAG`).
     pub fn taskrun(&self) -> bool {
-        self.memory.sq_flags.load(Ordering::Acquire) & IORING_SQ_TASKRUN != 0
+        self.memory.sq_flags() & IORING_SQ_TASKRUN != 0
     }
 
-    /// Entries that the queue can hold.
+    /// Entries that the queue can hold; of 64 bytes in a mixed queue.
     pub fn capacity(&self) -> usize {
-        self.memory.sqes.len()
+        self.memory.sq_entries as usize
     }
 
-    /// Entries pushed and not yet taken.
+    /// Entries pushed and not yet taken. In a mixed queue one of 128 bytes counts twice.
     pub fn len(&self) -> usize {
         self.tail.wrapping_sub(self.head) as usize
     }
@@ -201,22 +325,54 @@ impl<'a> SubmissionQueue<'a> {
         self.len() == self.capacity()
     }
 
-    /// Queues an entry.
+    /// Queues an entry. In a mixed queue only those of the operations with 128 bytes take as much.
     ///
     /// # Errors
-    /// [`PushError`] when the queue is full.
+    /// [`PushError`] when there is not room for it.
     ///
     /// # Safety
     /// The memory that the entry names must be valid for the whole operation, as with the kernel.
-    pub unsafe fn push(&mut self, entry: &squeue::Entry) -> Result<(), PushError> {
-        if self.is_full() {
+    pub unsafe fn push(&mut self, entry: &E) -> Result<(), PushError> {
+        // SAFETY: `E` is at least as large as an `Sqe`, and as aligned: the trait is sealed, and its
+        // implementors are `Entry` and `Entry128`, made of integers alone.
+        let sqe = unsafe { &*std::ptr::from_ref(entry).cast::<Sqe>() };
+        let mixed = self.memory.has(IORING_SETUP_SQE_MIXED);
+        let two_slots = mixed && is_wide(sqe.opcode);
+        let fill = two_slots && QueueMemory::is_last(self.tail, self.memory.sq_entries);
+        let needed = 1 + usize::from(two_slots) + usize::from(fill);
+        if self.capacity() - self.len() < needed {
             return Err(PushError);
         }
-        let slot = &self.memory.sqes[self.tail as usize & (self.memory.sqes.len() - 1)];
-        // SAFETY: the slot lies outside head..tail, so the engine does not read it.
-        unsafe { *slot.get() = entry.clone() };
-        self.tail = self.tail.wrapping_add(1);
+        if fill {
+            self.put(&self.filler().to_entry(), 1);
+        }
+        match mixed {
+            false => self.put(entry, 1),
+            true if two_slots => self.put(entry, 2),
+            true => self.put(&sqe.to_entry(), 1),
+        }
+        let links = sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK);
+        self.memory.sq_link.store(links, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What stands in a last slot that is too small: a silent NOP, which a chain goes on through.
+    fn filler(&self) -> Sqe {
+        Sqe {
+            opcode: IORING_OP_NOP,
+            flags: IOSQE_CQE_SKIP_SUCCESS | self.memory.sq_link.load(Ordering::Relaxed),
+            ..Sqe::default()
+        }
+    }
+
+    /// Writes an entry of `T`, for which there is room, at the tail.
+    fn put<T: squeue::EntryMarker>(&mut self, entry: &T, slots: u32) {
+        let slot = self.memory.sqe_slot(self.tail).cast::<T>();
+        // SAFETY: the slots lie outside head..tail, so the engine does not read them. `T` fits: it is
+        // one slot, or in a queue of such entries both slots of one (`new` compared the sizes), or two
+        // slots of a mixed queue, which `push` begins in no last slot. A slot is aligned as entries are.
+        unsafe { slot.write(entry.clone()) };
+        self.tail = self.tail.wrapping_add(slots);
     }
 
     /// Queues all entries or none.
@@ -226,19 +382,22 @@ impl<'a> SubmissionQueue<'a> {
     ///
     /// # Safety
     /// As for [`push`](Self::push).
-    pub unsafe fn push_multiple(&mut self, entries: &[squeue::Entry]) -> Result<(), PushError> {
-        if self.capacity() - self.len() < entries.len() {
-            return Err(PushError);
-        }
+    pub unsafe fn push_multiple(&mut self, entries: &[E]) -> Result<(), PushError> {
+        let (tail, link) = (self.tail, self.memory.sq_link.load(Ordering::Relaxed));
         for entry in entries {
             // SAFETY: the caller's promise is push's.
-            unsafe { self.push(entry)? };
+            if let Err(full) = unsafe { self.push(entry) } {
+                // What lies behind the tail is nobody's.
+                self.tail = tail;
+                self.memory.sq_link.store(link, Ordering::Relaxed);
+                return Err(full);
+            }
         }
         Ok(())
     }
 }
 
-impl Drop for SubmissionQueue<'_> {
+impl<E: squeue::EntryMarker> Drop for SubmissionQueue<'_, E> {
     fn drop(&mut self) {
         self.memory.sq_tail.store(self.tail, Ordering::Release);
     }
@@ -246,21 +405,32 @@ impl Drop for SubmissionQueue<'_> {
 
 /// The application's side of the completion queue: an iterator over what has completed. What was
 /// taken makes room for the engine when this is dropped or [`sync`](Self::sync)ed.
+///
+/// In a mixed queue (`setup_cqe_mixed`) entries of 16 bytes have zeros for the rest, and those that
+/// only fill a slot are left out; but the queue's room, and what a wait counts, are slots.
 #[derive(Debug)]
-pub struct CompletionQueue<'a> {
+pub struct CompletionQueue<'a, E: cqueue::EntryMarker = cqueue::Entry> {
     head: u32,
     tail: u32,
     memory: &'a QueueMemory,
+    entries: PhantomData<E>,
 }
 
-impl<'a> CompletionQueue<'a> {
+impl<'a, E: cqueue::EntryMarker> CompletionQueue<'a, E> {
     /// `memory` must have no other `CompletionQueue`: callers hold an exclusive borrow of the ring.
     pub(crate) fn new(memory: &'a QueueMemory) -> Self {
+        let big = memory.has(IORING_SETUP_CQE32 | IORING_SETUP_CQE_MIXED);
+        assert_eq!(
+            size_of::<E>(),
+            16 << u32::from(big),
+            "the ring was set up for entries of another size"
+        );
         let tail = memory.cq_tail.load(Ordering::Acquire);
         CompletionQueue {
             head: memory.cq_head.load(Ordering::Relaxed),
             tail,
             memory,
+            entries: PhantomData,
         }
     }
 
@@ -275,9 +445,28 @@ impl<'a> CompletionQueue<'a> {
         0
     }
 
-    /// Entries that the queue can hold.
+    /// Whether completions do not signal the registered eventfd.
+    pub fn eventfd_disabled(&self) -> bool {
+        self.memory.cq_flags.load(Ordering::Acquire) & IORING_CQ_EVENTFD_DISABLED != 0
+    }
+
+    /// Stops completions from signalling the registered eventfd.
+    pub fn disable_eventfd(&self) {
+        self.memory
+            .cq_flags
+            .fetch_or(IORING_CQ_EVENTFD_DISABLED, Ordering::Release);
+    }
+
+    /// Lets completions signal the registered eventfd again.
+    pub fn enable_eventfd(&self) {
+        self.memory
+            .cq_flags
+            .fetch_and(!IORING_CQ_EVENTFD_DISABLED, Ordering::Release);
+    }
+
+    /// Entries that the queue can hold; of 16 bytes in a mixed queue.
     pub fn capacity(&self) -> usize {
-        self.memory.cqes.len()
+        self.memory.cq_entries as usize
     }
 
     /// Whether there is nothing to take.
@@ -287,36 +476,56 @@ impl<'a> CompletionQueue<'a> {
 
     /// Whether the queue is full.
     pub fn is_full(&self) -> bool {
-        self.len() == self.capacity()
+        self.tail.wrapping_sub(self.head) == self.memory.cq_entries
     }
 
     /// Takes as many completions as there are, and as fit into `entries`.
-    pub fn fill<'b>(
-        &mut self,
-        entries: &'b mut [MaybeUninit<cqueue::Entry>],
-    ) -> &'b mut [cqueue::Entry] {
-        let len = self.len().min(entries.len());
-        let entries = &mut entries[..len];
-        for entry in entries.iter_mut() {
-            entry.write(self.next().expect("the length was checked"));
+    pub fn fill<'b>(&mut self, entries: &'b mut [MaybeUninit<E>]) -> &'b mut [E] {
+        let mut len = 0;
+        for (room, entry) in entries.iter_mut().zip(&mut *self) {
+            room.write(entry);
+            len += 1;
         }
-        // SAFETY: every element of the slice has just been written.
-        unsafe { &mut *(entries as *mut [MaybeUninit<cqueue::Entry>] as *mut [cqueue::Entry]) }
+        let entries = &mut entries[..len];
+        // SAFETY: these elements of the slice have just been written.
+        unsafe { &mut *(entries as *mut [MaybeUninit<E>] as *mut [E]) }
+    }
+
+    /// The entry at the head of a mixed queue, and how many slots it takes. There is one.
+    fn mixed(&self) -> ([u64; 4], u32) {
+        let slot = self.memory.cqe_slot(self.head);
+        // SAFETY: the slot lies in head..tail: the engine has written it and does not touch it.
+        let words = unsafe { *slot };
+        if cqe::flags(words) & IORING_CQE_F_32 == 0 {
+            return ([words[0], words[1], 0, 0], 1);
+        }
+        // SAFETY: as above; the engine posts both slots at once, side by side.
+        let extra = unsafe { *slot.add(1) };
+        ([words[0], words[1], extra[0], extra[1]], 2)
     }
 }
 
-impl Iterator for CompletionQueue<'_> {
-    type Item = cqueue::Entry;
+impl<E: cqueue::EntryMarker> Iterator for CompletionQueue<'_, E> {
+    type Item = E;
 
-    fn next(&mut self) -> Option<cqueue::Entry> {
-        if self.head == self.tail {
-            return None;
+    fn next(&mut self) -> Option<E> {
+        let mixed = self.memory.has(IORING_SETUP_CQE_MIXED);
+        while self.head != self.tail {
+            if !mixed {
+                let slot = self.memory.cqe_slot(self.head).cast::<E>();
+                self.head = self.head.wrapping_add(1);
+                // SAFETY: the entry lies in head..tail: the engine has written it and does not touch
+                // it. It has the size of `E` (`new` compared them), and is aligned so; `E` is made of
+                // integers alone, for which every bit pattern is valid.
+                return Some(unsafe { slot.read() });
+            }
+            let (words, slots) = self.mixed();
+            self.head = self.head.wrapping_add(slots);
+            if cqe::flags([words[0], words[1]]) & IORING_CQE_F_SKIP == 0 {
+                return Some(cqe::entry(words));
+            }
         }
-        let slot = &self.memory.cqes[self.head as usize & (self.memory.cqes.len() - 1)];
-        // SAFETY: the slot lies in head..tail: the engine has written it and does not touch it.
-        let entry = unsafe { (*slot.get()).assume_init_ref().clone() };
-        self.head = self.head.wrapping_add(1);
-        Some(entry)
+        None
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -324,13 +533,23 @@ impl Iterator for CompletionQueue<'_> {
     }
 }
 
-impl ExactSizeIterator for CompletionQueue<'_> {
+impl<E: cqueue::EntryMarker> ExactSizeIterator for CompletionQueue<'_, E> {
     fn len(&self) -> usize {
-        self.tail.wrapping_sub(self.head) as usize
+        if !self.memory.has(IORING_SETUP_CQE_MIXED) {
+            return self.tail.wrapping_sub(self.head) as usize;
+        }
+        // Slots are not entries: they are walked, on a copy that gives nothing back.
+        let mut walk = std::mem::ManuallyDrop::new(CompletionQueue::<'_, E> {
+            head: self.head,
+            tail: self.tail,
+            memory: self.memory,
+            entries: PhantomData,
+        });
+        std::iter::from_fn(|| walk.next()).count()
     }
 }
 
-impl Drop for CompletionQueue<'_> {
+impl<E: cqueue::EntryMarker> Drop for CompletionQueue<'_, E> {
     fn drop(&mut self) {
         self.memory.cq_head.store(self.head, Ordering::Release);
     }

@@ -1,12 +1,14 @@
 //! `IoUring` and its submitter, shaped like the `io-uring` crate's.
 
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use io_uring::types::SubmitArgs;
+use io_uring::{cqueue, squeue};
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::GetEventsArg;
 use ringwire_stack::Instant;
@@ -63,9 +65,17 @@ impl Core {
 ///
 /// One thread enters at a time: a second one gets `EEXIST`, as does any but the creating thread with
 /// `setup_single_issuer`.
+///
+/// `S` and `C` are the entries' types, as in that crate: `squeue::Entry128` has 128 bytes,
+/// `cqueue::Entry32` has 32.
 #[derive(Debug)]
-pub struct IoUring {
+pub struct IoUring<S = squeue::Entry, C = cqueue::Entry>
+where
+    S: squeue::EntryMarker,
+    C: cqueue::EntryMarker,
+{
     shared: Shared,
+    entries: PhantomData<(S, C)>,
 }
 
 #[derive(Debug)]
@@ -89,13 +99,13 @@ struct Until {
     sigmask: Option<libc::sigset_t>,
 }
 
-impl IoUring {
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
     /// What a ring is made with.
-    pub fn builder() -> Builder {
+    pub fn builder() -> Builder<S, C> {
         Builder::default()
     }
 
-    pub(crate) fn new(core: Core, umem: Arc<Umem>, single_issuer: bool) -> IoUring {
+    pub(crate) fn new(core: Core, umem: Arc<Umem>, single_issuer: bool) -> Self {
         let shared = Shared {
             queues: Arc::clone(core.engine.queues()),
             umem,
@@ -104,7 +114,10 @@ impl IoUring {
             epoll_fd: core.waiter.epoll_fd(),
             core: Mutex::new(core),
         };
-        IoUring { shared }
+        IoUring {
+            shared,
+            entries: PhantomData,
+        }
     }
 
     /// What submits and registers.
@@ -131,7 +144,13 @@ impl IoUring {
     }
 
     /// The three parts, to be used side by side. The queues must be dropped or synced around a submit.
-    pub fn split(&mut self) -> (Submitter<'_>, SubmissionQueue<'_>, CompletionQueue<'_>) {
+    pub fn split(
+        &mut self,
+    ) -> (
+        Submitter<'_>,
+        SubmissionQueue<'_, S>,
+        CompletionQueue<'_, C>,
+    ) {
         let shared = &self.shared;
         (
             Submitter { shared },
@@ -141,12 +160,12 @@ impl IoUring {
     }
 
     /// The submission queue.
-    pub fn submission(&mut self) -> SubmissionQueue<'_> {
+    pub fn submission(&mut self) -> SubmissionQueue<'_, S> {
         SubmissionQueue::new(&self.shared.queues)
     }
 
     /// The completion queue.
-    pub fn completion(&mut self) -> CompletionQueue<'_> {
+    pub fn completion(&mut self) -> CompletionQueue<'_, C> {
         CompletionQueue::new(&self.shared.queues)
     }
 
@@ -174,7 +193,7 @@ impl IoUring {
     }
 }
 
-impl AsRawFd for IoUring {
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> AsRawFd for IoUring<S, C> {
     /// One fd that becomes readable when a submit would move something: packets have arrived, a
     /// timer is due, or completions wait. For an outside event loop.
     fn as_raw_fd(&self) -> RawFd {

@@ -39,7 +39,7 @@ fn no_interface() {
         "{error:?}"
     );
     assert!(error.to_string().contains("ip link"), "{error}");
-    let error = IoUring::builder()
+    let error = <IoUring>::builder()
         .build(8)
         .expect_err("no interface was named");
     assert!(matches!(error, SetupError::NoInterface), "{error:?}");

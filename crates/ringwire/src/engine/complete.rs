@@ -2,12 +2,13 @@
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{
-    IORING_CQE_F_MORE, IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK, IOSQE_IO_LINK,
+    IORING_CQE_F_MORE, IORING_SQ_CQ_OVERFLOW, IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK,
+    IOSQE_IO_LINK,
 };
 use ringwire_abi::request::Op;
 
 use super::request::RequestId;
-use super::{Engine, Overflowed};
+use super::{Completion, Engine};
 
 impl Engine {
     /// Posts a completion that is not the request's last. `false` when the queue is full: such
@@ -17,11 +18,13 @@ impl Engine {
         let request = self.requests.get(id);
         let user_data = request.user_data;
         let counts = !matches!(request.op, Op::Timeout { .. });
-        if !self.overflow.is_empty()
-            || !self
-                .queues
-                .post_cqe(user_data, res, flags | IORING_CQE_F_MORE)
-        {
+        let completion = Completion {
+            user_data,
+            res,
+            flags: flags | IORING_CQE_F_MORE,
+            extra: [0; 2],
+        };
+        if !self.overflow.is_empty() || !self.queues.post_cqe(&completion) {
             return false;
         }
         self.count_posted(counts);
@@ -49,7 +52,13 @@ impl Engine {
         let request = self.requests.remove(id);
         let counts = !matches!(request.op, Op::Timeout { .. });
         if !request.is_silent() {
-            self.post(request.user_data, res, flags, counts);
+            let completion = Completion {
+                user_data: request.user_data,
+                res,
+                flags,
+                extra: [0; 2],
+            };
+            self.post(completion, counts);
         }
         if let Some(socket) = request.socket {
             self.drop_file(socket);
@@ -77,7 +86,12 @@ impl Engine {
             }
             let request = self.requests.remove(id);
             if !request.is_silent() {
-                self.post(request.user_data, res, 0, true);
+                let completion = Completion {
+                    user_data: request.user_data,
+                    res,
+                    ..Completion::default()
+                };
+                self.post(completion, true);
             }
         }
     }
@@ -93,18 +107,14 @@ impl Engine {
     }
 
     /// Posts a completion, or puts it into the overflow list.
-    pub(super) fn post(&mut self, user_data: u64, res: i32, flags: u32, counts: bool) {
+    pub(super) fn post(&mut self, completion: Completion, counts: bool) {
         self.count_posted(counts);
-        if self.overflow.is_empty() && self.queues.post_cqe(user_data, res, flags) {
+        if self.overflow.is_empty() && self.queues.post_cqe(&completion) {
             return;
         }
         self.counters.overflowed += 1;
-        self.overflow.push_back(Overflowed {
-            user_data,
-            res,
-            flags,
-        });
-        self.queues.set_overflow(true);
+        self.overflow.push_back(completion);
+        self.queues.set_sq_flag(IORING_SQ_CQ_OVERFLOW, true);
     }
 
     fn count_posted(&mut self, counts: bool) {
@@ -118,15 +128,12 @@ impl Engine {
             return;
         }
         while let Some(entry) = self.overflow.front() {
-            if !self
-                .queues
-                .post_cqe(entry.user_data, entry.res, entry.flags)
-            {
+            if !self.queues.post_cqe(entry) {
                 return;
             }
             self.overflow.pop_front();
         }
-        self.queues.set_overflow(false);
+        self.queues.set_sq_flag(IORING_SQ_CQ_OVERFLOW, false);
     }
 
     /// Issues what a drain held back, as far as its condition is met (Linux `io_queue_deferred`).

@@ -48,6 +48,7 @@ use nic::Nic;
 use registered::Registered;
 use request::{RequestId, Requests};
 
+pub use crate::queue::Completion;
 pub use nic::{NicCounters, Port};
 
 /// How long after the turn before a turn is late.
@@ -81,14 +82,6 @@ pub struct EngineCounters {
     pub late_turns: u64,
 }
 
-/// A completion that waits for room in the queue.
-#[derive(Clone, Copy, Debug)]
-struct Overflowed {
-    user_data: u64,
-    res: i32,
-    flags: u32,
-}
-
 /// The engine of one ring.
 #[derive(Debug)]
 pub struct Engine {
@@ -101,7 +94,8 @@ pub struct Engine {
     files: Files,
     groups: Groups,
     registered: Registered,
-    overflow: VecDeque<Overflowed>,
+    /// Completions that wait for room in the queue.
+    overflow: VecDeque<Completion>,
     /// Heads of chains that wait for a drain, in order.
     deferred: VecDeque<RequestId>,
     /// Requests whose turn to be issued has come.
@@ -135,7 +129,11 @@ impl Engine {
         rings: Vec<Rings>,
         port: Box<dyn Port>,
     ) -> Engine {
-        let queues = Arc::new(QueueMemory::new(config.sq_entries, config.cq_entries));
+        let queues = Arc::new(QueueMemory::new(
+            config.sq_entries,
+            config.cq_entries,
+            config.setup_flags,
+        ));
         Engine {
             queues,
             setup_flags: config.setup_flags,
@@ -163,12 +161,12 @@ impl Engine {
         }
     }
 
-    /// The application's side of the submission queue.
+    /// The application's side of the submission queue, of 64-byte entries.
     pub fn submission(&mut self) -> SubmissionQueue<'_> {
         SubmissionQueue::new(&self.queues)
     }
 
-    /// The application's side of the completion queue.
+    /// The application's side of the completion queue, of 16-byte entries.
     pub fn completion(&mut self) -> CompletionQueue<'_> {
         CompletionQueue::new(&self.queues)
     }

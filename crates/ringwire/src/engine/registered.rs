@@ -8,7 +8,7 @@ use ringwire_abi::register::{
     RsrcUpdate2,
 };
 
-use super::Engine;
+use super::{Completion, Engine};
 use crate::usermem::{MAX_TRANSFER, Span, read_iovec, read_plain, read_tag};
 
 /// Most buffers of a table (`IORING_MAX_REG_BUFFERS`).
@@ -142,7 +142,11 @@ impl Engine {
         if let Some(tag) = self.registered.let_go(node)
             && tag != 0
         {
-            self.post(tag, 0, 0, true);
+            let completion = Completion {
+                user_data: tag,
+                ..Completion::default()
+            };
+            self.post(completion, true);
         }
     }
 

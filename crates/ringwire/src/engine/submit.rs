@@ -10,6 +10,7 @@ use ringwire_stack::Instant;
 
 use super::Engine;
 use super::request::{Prepared, Request, RequestId};
+use crate::queue::Submission;
 use crate::usermem::{self, Message, RawAddress};
 
 /// Stands for what a request would have done that is not issued.
@@ -48,7 +49,8 @@ struct Chain {
 }
 
 impl Engine {
-    /// Takes up to `count` submissions and issues them; returns how many were taken. An entry that
+    /// Takes up to `count` submissions and issues them; returns how many were taken. In a mixed queue
+    /// one of 128 bytes counts twice. An entry that
     /// cannot be prepared completes with its error and ends the batch, unless the ring was set up
     /// with `IORING_SETUP_SUBMIT_ALL` (Linux `io_submit_sqes`).
     pub fn submit(&mut self, now: Instant, count: u32) -> u32 {
@@ -56,11 +58,12 @@ impl Engine {
         let mut taken = 0;
         let mut chain = Chain::default();
         while taken < count {
-            let Some(sqe) = self.queues.take_sqe() else {
+            let Some(submission) = self.queues.take_sqe(count - taken) else {
                 break;
             };
-            taken += 1;
+            taken += submission.slots;
             let submit_all = self.setup_flags & IORING_SETUP_SUBMIT_ALL != 0;
+            let sqe = narrow(&submission);
             if self.submit_one(&sqe, &mut chain).is_err() && !submit_all {
                 break;
             }
@@ -194,6 +197,20 @@ impl Engine {
             }
         }
         self.issue(id);
+    }
+}
+
+/// An operation with 128 bytes, in an entry that has them, is its little sister: nothing that a
+/// socket takes lies in the second half. Elsewhere there is no such operation.
+fn narrow(submission: &Submission) -> Sqe {
+    let opcode = match submission.sqe.opcode {
+        IORING_OP_NOP128 if submission.wide => IORING_OP_NOP,
+        IORING_OP_URING_CMD128 if submission.wide => IORING_OP_URING_CMD,
+        opcode => opcode,
+    };
+    Sqe {
+        opcode,
+        ..submission.sqe
     }
 }
 
