@@ -2,9 +2,10 @@
 //! have no name, so they are gone with the test, however it ends.
 
 use std::fs::File;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::impair::Impairment;
@@ -22,7 +23,6 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pair, and the two namespaces.
 pub struct Veth {
-    home: File,
     ring: File,
     peer: File,
 }
@@ -31,13 +31,15 @@ impl Veth {
     /// Two namespaces with a veth pair of so many queues. The peer's end has the kernel's addresses;
     /// the ring's end has none, unless `kernel_at_ring`.
     pub fn new(queues: u32, mtu: u32, kernel_at_ring: bool) -> Veth {
-        let home = namespace();
         let ring = fresh_namespace();
         let peer = fresh_namespace();
-        let veth = Veth { home, ring, peer };
+        let veth = Veth { ring, peer };
         veth.in_ring(|| {
-            ip(&format!("link add rw0 numrxqueues {queues} numtxqueues {queues} type veth peer name rw1 numrxqueues {queues} numtxqueues {queues}"));
-            ip(&format!("link set rw1 netns {}", name_of(&veth.peer)));
+            let queues = format!("numrxqueues {queues} numtxqueues {queues}");
+            let peer = name_of(&veth.peer);
+            ip(&format!(
+                "link add rw0 {queues} type veth peer name rw1 {queues} netns {peer}"
+            ));
         });
         veth.configure(mtu, kernel_at_ring);
         veth
@@ -50,11 +52,10 @@ impl Veth {
     /// # Panics
     /// When the middlebox cannot be started.
     pub fn impaired(kernel_at_ring: bool, impairment: Impairment) -> (Veth, Middle) {
-        let home = namespace();
         let ring = fresh_namespace();
         let peer = fresh_namespace();
         let middle = fresh_namespace();
-        let veth = Veth { home, ring, peer };
+        let veth = Veth { ring, peer };
         let middlebox = veth.within(&middle, || {
             for (number, end) in [(0, &veth.ring), (1, &veth.peer)] {
                 ip(&format!(
@@ -80,20 +81,16 @@ impl Veth {
     }
 
     fn configure(&self, mtu: u32, kernel_at_ring: bool) {
-        self.in_ring(|| {
-            ip("link set lo up");
-            ip(&format!("link set rw0 up mtu {mtu}"));
-            if kernel_at_ring {
-                ip(&format!("addr add {RING_V4}/24 dev rw0"));
-                ip(&format!("addr add {RING_V6}/64 dev rw0 nodad"));
-            }
-        });
-        self.in_peer(|| {
-            ip("link set lo up");
-            ip(&format!("link set rw1 up mtu {mtu}"));
-            ip(&format!("addr add {PEER_V4}/24 dev rw1"));
-            ip(&format!("addr add {PEER_V6}/64 dev rw1 nodad"));
-        });
+        let mut at_ring = format!("link set lo up\nlink set rw0 up mtu {mtu}\n");
+        if kernel_at_ring {
+            at_ring +=
+                &format!("addr add {RING_V4}/24 dev rw0\naddr add {RING_V6}/64 dev rw0 nodad\n");
+        }
+        let at_peer = format!(
+            "link set lo up\nlink set rw1 up mtu {mtu}\naddr add {PEER_V4}/24 dev rw1\naddr add {PEER_V6}/64 dev rw1 nodad\n"
+        );
+        self.in_ring(|| ip(&at_ring));
+        self.in_peer(|| ip(&at_peer));
     }
 
     /// Runs something with this thread in the ring's namespace.
@@ -153,10 +150,12 @@ impl Veth {
         self.in_peer(RawSocket::new)
     }
 
+    /// The thread's namespace is afterwards what it was.
     fn within<T>(&self, namespace: &File, run: impl FnOnce() -> T) -> T {
+        let before = self::namespace();
         enter(namespace);
         let result = run();
-        enter(&self.home);
+        enter(&before);
         result
     }
 }
@@ -254,10 +253,13 @@ fn namespace() -> File {
 }
 
 fn fresh_namespace() -> File {
+    let before = namespace();
     // SAFETY: no memory is concerned; only this thread's namespace changes.
     let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
     assert_eq!(result, 0, "a new network namespace");
-    namespace()
+    let fresh = namespace();
+    enter(&before);
+    fresh
 }
 
 fn enter(namespace: &File) {
@@ -266,15 +268,21 @@ fn enter(namespace: &File) {
     assert_eq!(result, 0, "entering a network namespace");
 }
 
-/// Runs `ip` in this thread's namespace.
-pub fn ip(arguments: &str) {
-    let output = Command::new("ip")
-        .args(arguments.split_whitespace())
-        .output()
+/// Runs `ip` in this thread's namespace, with a command a line.
+pub fn ip(commands: &str) {
+    let mut child = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("the ip command");
+    let mut input = child.stdin.take().expect("its input");
+    input.write_all(commands.as_bytes()).expect("its input");
+    drop(input);
+    let output = child.wait_with_output().expect("the ip command");
     assert!(
         output.status.success(),
-        "ip {arguments}: {}",
+        "ip {commands}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
 }

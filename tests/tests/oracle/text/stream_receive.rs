@@ -1,50 +1,33 @@
-// The oracle's text about TCP: what moves through a connection. It is compiled twice, beside text.rs.
+//! Receiving from a connection.
 
-pub const TRANSFER_CASES: &[(&str, Case)] = &[
-    ("tcp_receive_in_parts", receive_parts),
-    ("tcp_receive_flags", stream_receive_flags),
-    ("tcp_receive_waits_for_all", wait_all),
-    ("tcp_receive_of_all_that_fails_its_link", wait_all_link),
-    ("tcp_receive_of_nothing", receive_nothing),
-    ("tcp_receive_at_a_bad_address", receive_fault),
-    ("tcp_receive_into_provided_buffers", receive_selected),
-    ("tcp_multishot_receive", stream_multishot),
-    ("tcp_multishot_receive_without_buffers", multishot_no_buffers),
-    ("tcp_multishot_receive_with_limits", multishot_limits),
-    ("tcp_multishot_receive_on_a_full_queue", stream_multishot_overflow),
-    ("tcp_receive_bundle", receive_bundle),
-    ("tcp_receive_bundle_multishot", receive_bundle_multishot),
-    ("tcp_receive_bundle_incremental", receive_bundle_incremental),
-    ("tcp_receive_bundle_limits", receive_bundle_limits),
-    ("tcp_messages", stream_messages),
-    ("tcp_multishot_messages", stream_multishot_messages),
-    ("tcp_send_of_nothing_and_at_bad_addresses", stream_send_errors),
-    ("tcp_send_from_provided_buffers", stream_provided_sends),
-    ("tcp_send_bundle", send_bundle),
-    ("tcp_send_waits_for_all", send_wait_all),
-    ("tcp_send_that_is_cancelled_half_way", send_cancelled),
-    ("tcp_send_without_waiting", send_dont_wait),
-    ("tcp_send_more", send_more),
-    ("tcp_receive_requests_in_line", receive_line),
+use super::*;
+
+pub const CASES: &[Case] = &[
+    case("tcp_receive_in_parts", receive_parts),
+    case("tcp_receive_flags", stream_receive_flags),
+    case("tcp_receive_waits_for_all", wait_all),
+    case("tcp_receive_of_all_that_fails_its_link", wait_all_link),
+    case("tcp_receive_of_nothing", receive_nothing),
+    case("tcp_receive_at_a_bad_address", receive_fault),
+    case("tcp_receive_into_provided_buffers", receive_selected),
+    case("tcp_multishot_receive", stream_multishot),
+    case(
+        "tcp_multishot_receive_without_buffers",
+        multishot_no_buffers,
+    ),
+    case("tcp_multishot_receive_with_limits", multishot_limits),
+    case(
+        "tcp_multishot_receive_on_a_full_queue",
+        stream_multishot_overflow,
+    ),
+    case("tcp_receive_bundle", receive_bundle),
+    case("tcp_receive_bundle_multishot", receive_bundle_multishot),
+    case("tcp_receive_bundle_incremental", receive_bundle_incremental),
+    case("tcp_receive_bundle_limits", receive_bundle_limits),
+    case("tcp_messages", stream_messages),
+    case("tcp_multishot_messages", stream_multishot_messages),
+    case("tcp_receive_requests_in_line", receive_line),
 ];
-
-/// A receive that takes its buffer from the group.
-fn recv_group(slot: u32, len: u32, ioprio: u16, flags: i32) -> squeue::Entry {
-    let entry = opcode::Recv::new(types::Fixed(slot), std::ptr::null_mut(), len).flags(flags).buf_group(GROUP);
-    raw(entry.build(), |bytes| bytes[2..4].copy_from_slice(&ioprio.to_ne_bytes())).flags(squeue::Flags::BUFFER_SELECT)
-}
-
-const MULTISHOT: u16 = 2;
-const BUNDLE: u16 = 16;
-
-/// A multishot receive that ends after so many bytes.
-fn with_total(entry: squeue::Entry, total: u32) -> squeue::Entry {
-    raw(entry, |bytes| bytes[44..48].copy_from_slice(&total.to_ne_bytes()))
-}
-
-fn counted(len: usize) -> Vec<u8> {
-    (0..len).map(|index| (index % 251) as u8).collect()
-}
 
 fn receive_parts(bench: &mut Bench) {
     let mut stream = bench.connected();
@@ -62,13 +45,17 @@ fn stream_receive_flags(bench: &mut Bench) {
     let mut buffer = [0; 8];
     bench.run(recv_on(1, &mut buffer, libc::MSG_DONTWAIT), 1);
     bench.run(recv_on(1, &mut buffer, libc::MSG_OOB), 2);
-    bench.run(recv_on(1, &mut buffer, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT), 3);
+    bench.run(
+        recv_on(1, &mut buffer, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT),
+        3,
+    );
     stream.write_all(b"0123456789").unwrap();
     bench.readable(1);
     bench.run(recv_on(1, &mut buffer, libc::MSG_PEEK), 4);
     bench.say(buffer);
     bench.run(recv_on(1, &mut buffer[..4], libc::MSG_TRUNC), 5);
-    let discard = opcode::Recv::new(types::Fixed(1), std::ptr::null_mut(), 3).flags(libc::MSG_TRUNC);
+    let discard =
+        opcode::Recv::new(types::Fixed(1), std::ptr::null_mut(), 3).flags(libc::MSG_TRUNC);
     bench.run(discard.build(), 6);
     bench.run(recv_on(1, &mut buffer, 0), 7);
     bench.say(buffer);
@@ -87,7 +74,9 @@ fn wait_all(bench: &mut Bench) {
     for part in [&b"0123"[..], b"4567", b"89ab", b"rest"] {
         stream.write_all(part).unwrap();
         // What comes in one piece is not a test of much.
-        bench.pump("the peer's data is acknowledged", || unacknowledged(&stream) == 0);
+        bench.pump("the peer's data is acknowledged", || {
+            unacknowledged(&stream) == 0
+        });
     }
     bench.wait(1);
     bench.say(buffer);
@@ -157,7 +146,9 @@ fn receive_selected(bench: &mut Bench) {
     bench.push(recv_group(1, 0, 0, libc::MSG_WAITALL), 5);
     bench.submit();
     stream.write_all(b"abcd").unwrap();
-    bench.pump("the peer's data is acknowledged", || unacknowledged(&stream) == 0);
+    bench.pump("the peer's data is acknowledged", || {
+        unacknowledged(&stream) == 0
+    });
     stream.write_all(b"efghij").unwrap();
     bench.wait(1);
     bench.say(bench.buffer(2, 8));
@@ -190,7 +181,12 @@ fn stream_multishot(bench: &mut Bench) {
     bench.wait(1);
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     bench.wait(1);
-    bench.say((bench.buffer(0, 3), bench.buffer(1, 8), bench.buffer(2, 2), bench.buffer(3, 1)));
+    bench.say((
+        bench.buffer(0, 3),
+        bench.buffer(1, 8),
+        bench.buffer(2, 2),
+        bench.buffer(3, 1),
+    ));
     bench.run(recv_group(1, 0, MULTISHOT | 1, 0), 3);
     bench.run(recv_group(1, 0, MULTISHOT, libc::MSG_WAITALL), 4);
 }
@@ -254,7 +250,9 @@ fn stream_multishot_overflow(bench: &mut Bench) {
     }
     bench.submit();
     stream.write_all(b"0123456789").unwrap();
-    bench.pump("the peer's data is acknowledged", || unacknowledged(&stream) == 0);
+    bench.pump("the peer's data is acknowledged", || {
+        unacknowledged(&stream) == 0
+    });
     bench.wait(17);
 }
 
@@ -331,14 +329,20 @@ fn receive_bundle_limits(bench: &mut Bench) {
     bench.run(recv_group(1, 50, BUNDLE, 0), 2);
     bench.run(with_total(recv_group(1, 0, MULTISHOT | BUNDLE, 0), 120), 3);
     bench.run(opcode::Nop::new().build(), 4);
-    let message = raw(opcode::RecvMsg::new(types::Fixed(1), std::ptr::null_mut()).build(), |bytes| bytes[2] = 16);
+    let message = raw(
+        opcode::RecvMsg::new(types::Fixed(1), std::ptr::null_mut()).build(),
+        |bytes| bytes[2] = 16,
+    );
     bench.run(message, 5);
 }
 
 fn stream_messages(bench: &mut Bench) {
     let mut stream = bench.connected();
     let (mut first, mut second) = ([0u8; 4], [0u8; 8]);
-    let part = |bytes: &mut [u8]| libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    let part = |bytes: &mut [u8]| libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
     let mut parts = [part(&mut first), part(&mut second)];
     let mut name = [0xaau8; 16];
     // SAFETY: all zeroes is a valid msghdr.
@@ -349,28 +353,53 @@ fn stream_messages(bench: &mut Bench) {
     header.msg_namelen = 16;
     stream.write_all(b"0123456789").unwrap();
     bench.readable(1);
-    bench.run(opcode::RecvMsg::new(types::Fixed(1), &raw mut header).build(), 1);
-    bench.say((first, second, header.msg_namelen, header.msg_flags, &name[..4]));
-    bench.push(opcode::RecvMsg::new(types::Fixed(1), &raw mut header).flags(libc::MSG_WAITALL as u32).build(), 2);
+    bench.run(
+        opcode::RecvMsg::new(types::Fixed(1), &raw mut header).build(),
+        1,
+    );
+    bench.say((
+        first,
+        second,
+        header.msg_namelen,
+        header.msg_flags,
+        &name[..4],
+    ));
+    bench.push(
+        opcode::RecvMsg::new(types::Fixed(1), &raw mut header)
+            .flags(libc::MSG_WAITALL as u32)
+            .build(),
+        2,
+    );
     bench.submit();
     stream.write_all(b"abcdef").unwrap();
-    bench.pump("the peer's data is acknowledged", || unacknowledged(&stream) == 0);
+    bench.pump("the peer's data is acknowledged", || {
+        unacknowledged(&stream) == 0
+    });
     stream.write_all(b"ghijklm").unwrap();
     bench.wait(1);
     bench.say((first, second));
     header.msg_name = std::ptr::null_mut();
     header.msg_namelen = 0;
-    bench.run(opcode::SendMsg::new(types::Fixed(1), &raw const header).build(), 3);
+    bench.run(
+        opcode::SendMsg::new(types::Fixed(1), &raw const header).build(),
+        3,
+    );
     let got = bench.peer_reads(&mut stream, 12);
     bench.say(got);
     header.msg_iovlen = 1025;
-    bench.run(opcode::SendMsg::new(types::Fixed(1), &raw const header).build(), 4);
+    bench.run(
+        opcode::SendMsg::new(types::Fixed(1), &raw const header).build(),
+        4,
+    );
     // A destination means nothing on a connection.
     let address = v4("192.0.2.1", 9);
     header.msg_iovlen = 1;
     header.msg_name = (&raw const address).cast_mut().cast();
     header.msg_namelen = 16;
-    bench.run(opcode::SendMsg::new(types::Fixed(1), &raw const header).build(), 5);
+    bench.run(
+        opcode::SendMsg::new(types::Fixed(1), &raw const header).build(),
+        5,
+    );
 }
 
 fn stream_multishot_messages(bench: &mut Bench) {
@@ -383,7 +412,10 @@ fn stream_multishot_messages(bench: &mut Bench) {
     for bid in 0..4 {
         bench.provide(bid, 48);
     }
-    bench.push(opcode::RecvMsgMulti::new(types::Fixed(1), &raw const header, GROUP).build(), 1);
+    bench.push(
+        opcode::RecvMsgMulti::new(types::Fixed(1), &raw const header, GROUP).build(),
+        1,
+    );
     bench.submit();
     stream.write_all(b"0123456789").unwrap();
     bench.wait(2);
@@ -393,143 +425,6 @@ fn stream_multishot_messages(bench: &mut Bench) {
         let bytes = bench.buffer(bid, 48);
         bench.say((&bytes[..16], &bytes[40..]));
     }
-}
-
-fn stream_send_errors(bench: &mut Bench) {
-    let mut stream = bench.connected();
-    bench.run(send_on(1, b"", 0), 1);
-    bench.run(opcode::Send::new(types::Fixed(1), 8 as *const u8, 4).build(), 2);
-    let address = v4("192.0.2.1", 9);
-    let to = opcode::Send::new(types::Fixed(1), b"to".as_ptr(), 2);
-    bench.run(to.dest_addr((&raw const address).cast()).dest_addr_len(16).build(), 3);
-    let got = bench.peer_reads(&mut stream, 2);
-    bench.say(got);
-    // Nothing is at the second address: what lies before it goes.
-    let parts = [
-        libc::iovec { iov_base: b"good".as_ptr().cast_mut().cast(), iov_len: 4 },
-        libc::iovec { iov_base: 8 as *mut libc::c_void, iov_len: 4 },
-    ];
-    // SAFETY: all zeroes is a valid msghdr.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_iov = parts.as_ptr().cast_mut();
-    header.msg_iovlen = 2;
-    bench.run(opcode::SendMsg::new(types::Fixed(1), &raw const header).build(), 4);
-}
-
-fn send_group(len: u32, ioprio: u16) -> squeue::Entry {
-    raw(opcode::Send::new(types::Fixed(1), std::ptr::null(), len).build(), |bytes| {
-        bytes[2..4].copy_from_slice(&ioprio.to_ne_bytes());
-        bytes[40..42].copy_from_slice(&GROUP.to_ne_bytes());
-    })
-    .flags(squeue::Flags::BUFFER_SELECT)
-}
-
-fn stream_provided_sends(bench: &mut Bench) {
-    let mut stream = bench.connected();
-    bench.run(send_group(0, 0), 1);
-    bench.buffer_ring(0);
-    bench.run(send_group(0, 0), 2);
-    bench.buffers[..8].copy_from_slice(b"0123bid0");
-    bench.buffers[BUFFER_BYTES..BUFFER_BYTES + 4].copy_from_slice(b"bid1");
-    bench.provide(0, 8);
-    bench.provide(1, 4);
-    bench.run(send_group(4, 0), 3);
-    bench.run(send_group(0, 0), 4);
-    let got = bench.peer_reads(&mut stream, 8);
-    bench.say(got);
-    bench.run(shutdown_entry(1, libc::SHUT_WR), 5);
-    bench.provide(2, 4);
-    bench.run(send_group(0, 0), 6);
-    bench.run(send_group(0, 0), 7);
-}
-
-fn send_bundle(bench: &mut Bench) {
-    let mut stream = bench.connected();
-    bench.run(send_group(0, BUNDLE), 1);
-    bench.buffer_ring(0);
-    bench.run(send_group(0, BUNDLE), 2);
-    for bid in 0..4u16 {
-        let at = usize::from(bid) * BUFFER_BYTES;
-        bench.buffers[at..at + 4].fill(b'a' + bid as u8);
-        bench.provide(bid, 4);
-    }
-    bench.run(send_group(0, BUNDLE), 3);
-    let got = bench.peer_reads(&mut stream, 16);
-    bench.say(got);
-    for bid in 0..4 {
-        bench.provide(bid, 4);
-    }
-    bench.push(send_group(6, BUNDLE), 4);
-    bench.wait(2);
-    let got = bench.peer_reads(&mut stream, 16);
-    bench.say(got);
-    let message = raw(opcode::SendMsg::new(types::Fixed(1), std::ptr::null()).build(), |bytes| bytes[2] = 16);
-    bench.run(message, 5);
-}
-
-fn send_wait_all(bench: &mut Bench) {
-    let mut stream = bench.connected();
-    let bytes = counted(8 << 20);
-    bench.push(send_on(1, &bytes, libc::MSG_WAITALL).flags(link()), 1);
-    bench.push(opcode::Nop::new().build(), 2);
-    bench.submit();
-    let got = bench.peer_reads(&mut stream, bytes.len());
-    assert!(got == bytes, "the bytes differ");
-    bench.wait(2);
-    // Without it a send may be short, and what it says is what was sent.
-    bench.push(send_on(1, &bytes, 0), 3);
-    bench.ring.submit_and_wait(1).expect("a turn");
-    let sent = bench.ring.completion().next().map(|cqe| cqe.result()).unwrap_or(0);
-    assert!(sent > 0 && sent as usize <= bytes.len(), "{sent}");
-    let got = bench.peer_reads(&mut stream, sent as usize);
-    bench.say(("a beginning", got == bytes[..sent as usize]));
-}
-
-fn send_cancelled(bench: &mut Bench) {
-    let mut stream = bench.connected();
-    let bytes = counted(32 << 20);
-    bench.push(send_on(1, &bytes, libc::MSG_WAITALL), 1);
-    bench.submit();
-    bench.cancel(1);
-    bench.ring.submit_and_wait(2).expect("a turn");
-    let results: Vec<_> = bench.ring.completion().map(|cqe| (cqe.user_data(), cqe.result())).collect();
-    bench.say((results[0], results[1].0));
-    let sent = results[1].1;
-    assert!(sent > 0 && (sent as usize) < bytes.len(), "{sent}");
-    bench.run(shutdown_entry(1, libc::SHUT_WR), 2);
-    let got = bench.peer_reads(&mut stream, sent as usize);
-    bench.say(("a beginning", got == bytes[..sent as usize]));
-    bench.peer_sees_end(&mut stream);
-}
-
-fn send_dont_wait(bench: &mut Bench) {
-    let mut stream = bench.connected();
-    let bytes = counted(1 << 20);
-    let mut sent = 0usize;
-    // Until nothing fits any more.
-    let refused = loop {
-        bench.push(send_on(1, &bytes, libc::MSG_DONTWAIT), 1);
-        bench.ring.submit_and_wait(1).expect("a turn");
-        match bench.ring.completion().next().map(|cqe| cqe.result()) {
-            Some(count @ 1..) => sent += count as usize,
-            other => break other,
-        }
-        assert!(sent < 1 << 30, "it takes everything");
-    };
-    bench.say(refused);
-    let _ = bench.peer_reads(&mut stream, sent);
-}
-
-fn send_more(bench: &mut Bench) {
-    let mut stream = bench.connected();
-    for (user_data, part) in [&b"held "[..], b"back"].into_iter().enumerate() {
-        bench.run(send_on(1, part, libc::MSG_MORE), user_data as u64);
-    }
-    let early = stream.read(&mut [0; 16]).map_err(|error| error.kind());
-    bench.say(early);
-    bench.run(send_on(1, b" and gone", 0), 3);
-    let got = bench.peer_reads(&mut stream, 18);
-    bench.say(String::from_utf8(got));
 }
 
 fn receive_line(bench: &mut Bench) {

@@ -1,20 +1,39 @@
-// The oracle's text about what socket options do: to buffers, to addresses that are shared, to packets;
-// and about what is queued.
+//! What options do.
 
-pub const OPTION_EFFECT_CASES: &[(&str, Case)] = &[
-    ("option_receive_buffer_bounds_datagrams", option_receive_buffer_datagrams),
-    ("option_receive_buffer_bounds_a_stream", option_receive_buffer_stream),
-    ("option_send_buffer_bounds_a_stream", option_send_buffer_stream),
-    ("option_datagrams_sharing_an_address", option_sharing_datagrams),
-    ("option_streams_sharing_an_address", option_sharing_streams),
-    ("option_reuse_port_takes_every_datagram_once", option_spread_datagrams),
-    ("option_reuse_port_takes_every_connection_once", option_spread_connections),
-    ("option_last_bound_takes_the_datagrams", option_last_bound),
-    ("option_ip_values", option_ip_values),
-    ("option_ipv6_values", option_ipv6_values),
-    ("option_ip_fields_of_datagrams", option_ip_fields),
-    ("option_queued_bytes", option_queued),
-    ("option_queued_datagrams", option_queued_datagrams),
+use super::*;
+
+pub const CASES: &[Case] = &[
+    case(
+        "option_receive_buffer_bounds_datagrams",
+        option_receive_buffer_datagrams,
+    ),
+    case(
+        "option_receive_buffer_bounds_a_stream",
+        option_receive_buffer_stream,
+    ),
+    case(
+        "option_send_buffer_bounds_a_stream",
+        option_send_buffer_stream,
+    ),
+    case(
+        "option_datagrams_sharing_an_address",
+        option_sharing_datagrams,
+    ),
+    case("option_streams_sharing_an_address", option_sharing_streams),
+    case(
+        "option_reuse_port_takes_every_datagram_once",
+        option_spread_datagrams,
+    ),
+    case(
+        "option_reuse_port_takes_every_connection_once",
+        option_spread_connections,
+    ),
+    case("option_last_bound_takes_the_datagrams", option_last_bound),
+    case("option_ip_values", option_ip_values),
+    case("option_ipv6_values", option_ipv6_values),
+    case("option_ip_fields_of_datagrams", option_ip_fields),
+    case("option_queued_bytes", option_queued),
+    case("option_queued_datagrams", option_queued_datagrams),
 ];
 
 fn option_receive_buffer_datagrams(bench: &mut Bench) {
@@ -30,7 +49,12 @@ fn option_receive_buffer_datagrams(bench: &mut Bench) {
     loop {
         bench.push(recv_flags(&mut buffer, libc::MSG_DONTWAIT), 992);
         bench.ring.submit_and_wait(1).unwrap();
-        let res = bench.ring.completion().next().expect("a completion").result();
+        let res = bench
+            .ring
+            .completion()
+            .next()
+            .expect("a completion")
+            .result();
         match res {
             100 => received += 1,
             _ => break,
@@ -130,7 +154,13 @@ fn take_datagrams(bench: &mut Bench, slot: u32) -> usize {
     loop {
         bench.push(recv_on(slot, &mut buffer, libc::MSG_DONTWAIT), 993);
         bench.ring.submit_and_wait(1).unwrap();
-        match bench.ring.completion().next().expect("a completion").result() {
+        match bench
+            .ring
+            .completion()
+            .next()
+            .expect("a completion")
+            .result()
+        {
             0.. => taken += 1,
             _ => return taken,
         }
@@ -175,7 +205,15 @@ fn option_spread_connections(bench: &mut Bench) {
             let entry = raw(accept_entry(slot, Some(3)), |bytes| bytes[2] = 2);
             bench.push(entry, 994);
             bench.ring.submit_and_wait(1).unwrap();
-            accepted += usize::from(bench.ring.completion().next().expect("a completion").result() >= 0);
+            accepted += usize::from(
+                bench
+                    .ring
+                    .completion()
+                    .next()
+                    .expect("a completion")
+                    .result()
+                    >= 0,
+            );
         }
     }
     bench.say(accepted);
@@ -211,7 +249,10 @@ fn option_ip_values(bench: &mut Bench) {
                 bench.set(slot, (libc::SOL_IP, name), value, 3);
             }
             for (address, len) in [(0, 1), (0, 4), (0, 0), (0, -1)] {
-                bench.run(option_entry(slot, SET, (libc::SOL_IP, name), address, len), 4);
+                bench.run(
+                    option_entry(slot, SET, (libc::SOL_IP, name), address, len),
+                    4,
+                );
             }
         }
         bench.set_int(slot, (libc::SOL_IP, 9999), 1, 5);
@@ -232,7 +273,10 @@ fn option_ipv6_values(bench: &mut Bench) {
                 bench.set(slot, (libc::SOL_IPV6, name), value, 3);
             }
             for (address, len) in [(0, 1), (0, 4), (0, 0), (8, 4), (0, -1)] {
-                bench.run(option_entry(slot, SET, (libc::SOL_IPV6, name), address, len), 4);
+                bench.run(
+                    option_entry(slot, SET, (libc::SOL_IPV6, name), address, len),
+                    4,
+                );
             }
         }
         bench.set_int(slot, (libc::SOL_IPV6, 9999), 1, 5);
@@ -243,19 +287,33 @@ fn option_ipv6_values(bench: &mut Bench) {
 fn received_fields(bench: &mut Bench, peer: &UdpSocket, v6: bool) {
     let (level, wanted) = match v6 {
         false => (libc::SOL_IP, [libc::IP_RECVTTL, libc::IP_RECVTOS]),
-        true => (libc::SOL_IPV6, [libc::IPV6_RECVHOPLIMIT, libc::IPV6_RECVTCLASS]),
+        true => (
+            libc::SOL_IPV6,
+            [libc::IPV6_RECVHOPLIMIT, libc::IPV6_RECVTCLASS],
+        ),
     };
     for name in wanted {
         let on = 1i32;
         // SAFETY: the option's value lives, and has that length.
-        unsafe { libc::setsockopt(peer.as_raw_fd(), level, name, std::ptr::from_ref(&on).cast(), 4) };
+        unsafe {
+            libc::setsockopt(
+                peer.as_raw_fd(),
+                level,
+                name,
+                std::ptr::from_ref(&on).cast(),
+                4,
+            )
+        };
     }
     bench.run(send(b"fields"), 5);
     peer.set_nonblocking(true).unwrap();
     let (mut bytes, mut control) = ([0u8; 64], [0u64; 16]);
     let mut fields = Vec::new();
     bench.pump("the datagram arrives", || {
-        let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        let mut part = libc::iovec {
+            iov_base: bytes.as_mut_ptr().cast(),
+            iov_len: bytes.len(),
+        };
         // SAFETY: all zeroes is a valid msghdr; what it points at lives, with those lengths; the control
         // buffer is aligned, and walked as the kernel has filled it.
         unsafe {
@@ -297,7 +355,10 @@ fn option_ip_fields(bench: &mut Bench) {
     to.sin6_family = libc::AF_INET6 as u16;
     to.sin6_port = peer.local_addr().unwrap().port().to_be();
     to.sin6_addr.s6_addr = PEER_V6.parse::<std::net::Ipv6Addr>().unwrap().octets();
-    bench.run(opcode::Connect::new(types::Fixed(0), (&raw const to).cast(), 28).build(), 7);
+    bench.run(
+        opcode::Connect::new(types::Fixed(0), (&raw const to).cast(), 28).build(),
+        7,
+    );
     received_fields(bench, &peer, true);
     bench.set_int(0, (libc::SOL_IPV6, libc::IPV6_TCLASS), 0xb9, 8);
     bench.set_int(0, (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS), 9, 9);

@@ -1,54 +1,41 @@
-// The oracle's text about socket commands: socket options, and what is queued. It is compiled twice,
-// beside text.rs.
+//! Socket commands: options, and what is queued.
 
-pub const OPTION_CASES: &[(&str, Case)] = &[
-    ("option_commands_that_are_refused", refused_commands),
-    ("option_lengths_and_pointers", option_lengths),
-    ("option_what_a_socket_is", option_identity),
-    ("option_flags", option_flags),
-    ("option_buffer_sizes", option_buffer_sizes),
-    ("option_linger", option_linger),
-    ("option_linger_zero_resets", option_linger_resets),
-    ("option_linger_is_the_listeners", option_linger_inherited),
-    ("option_error_is_taken_by_reading_it", option_error),
-    ("option_low_mark", option_low_mark),
-    ("option_low_mark_of_a_stream", option_low_mark_stream),
-    ("option_low_mark_and_poll", option_low_mark_poll),
-    ("option_low_mark_and_the_end_of_the_stream", option_low_mark_end),
+use super::*;
+
+pub const CASES: &[Case] = &[
+    case("option_commands_that_are_refused", refused_commands),
+    case("option_lengths_and_pointers", option_lengths),
+    case("option_what_a_socket_is", option_identity),
+    case("option_flags", option_flags),
+    case("option_buffer_sizes", option_buffer_sizes),
+    case("option_linger", option_linger),
+    case("option_linger_zero_resets", option_linger_resets),
+    case("option_linger_is_the_listeners", option_linger_inherited),
+    case("option_error_is_taken_by_reading_it", option_error),
+    case("option_low_mark", option_low_mark),
+    case("option_low_mark_of_a_stream", option_low_mark_stream),
+    case("option_low_mark_and_poll", option_low_mark_poll),
+    case(
+        "option_low_mark_and_the_end_of_the_stream",
+        option_low_mark_end,
+    ),
 ];
 
-const QUEUED_IN: u8 = 0;
-const QUEUED_OUT: u8 = 1;
-const GET: u8 = 2;
-const SET: u8 = 3;
-
-fn command_entry(slot: u32, command: u8) -> squeue::Entry {
-    option_entry(slot, command, (0, 0), 0, 0)
-}
-
-/// A command with the arguments of getsockopt(2) and setsockopt(2).
-fn option_entry(slot: u32, command: u8, (level, name): (i32, i32), value: usize, len: i32) -> squeue::Entry {
-    let value = std::ptr::without_provenance(value);
-    let entry = opcode::SetSockOpt::new(types::Fixed(slot), level as u32, name as u32, value, len as u32).build();
-    raw(entry, |bytes| bytes[8] = command)
-}
-
-fn socket_level(name: i32) -> (i32, i32) {
-    (libc::SOL_SOCKET, name)
-}
-
 impl Bench {
-    fn set(&mut self, slot: u32, option: (i32, i32), value: &[u8], user_data: u64) {
+    pub fn set(&mut self, slot: u32, option: (i32, i32), value: &[u8], user_data: u64) {
         let address = value.as_ptr().expose_provenance();
-        self.run(option_entry(slot, SET, option, address, value.len() as i32), user_data);
+        self.run(
+            option_entry(slot, SET, option, address, value.len() as i32),
+            user_data,
+        );
     }
 
-    fn set_int(&mut self, slot: u32, option: (i32, i32), value: i32, user_data: u64) {
+    pub fn set_int(&mut self, slot: u32, option: (i32, i32), value: i32, user_data: u64) {
         self.set(slot, option, &value.to_ne_bytes(), user_data);
     }
 
     /// Reads an option, into so much room, and writes down what is there afterwards.
-    fn get(&mut self, slot: u32, option: (i32, i32), room: i32, user_data: u64) {
+    pub fn get(&mut self, slot: u32, option: (i32, i32), room: i32, user_data: u64) {
         let mut bytes = [0xaa_u8; 16];
         let address = bytes.as_mut_ptr().expose_provenance();
         self.run(option_entry(slot, GET, option, address, room), user_data);
@@ -56,20 +43,23 @@ impl Bench {
         self.say((option, bytes));
     }
 
-    fn get_int(&mut self, slot: u32, option: (i32, i32), user_data: u64) {
+    pub fn get_int(&mut self, slot: u32, option: (i32, i32), user_data: u64) {
         self.get(slot, option, 4, user_data);
     }
 
     /// What a command without arguments gives, not written down.
-    fn ask(&mut self, slot: u32, command: u8) -> i32 {
+    pub fn ask(&mut self, slot: u32, command: u8) -> i32 {
         const ASKED: u64 = 990;
         self.push(command_entry(slot, command), ASKED);
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
             assert!(std::time::Instant::now() < deadline, "a command completes");
             let _ = self.ring.submitter().submit_and_wait(1);
-            let completions: Vec<_> =
-                self.ring.completion().map(|cqe| (cqe.user_data(), cqe.result(), cqe.flags())).collect();
+            let completions: Vec<_> = self
+                .ring
+                .completion()
+                .map(|cqe| (cqe.user_data(), cqe.result(), cqe.flags()))
+                .collect();
             for completion in &completions {
                 if completion.0 != ASKED {
                     self.say(("meanwhile", completion));
@@ -82,19 +72,22 @@ impl Bench {
     }
 
     /// Waits until a command gives this.
-    fn until(&mut self, slot: u32, command: u8, want: i32) {
+    pub fn until(&mut self, slot: u32, command: u8, want: i32) {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
             let got = self.ask(slot, command);
             if got == want {
                 return;
             }
-            assert!(std::time::Instant::now() < deadline, "command {command}: {got}, not {want}");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "command {command}: {got}, not {want}"
+            );
         }
     }
 
     /// What a command gives when it gives the same for a while.
-    fn steady(&mut self, slot: u32, command: u8) -> i32 {
+    pub fn steady(&mut self, slot: u32, command: u8) -> i32 {
         let (mut last, mut since) = (-1, std::time::Instant::now());
         while since.elapsed() < Duration::from_millis(50) {
             let got = self.ask(slot, command);
@@ -106,14 +99,19 @@ impl Bench {
     }
 
     /// Sends without waiting until nothing more fits; returns how many bytes that were.
-    fn fill(&mut self, slot: u32) -> usize {
+    pub fn fill(&mut self, slot: u32) -> usize {
         const FILL: u64 = 991;
         let bytes = vec![7; 16_384];
         let mut sent = 0;
         loop {
             self.push(send_on(slot, &bytes, libc::MSG_DONTWAIT), FILL);
             self.ring.submit_and_wait(1).unwrap();
-            let res = self.ring.completion().next().expect("a completion").result();
+            let res = self
+                .ring
+                .completion()
+                .next()
+                .expect("a completion")
+                .result();
             match res {
                 1.. => sent += res as usize,
                 _ => {
@@ -125,13 +123,13 @@ impl Bench {
     }
 
     /// A connection in slot 0, made from here, and its other end.
-    fn connects(&mut self) -> TcpStream {
+    pub fn connects(&mut self) -> TcpStream {
         self.stream_socket(libc::AF_INET, 0, 920);
         self.connects_socket()
     }
 
     /// The same with the socket that is in slot 0.
-    fn connects_socket(&mut self) -> TcpStream {
+    pub fn connects_socket(&mut self) -> TcpStream {
         let address = v4(PEER_V4, self.peer_listener.local_addr().unwrap().port());
         self.run(connect_entry(0, &address), 921);
         let (stream, _) = self.peer_listener.accept().unwrap();
@@ -152,7 +150,10 @@ fn refused_commands(bench: &mut Bench) {
     bench.run(raw(command_entry(0, QUEUED_IN), |bytes| bytes[12] = 1), 3);
     bench.run(raw(command_entry(0, QUEUED_IN), |bytes| bytes[28] = 4), 4);
     bench.run(raw(command_entry(0, QUEUED_IN), |bytes| bytes[2] = 1), 5);
-    bench.run(command_entry(0, QUEUED_IN).flags(squeue::Flags::BUFFER_SELECT), 6);
+    bench.run(
+        command_entry(0, QUEUED_IN).flags(squeue::Flags::BUFFER_SELECT),
+        6,
+    );
     for level in [-1, 2, libc::SOL_UDP, 255, 300] {
         bench.get_int(0, (level, 1), 7);
         bench.set_int(0, (level, 999), 1, 8);
@@ -200,7 +201,13 @@ fn option_identity(bench: &mut Bench) {
     bench.stream_socket(libc::AF_INET, 2, 1);
     bench.stream_socket(libc::AF_INET6, 3, 1);
     for slot in 0..4 {
-        for name in [libc::SO_TYPE, libc::SO_PROTOCOL, libc::SO_DOMAIN, libc::SO_ACCEPTCONN, libc::SO_ERROR] {
+        for name in [
+            libc::SO_TYPE,
+            libc::SO_PROTOCOL,
+            libc::SO_DOMAIN,
+            libc::SO_ACCEPTCONN,
+            libc::SO_ERROR,
+        ] {
             bench.get_int(slot, socket_level(name), 2);
             bench.set_int(slot, socket_level(name), 1, 3);
         }
@@ -232,7 +239,19 @@ fn option_buffer_sizes(bench: &mut Bench) {
     for name in [libc::SO_RCVBUF, libc::SO_SNDBUF] {
         bench.get_int(0, socket_level(name), 2);
         for slot in 0..2 {
-            for value in [0, 1, 2304, 5000, 100_000, 1 << 21, 1 << 22, (1 << 22) + 1, i32::MAX, i32::MIN, -1] {
+            for value in [
+                0,
+                1,
+                2304,
+                5000,
+                100_000,
+                1 << 21,
+                1 << 22,
+                (1 << 22) + 1,
+                i32::MAX,
+                i32::MIN,
+                -1,
+            ] {
                 bench.set_int(slot, socket_level(name), value, 3);
                 bench.get_int(slot, socket_level(name), 4);
             }
@@ -288,7 +307,13 @@ fn option_linger_inherited(bench: &mut Bench) {
     bench.set_int(0, socket_level(libc::SO_RCVLOWAT), 3, 5);
     let mut stream = bench.peer_connects();
     bench.run(accept_entry(0, Some(1)), 6);
-    let names = [libc::SO_KEEPALIVE, libc::SO_RCVBUF, libc::SO_SNDBUF, libc::SO_RCVLOWAT, libc::SO_REUSEADDR];
+    let names = [
+        libc::SO_KEEPALIVE,
+        libc::SO_RCVBUF,
+        libc::SO_SNDBUF,
+        libc::SO_RCVLOWAT,
+        libc::SO_REUSEADDR,
+    ];
     for name in names {
         bench.get_int(1, socket_level(name), 7);
     }

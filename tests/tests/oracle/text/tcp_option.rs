@@ -1,31 +1,48 @@
-// The oracle's text about the options of TCP. The kernel's command sets them and does not read them;
-// what reading them gives is compared with getsockopt(2) elsewhere.
+//! Options of connections.
 
-pub const TCP_OPTION_CASES: &[(&str, Case)] = &[
-    ("option_tcp_numbers", tcp_numbers),
-    ("option_tcp_flags", tcp_flags),
-    ("option_tcp_lengths_and_pointers", tcp_lengths),
-    ("option_tcp_congestion", tcp_congestion),
-    ("option_tcp_of_datagrams", tcp_of_datagrams),
-    ("option_tcp_no_delay", tcp_no_delay),
-    ("option_tcp_cork", tcp_cork),
-    ("option_tcp_syn_count", tcp_syn_count),
-    ("option_tcp_user_timeout", tcp_user_timeout),
-    ("option_tcp_max_segment", tcp_max_segment),
+use super::*;
+
+pub const CASES: &[Case] = &[
+    case("option_tcp_numbers", tcp_numbers),
+    case("option_tcp_flags", tcp_flags),
+    case("option_tcp_lengths_and_pointers", tcp_lengths),
+    case("option_tcp_congestion", tcp_congestion),
+    case("option_tcp_of_datagrams", tcp_of_datagrams),
+    case("option_tcp_no_delay", tcp_no_delay),
+    case("option_tcp_cork", tcp_cork),
+    case("option_tcp_syn_count", tcp_syn_count),
+    case("option_tcp_user_timeout", tcp_user_timeout),
+    case("option_tcp_max_segment", tcp_max_segment),
 ];
-
-fn tcp_level(name: i32) -> (i32, i32) {
-    (libc::SOL_TCP, name)
-}
 
 fn tcp_numbers(bench: &mut Bench) {
     bench.files();
     bench.stream_socket(libc::AF_INET, 0, 1);
     bench.stream_socket(libc::AF_INET6, 1, 1);
-    let names = [libc::TCP_KEEPIDLE, libc::TCP_KEEPINTVL, libc::TCP_KEEPCNT, libc::TCP_SYNCNT, libc::TCP_MAXSEG];
+    let names = [
+        libc::TCP_KEEPIDLE,
+        libc::TCP_KEEPINTVL,
+        libc::TCP_KEEPCNT,
+        libc::TCP_SYNCNT,
+        libc::TCP_MAXSEG,
+    ];
     for slot in 0..2 {
         for name in names.into_iter().chain([libc::TCP_USER_TIMEOUT]) {
-            for value in [-1, 0, 1, 87, 88, 127, 128, 255, 32_767, 32_768, 65_536, i32::MAX, i32::MIN] {
+            for value in [
+                -1,
+                0,
+                1,
+                87,
+                88,
+                127,
+                128,
+                255,
+                32_767,
+                32_768,
+                65_536,
+                i32::MAX,
+                i32::MIN,
+            ] {
                 bench.say((name, value));
                 bench.set_int(slot, tcp_level(name), value, 2);
             }
@@ -52,7 +69,12 @@ fn tcp_flags(bench: &mut Bench) {
 fn tcp_lengths(bench: &mut Bench) {
     bench.files();
     bench.stream_socket(libc::AF_INET, 0, 1);
-    for name in [libc::TCP_NODELAY, libc::TCP_KEEPIDLE, libc::TCP_CONGESTION, 9999] {
+    for name in [
+        libc::TCP_NODELAY,
+        libc::TCP_KEEPIDLE,
+        libc::TCP_CONGESTION,
+        9999,
+    ] {
         for len in [0, 1, 3, 4, 8] {
             bench.set(0, tcp_level(name), &[1; 8][..len], 2);
         }
@@ -65,8 +87,16 @@ fn tcp_lengths(bench: &mut Bench) {
 fn tcp_congestion(bench: &mut Bench) {
     let _stream = bench.connected();
     bench.stream_socket(libc::AF_INET6, 2, 1);
-    let names: [&[u8]; 8] =
-        [b"reno", b"cubic", b"reno\0", b"cubic\0and more", b"cubi", b"Cubic", b"\0", b"a name that is too long"];
+    let names: [&[u8]; 8] = [
+        b"reno",
+        b"cubic",
+        b"reno\0",
+        b"cubic\0and more",
+        b"cubi",
+        b"Cubic",
+        b"\0",
+        b"a name that is too long",
+    ];
     for slot in 0..3 {
         for name in names {
             bench.set(slot, tcp_level(libc::TCP_CONGESTION), name, 2);
@@ -149,7 +179,13 @@ fn tcp_max_segment(bench: &mut Bench) {
     // SAFETY: the value lives, and has that length.
     unsafe {
         let value = (&raw mut bytes).cast();
-        libc::getsockopt(stream.as_raw_fd(), libc::SOL_TCP, libc::TCP_MAXSEG, value, &raw mut len);
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_TCP,
+            libc::TCP_MAXSEG,
+            value,
+            &raw mut len,
+        );
     }
     bench.say(bytes);
 }

@@ -1,0 +1,215 @@
+//! Connections: how they begin and end.
+
+use super::*;
+
+pub const CASES: &[Case] = &[
+    case("tcp_connect", connect_ok),
+    case("tcp_connect_refused", connect_refused),
+    case("tcp_connect_in_progress", connect_pending),
+    case("tcp_connect_to_bad_addresses", connect_errors),
+    case("tcp_connect_over_ipv6", connect_v6),
+    case("tcp_unconnected", unconnected),
+    case("tcp_end_of_stream", end_of_stream),
+    case("tcp_reset_while_receiving", reset_receive),
+    case("tcp_reset_and_what_follows", reset_after),
+    case("tcp_shutdown_of_sending", shutdown_send),
+    case("tcp_shutdown_of_receiving", shutdown_receive),
+    case("tcp_close_with_a_receive_in_flight", close_with_receive),
+    case("tcp_close_resets_unread_data", close_unread),
+];
+
+fn connect_ok(bench: &mut Bench) {
+    bench.files();
+    bench.stream_socket(libc::AF_INET, 0, 1);
+    let address = v4(PEER_V4, bench.peer_listener.local_addr().unwrap().port());
+    bench.run(connect_entry(0, &address), 2);
+    let (mut stream, _) = bench.peer_listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    bench.run(connect_entry(0, &address), 3);
+    bench.run(opcode::Listen::new(types::Fixed(0), 1).build(), 4);
+    bench.run(send_on(0, b"from the ring", 0), 5);
+    let got = bench.peer_reads(&mut stream, 13);
+    bench.say(got);
+    stream.write_all(b"back").unwrap();
+    let mut buffer = [0; 16];
+    bench.run(recv_on(0, &mut buffer, 0), 6);
+    bench.say(&buffer[..4]);
+    bench.run(close_entry(0), 7);
+    bench.peer_sees_end(&mut stream);
+}
+
+fn connect_refused(bench: &mut Bench) {
+    bench.files();
+    bench.stream_socket(libc::AF_INET, 0, 1);
+    let address = v4(PEER_V4, 9);
+    for user_data in 2..5 {
+        bench.run(connect_entry(0, &address), user_data);
+    }
+    bench.run(poll_entry(0, libc::POLLIN | libc::POLLOUT), 5);
+    // Bound, it may try again all the same.
+    bench.stream_socket(libc::AF_INET, 1, 6);
+    bench.run(bind_entry(1, &any_v4(PORT)), 7);
+    bench.run(connect_entry(1, &address), 8);
+    bench.run(connect_entry(1, &address), 9);
+    let good = v4(PEER_V4, bench.peer_listener.local_addr().unwrap().port());
+    bench.run(connect_entry(0, &good), 10);
+}
+
+fn connect_pending(bench: &mut Bench) {
+    bench.files();
+    bench.stream_socket(libc::AF_INET, 0, 1);
+    let nobody = v4("10.7.0.77", 80);
+    bench.push(connect_entry(0, &nobody), 2);
+    bench.submit();
+    bench.run(connect_entry(0, &nobody), 3);
+    let mut buffer = [0; 16];
+    bench.run(recv_on(0, &mut buffer, libc::MSG_DONTWAIT), 4);
+    bench.run(send_on(0, b"x", libc::MSG_DONTWAIT), 5);
+    bench.cancel(2);
+    bench.wait(2);
+    bench.run(shutdown_entry(0, libc::SHUT_RDWR), 6);
+    bench.run(recv_on(0, &mut buffer, 0), 7);
+    // Nobody answers for the address.
+    bench.stream_socket(libc::AF_INET, 1, 8);
+    bench.run(connect_entry(1, &nobody), 9);
+}
+
+fn connect_errors(bench: &mut Bench) {
+    bench.files();
+    bench.stream_socket(libc::AF_INET, 0, 1);
+    let address = v4(PEER_V4, 80);
+    for len in [0, 7, 15, 129] {
+        let entry = opcode::Connect::new(types::Fixed(0), std::ptr::from_ref(&address).cast(), len);
+        bench.run(entry.build(), u64::from(len) + 2);
+    }
+    let mut family = address;
+    family.sin_family = libc::AF_UNIX as u16;
+    bench.run(connect_entry(0, &family), 200);
+    for (index, to) in ["255.255.255.255", "224.0.0.1", "192.0.2.1"]
+        .into_iter()
+        .enumerate()
+    {
+        bench.run(connect_entry(0, &v4(to, 80)), 201 + index as u64);
+    }
+    family.sin_family = libc::AF_UNSPEC as u16;
+    bench.run(connect_entry(0, &family), 210);
+    bench.listener_in(1);
+    bench.run(connect_entry(1, &address), 211);
+}
+
+fn connect_v6(bench: &mut Bench) {
+    bench.files();
+    bench.stream_socket(libc::AF_INET6, 0, 1);
+    let port = bench.peer_listener_v6.local_addr().unwrap().port();
+    let address = v6(PEER_V6, port);
+    let entry = |len| {
+        opcode::Connect::new(types::Fixed(0), std::ptr::from_ref(&address).cast(), len).build()
+    };
+    bench.run(entry(16), 2);
+    bench.run(entry(28), 3);
+    let (mut stream, _) = bench.peer_listener_v6.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    bench.run(send_on(0, b"six", 0), 4);
+    let got = bench.peer_reads(&mut stream, 3);
+    bench.say(got);
+}
+
+fn unconnected(bench: &mut Bench) {
+    bench.files();
+    bench.stream_socket(libc::AF_INET, 0, 1);
+    let mut buffer = [0; 16];
+    bench.run(recv_on(0, &mut buffer, 0), 2);
+    bench.run(send_on(0, b"x", 0), 3);
+    bench.run(send_on(0, b"", 0), 4);
+    bench.run(shutdown_entry(0, libc::SHUT_RDWR), 5);
+    bench.run(shutdown_entry(0, 7), 6);
+    bench.run(poll_entry(0, libc::POLLIN | libc::POLLOUT), 7);
+    bench.listener_in(1);
+    bench.run(recv_on(1, &mut buffer, 0), 8);
+    bench.run(send_on(1, b"x", 0), 9);
+}
+
+fn end_of_stream(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    stream.write_all(b"last").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    bench.run(poll_entry(1, libc::POLLRDHUP), 1);
+    let mut buffer = [0; 3];
+    bench.run(recv_on(1, &mut buffer, 0), 2);
+    bench.run(recv_on(1, &mut buffer, 0), 3);
+    bench.run(recv_on(1, &mut buffer, 0), 4);
+    bench.run(recv_on(1, &mut buffer, libc::MSG_DONTWAIT), 5);
+    // The other direction goes on.
+    bench.run(send_on(1, b"answer", 0), 6);
+    let got = bench.peer_reads(&mut stream, 6);
+    bench.say(got);
+}
+
+fn reset_receive(bench: &mut Bench) {
+    let stream = bench.connected();
+    let mut buffer = [0; 16];
+    bench.push(recv_on(1, &mut buffer, 0), 1);
+    bench.submit();
+    reset(stream);
+    bench.wait(1);
+    bench.run(recv_on(1, &mut buffer, 0), 2);
+    bench.run(send_on(1, b"x", 0), 3);
+}
+
+fn reset_after(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    stream.write_all(b"before").unwrap();
+    bench.readable(1);
+    reset(stream);
+    bench.run(poll_entry(1, 0), 1);
+    let mut buffer = [0; 16];
+    bench.run(recv_on(1, &mut buffer, 0), 2);
+    bench.run(send_on(1, b"x", 0), 3);
+    bench.run(send_on(1, b"x", 0), 4);
+    bench.run(recv_on(1, &mut buffer, 0), 5);
+    bench.run(shutdown_entry(1, libc::SHUT_RDWR), 6);
+}
+
+fn shutdown_send(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.run(shutdown_entry(1, libc::SHUT_WR), 1);
+    bench.peer_sees_end(&mut stream);
+    bench.run(send_on(1, b"x", 0), 2);
+    stream.write_all(b"still").unwrap();
+    let mut buffer = [0; 16];
+    bench.run(recv_on(1, &mut buffer, 0), 3);
+    bench.run(shutdown_entry(1, libc::SHUT_WR), 4);
+}
+
+fn shutdown_receive(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    let mut buffer = [0; 16];
+    bench.push(recv_on(1, &mut buffer, 0), 1);
+    bench.submit();
+    bench.push(shutdown_entry(1, libc::SHUT_RD), 2);
+    bench.wait(2);
+    bench.run(recv_on(1, &mut buffer, 0), 3);
+    bench.run(send_on(1, b"out", 0), 4);
+    let got = bench.peer_reads(&mut stream, 3);
+    bench.say(got);
+}
+
+fn close_with_receive(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    let mut buffer = [0; 16];
+    bench.push(recv_on(1, &mut buffer, 0), 1);
+    bench.submit();
+    bench.run(close_entry(1), 2);
+    stream.write_all(b"late").unwrap();
+    bench.wait(1);
+    bench.say(&buffer[..4]);
+    bench.peer_sees_end(&mut stream);
+}
+
+fn close_unread(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    stream.write_all(b"nobody reads this").unwrap();
+    bench.readable(1);
+    bench.run(close_entry(1), 1);
+    bench.peer_sees_end(&mut stream);
+}

@@ -1,0 +1,93 @@
+//! The oracle's text: what is done with a ring, and what is written down of it. It is compiled twice, with
+//! what its parent module calls `IoUring`, once the kernel's and once ringwire's; the entries are the same
+//! type in both.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use io_uring::{opcode, squeue, types};
+use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6, RING_V4, RING_V6, Veth};
+
+use self::bench::*;
+use self::entries::*;
+use super::{Builder, IoUring};
+
+mod accept;
+mod bench;
+mod buffers;
+mod cancel;
+mod completions;
+mod connection;
+mod datagram;
+mod entries;
+mod option;
+mod option_effect;
+mod poll;
+mod requests;
+mod socket;
+mod stream_receive;
+mod stream_send;
+mod tcp_option;
+mod timeout;
+
+/// Something to do with a ring, and the ring to do it with.
+pub struct Case {
+    pub name: &'static str,
+    run: fn(&mut Bench),
+    setup: fn(&mut Builder),
+}
+
+/// A case for a ring without set-up flags.
+const fn case(name: &'static str, run: fn(&mut Bench)) -> Case {
+    Case {
+        name,
+        run,
+        setup: |_| {},
+    }
+}
+
+impl Case {
+    /// Has the ring set up otherwise.
+    const fn with(self, setup: fn(&mut Builder)) -> Case {
+        Case { setup, ..self }
+    }
+
+    /// What happens, line by line.
+    pub fn transcript(&self) -> Vec<String> {
+        let veth = Veth::new(1, 1500, super::KERNEL_AT_RING);
+        // The kernel looks addresses and routes up in the namespace that the socket was made in.
+        veth.in_ring(|| {
+            let mut builder = super::builder();
+            builder.setup_cqsize(CQ_ENTRIES);
+            (self.setup)(&mut builder);
+            let ring = super::build(&builder, SQ_ENTRIES).expect("a ring");
+            let mut bench = Bench::new(ring, &veth);
+            (self.run)(&mut bench);
+            bench.transcript
+        })
+    }
+}
+
+/// Every case of the oracle.
+pub fn cases() -> impl Iterator<Item = &'static Case> {
+    let subjects = [
+        accept::CASES,
+        buffers::CASES,
+        cancel::CASES,
+        completions::CASES,
+        connection::CASES,
+        datagram::CASES,
+        option::CASES,
+        option_effect::CASES,
+        poll::CASES,
+        requests::CASES,
+        socket::CASES,
+        stream_receive::CASES,
+        stream_send::CASES,
+        tcp_option::CASES,
+        timeout::CASES,
+    ];
+    subjects.into_iter().flatten()
+}
