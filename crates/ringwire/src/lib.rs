@@ -12,6 +12,7 @@ mod builder;
 pub mod command;
 #[doc(hidden)]
 pub mod engine;
+pub mod owned;
 mod port;
 mod queue;
 mod register;
