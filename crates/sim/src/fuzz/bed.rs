@@ -238,7 +238,7 @@ impl Bed {
         let mut frames = Vec::new();
         loop {
             let mut pieces = Vec::new();
-            let post = |addr, len, _| pieces.push((addr, len));
+            let post = |addr, len, more| pieces.push((addr, len, more));
             if self
                 .stack
                 .transmit(self.now, &mut self.ledger, 0, u32::MAX, post)
@@ -247,14 +247,16 @@ impl Bed {
                 return frames;
             }
             let mut frame = Vec::new();
-            for (addr, len) in pieces {
+            for (addr, len, more) in pieces {
                 let bytes = self.ledger.described(addr, len);
                 frame.extend_from_slice(bytes.expect("a descriptor of ours"));
                 if let Ok(TxDone::Freed(chunk)) = self.ledger.tx_done(addr) {
                     self.stack.chunk_freed(chunk);
                 }
+                if !more {
+                    frames.push(std::mem::take(&mut frame));
+                }
             }
-            frames.push(frame);
         }
     }
 
