@@ -15,6 +15,8 @@ pub const SEGMENT_BYTES: usize = 1448;
 /// with each.
 pub const PORTS: u16 = 8;
 const BASE_PORT: u16 = 80;
+/// Descriptors that the wire takes at once.
+const ROOM: u32 = 64;
 const START: Instant = Instant::from_nanos(1_000_000_000);
 
 /// What the applications do with the bytes.
@@ -32,6 +34,8 @@ pub struct Host {
     pub ledger: Ledger,
     /// Frames that have come and were not taken: address and length.
     arrived: VecDeque<(u64, u32)>,
+    /// Descriptors that the stack has given out and the wire has not taken.
+    posted: Vec<(u64, u32)>,
     account: usize,
 }
 
@@ -68,6 +72,7 @@ impl Host {
             stack,
             ledger,
             arrived: VecDeque::with_capacity(2048),
+            posted: Vec::new(),
             account,
         }
     }
@@ -75,29 +80,35 @@ impl Host {
     /// Hands what it has to send to the other host's wire; says whether there was anything.
     fn transmit(&mut self, now: Instant, other: &mut Host) -> bool {
         let mut any = false;
-        let mut posted = None;
+        let mut posted = std::mem::take(&mut self.posted);
         while other.ledger.free_chunks(Pool::Rx) > 64 {
-            let post = |addr, len, _| posted = Some((addr, len));
+            let post = |addr, len, _| posted.push((addr, len));
             count::open(self.account);
-            let count = self
-                .stack
-                .transmit(now, &mut self.ledger, 0, u32::MAX, post);
+            let count = self.stack.transmit(now, &mut self.ledger, 0, ROOM, post);
             count::open(0);
-            let Some((addr, len)) = posted.take().filter(|_| count == 1) else {
+            if count == 0 {
                 break;
-            };
+            }
             any = true;
-            let bytes = self.ledger.described(addr, len).expect("in flight");
-            let mut frame = other.ledger.alloc(Pool::Rx).expect("a free chunk");
-            wire::carry(bytes, other.ledger.bytes_mut(&mut frame));
-            other
-                .arrived
-                .push_back((other.ledger.post_fill(frame, 0), len));
-            if let Ok(TxDone::Freed(chunk)) = self.ledger.tx_done(addr) {
-                self.stack.chunk_freed(chunk);
+            for (addr, len) in posted.drain(..) {
+                self.carry(addr, len, other);
             }
         }
+        self.posted = posted;
         any
+    }
+
+    /// A descriptor goes to the other host, and comes back.
+    fn carry(&mut self, addr: u64, len: u32, other: &mut Host) {
+        let bytes = self.ledger.described(addr, len).expect("in flight");
+        let mut frame = other.ledger.alloc(Pool::Rx).expect("a free chunk");
+        wire::carry(bytes, other.ledger.bytes_mut(&mut frame));
+        other
+            .arrived
+            .push_back((other.ledger.post_fill(frame, 0), len));
+        if let Ok(TxDone::Freed(chunk)) = self.ledger.tx_done(addr) {
+            self.stack.chunk_freed(chunk);
+        }
     }
 
     /// Takes the frames that have come.

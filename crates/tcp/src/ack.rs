@@ -112,6 +112,11 @@ impl Acknowledger {
         self.now
     }
 
+    /// Whether nothing waits to be acknowledged.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.now && self.delayed.is_none()
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.delayed.filter(|_| !self.now)
     }

@@ -84,6 +84,46 @@ impl Connection {
         None
     }
 
+    /// Makes of the segment that [`poll_transmit`](Connection::poll_transmit) has just given out the one
+    /// that it would give out next, where that is another full segment of new data and not the last:
+    /// it differs in its number alone, and in flags that only the first of several has (PSH, CWR).
+    /// Otherwise it changes nothing and returns `false`. `whole` says how many bytes from a sequence
+    /// number on lie in one piece.
+    pub fn poll_following(
+        &mut self,
+        now: Instant,
+        segment: &mut Segment,
+        whole: impl FnOnce(SeqNumber) -> u32,
+    ) -> bool {
+        let send = &self.send;
+        let (next, len) = (send.next, send.mss);
+        // Nothing has happened since: time, segments and losses would make it another one.
+        let last = self.flight.last();
+        let fresh = last.is_some_and(|last| !last.again && last.at == now && last.end == next);
+        let alike = segment.len == len && segment.end() == next && !self.has_selective();
+        let quiet = self.ack.is_idle() && self.flight.lost_bytes() == 0;
+        let usual = !(self.path.raising || self.ecn.agreed && self.congestion.reduced);
+        let offered = (send.una + send.window.size()).since_or_zero(next);
+        let pipe = self.recovery.pipe(&self.flight, len);
+        let room = offered >= len && pipe + len <= self.congestion.window();
+        let waiting = send.end.since_or_zero(next) > len;
+        if !(fresh & alike & quiet & usual & room & waiting) || whole(next) < len {
+            return false;
+        }
+        segment.seq = next;
+        segment.psh = false;
+        segment.cwr = false;
+        self.flight.push(now, next, next + len);
+        self.send.next = next + len;
+        self.recovery.sent(len);
+        // Of all timers only this one asks how many are outstanding, and only whether it is one.
+        if self.flight.len() == 2 {
+            self.arm_tail_probe(now);
+        }
+        self.count_out(segment);
+        true
+    }
+
     fn bare_segment(&mut self, now: Instant, seq: SeqNumber) -> Segment {
         self.make_segment(now, &Outgoing::bare(seq))
     }

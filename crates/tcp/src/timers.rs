@@ -258,7 +258,7 @@ impl Connection {
         self.arm_tail_probe(now);
     }
 
-    fn arm_tail_probe(&mut self, now: Instant) {
+    pub(crate) fn arm_tail_probe(&mut self, now: Instant) {
         self.timers.tail_probe = None;
         if let Some(srtt) = self.rtt.srtt()
             && self.handshake.sack

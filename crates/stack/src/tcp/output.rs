@@ -27,16 +27,16 @@ enum Sent {
     Nothing,
     /// A segment, which waits with the other packets.
     Queued,
-    /// A segment where it lies: a descriptor's address and length.
-    InPlace(u64, u32),
+    /// So many segments where they lie, each a descriptor.
+    InPlace(u32),
     /// There is no chunk to write a segment to.
     Stuck,
 }
 
 impl Stack {
     /// Hands the next packet of a NIC queue to `post`, piece by piece (address, length, whether more
-    /// follow), if it fits into `room` descriptors; returns how many it took. The descriptors are
-    /// counted in the ledger.
+    /// pieces of it follow), or several of one connection, as far as they fit into `room` descriptors;
+    /// returns how many they took. The descriptors are counted in the ledger.
     pub fn transmit(
         &mut self,
         now: Instant,
@@ -55,13 +55,12 @@ impl Stack {
             if room == 0 {
                 return 0;
             }
-            match self.transmit_connection(now, ledger, id, queue) {
+            match self.transmit_connection(now, ledger, id, queue, room, &mut post) {
                 Sent::Nothing => self.finish_turn(id, queue),
-                Sent::Queued => self.count_burst(id, queue),
-                Sent::InPlace(addr, len) => {
-                    self.count_burst(id, queue);
-                    post(addr, len, false);
-                    return 1;
+                Sent::Queued => self.count_burst(id, queue, 1),
+                Sent::InPlace(count) => {
+                    self.count_burst(id, queue, count);
+                    return count;
                 }
                 Sent::Stuck => return 0,
             }
@@ -100,9 +99,9 @@ impl Stack {
         }
     }
 
-    /// The first in line has sent a segment; after a few the next has its turn.
-    fn count_burst(&mut self, id: SocketId, queue: u16) {
-        self.tcp.burst += 1;
+    /// The first in line has sent segments; after a few the next has its turn.
+    fn count_burst(&mut self, id: SocketId, queue: u16, segments: u32) {
+        self.tcp.burst += segments;
         if self.tcp.burst >= BURST {
             self.tcp.burst = 0;
             let ready = &mut self.tcp.ready[usize::from(queue)];
@@ -119,6 +118,8 @@ impl Stack {
         ledger: &mut Ledger,
         id: SocketId,
         queue: u16,
+        room: u32,
+        post: &mut impl FnMut(u64, u32, bool),
     ) -> Sent {
         // What the engine gives out counts as sent: there must be a chunk for it.
         if ledger.free_chunks(Pool::Header) == 0 && ledger.free_chunks(Pool::Send) == 0 {
@@ -138,8 +139,8 @@ impl Stack {
         let send = &mut socket.send;
         // Not moved out of the option: whoever copies a structure right after its fields were written
         // waits for the stores.
-        let next = connection.poll_transmit(now, &mut |seq| send.contiguous(seq));
-        let Some(segment) = &next else {
+        let mut next = connection.poll_transmit(now, &mut |seq| send.contiguous(seq));
+        let Some(segment) = &mut next else {
             return Sent::Nothing;
         };
         if segment.len == 0 {
@@ -161,20 +162,32 @@ impl Stack {
             self.write_segment(now, ledger, ends, segment, &bytes, path);
             return Sent::Queued;
         };
-        let (start, len) = write_in_place(
-            ledger.bytes_mut(frame),
-            &place,
-            &meta(&ends, path, segment.ecn),
-            (self.config.mac, to),
-            &ends,
-            segment,
-            self.config.tx_checksum,
-        );
-        let addr = ledger.post_tx(frame, start, len);
-        self.count_sent(segment);
-        self.counters.tx_packets += 1;
-        self.counters.tx_bytes += u64::from(len);
-        Sent::InPlace(addr, len)
+        let checksum = self.config.tx_checksum;
+        let chunk = ledger.bytes_mut(frame);
+        let meta = meta(&ends, path, segment.ecn);
+        let macs = (self.config.mac, to);
+        let (start, len) = write_in_place(chunk, &place, &meta, macs, &ends, segment, checksum);
+        let mut headers = [0; HEADROOM];
+        let headers = &mut headers[..(place.start - start) as usize];
+        headers.copy_from_slice(&chunk[start as usize..place.start as usize]);
+        post(ledger.post_tx(frame, start, len), len, false);
+        let mut count = 1;
+        let most = room.min(BURST - self.tcp.burst);
+        while count < most && connection.poll_following(now, segment, |seq| send.next_cell(seq)) {
+            let (place, frame) = send.take_next(segment.len);
+            let start = place.start - headers.len() as u32;
+            let bytes = &mut ledger.bytes_mut(frame)[start as usize..][..len as usize];
+            bytes[..headers.len()].copy_from_slice(headers);
+            let at = headers_len(meta.destination);
+            wire::renumber(&mut bytes[at..], segment);
+            write_checksum(&mut bytes[at..], &ends, segment, checksum, place.sum);
+            post(ledger.post_tx(frame, start, len), len, false);
+            count += 1;
+        }
+        self.counters.tcp_tx_segments += u64::from(count);
+        self.counters.tx_packets += u64::from(count);
+        self.counters.tx_bytes += u64::from(count * len);
+        Sent::InPlace(count)
     }
 
     /// Sends a segment without payload. Without a chunk it is lost, as on the wire.
@@ -336,8 +349,20 @@ fn write_tcp(
     policy: TxChecksum,
     sum: Option<Checksum>,
 ) {
-    const CHECKSUM_AT: usize = 16;
     wire::emit(bytes, ends.0.port(), ends.1.port(), segment);
+    write_checksum(bytes, ends, segment, policy, sum);
+}
+
+/// Writes the checksum into a header of a segment in which everything else stands.
+#[inline(always)]
+fn write_checksum(
+    bytes: &mut [u8],
+    ends: &Ends,
+    segment: &Segment,
+    policy: TxChecksum,
+    sum: Option<Checksum>,
+) {
+    const CHECKSUM_AT: usize = 16;
     if policy == TxChecksum::Omit {
         return;
     }

@@ -161,11 +161,30 @@ impl SendQueue {
         found.map_or(0, |index| queued.cells[index].end().since(seq))
     }
 
+    /// Bytes of the cell behind the one that was sent last, if it begins at `seq` and no part of it was
+    /// sent; else 0.
+    #[inline]
+    pub(crate) fn next_cell(&self, seq: SeqNumber) -> u32 {
+        let Some(queued) = &self.queued else {
+            return 0;
+        };
+        let cell = queued.cells.get(queued.cursor + 1);
+        let cell = cell.filter(|cell| cell.seq == seq && !cell.sent);
+        cell.map_or(0, |cell| cell.len.into())
+    }
+
     /// Where `len` bytes from `seq` on lie, which are in one cell, and in which frame; they count as
     /// sent.
     #[inline]
     pub(crate) fn take(&mut self, seq: SeqNumber, len: u32) -> (Place, &mut Frame) {
         self.there().take(seq, len)
+    }
+
+    /// The same for `len` bytes of the cell that [`next_cell`](SendQueue::next_cell) has named.
+    #[inline]
+    pub(crate) fn take_next(&mut self, len: u32) -> (Place, &mut Frame) {
+        let queued = self.there();
+        queued.take_at(queued.cursor + 1, 0, len)
     }
 
     /// Lets go of everything before `una`.
@@ -257,10 +276,16 @@ impl Queued {
         let index = self
             .find(seq)
             .expect("send queue: bytes that are not queued");
+        let offset = seq.since(self.cells[index].seq);
+        self.take_at(index, offset, len)
+    }
+
+    /// The same for `len` bytes of a cell, from `offset` on.
+    #[inline]
+    fn take_at(&mut self, index: usize, offset: u32, len: u32) -> (Place, &mut Frame) {
         self.cursor = index;
         let cell = &mut self.cells[index];
         let fresh = !std::mem::replace(&mut cell.sent, true);
-        let offset = seq.since(cell.seq);
         assert!(
             offset + len <= u32::from(cell.len),
             "send queue: bytes across two cells"

@@ -178,6 +178,15 @@ pub(crate) fn emit(bytes: &mut [u8], source_port: u16, destination_port: u16, se
     }
 }
 
+/// Makes of a header that was written the one of a segment that differs in its number and flags alone;
+/// the checksum is left zero.
+#[inline]
+pub(crate) fn renumber(bytes: &mut [u8], segment: &Segment) {
+    bytes[4..8].copy_from_slice(&segment.seq.0.to_be_bytes());
+    bytes[13] = flags(segment);
+    bytes[16..18].fill(0);
+}
+
 #[inline]
 fn flags(segment: &Segment) -> u8 {
     let flag = |on: bool, bit: u8| u8::from(on) * bit;

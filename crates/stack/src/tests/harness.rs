@@ -224,30 +224,39 @@ impl Host {
         };
         loop {
             let mut pieces = Vec::new();
-            let post = |addr, len, _| pieces.push((addr, len));
+            let post = |addr, len, more| pieces.push((addr, len, more));
             let (stack, ledger) = (&mut self.stack, &mut self.ledger);
             if stack.transmit(self.now, ledger, 0, u32::MAX, post) == 0 {
                 break;
             }
-            assert!(
-                pieces.len() == 1 || self.config.scatter,
-                "{} pieces without scatter",
-                pieces.len()
-            );
-            let mut frame = Vec::new();
-            for (addr, len) in pieces {
-                assert!(len > 0, "an empty descriptor");
-                frame.extend_from_slice(ledger.described(addr, len).unwrap());
-                posted.descriptors.push(addr);
+            for packet in pieces.split_inclusive(|&(_, _, more)| !more) {
+                let frame = self.describe(packet);
+                let descriptors = packet.iter().map(|&(addr, ..)| addr);
+                posted.descriptors.extend(descriptors);
+                posted.frames.push(frame);
             }
-            assert!(
-                frame.len() <= usize::from(self.config.mtu) + 14,
-                "a frame of {} bytes is over the MTU",
-                frame.len()
-            );
-            posted.frames.push(frame);
         }
         posted
+    }
+
+    /// The bytes of a packet that was posted in these pieces.
+    fn describe(&mut self, pieces: &[(u64, u32, bool)]) -> Vec<u8> {
+        assert!(
+            pieces.len() == 1 || self.config.scatter,
+            "{} pieces without scatter",
+            pieces.len()
+        );
+        let mut frame = Vec::new();
+        for &(addr, len, _) in pieces {
+            assert!(len > 0, "an empty descriptor");
+            frame.extend_from_slice(self.ledger.described(addr, len).unwrap());
+        }
+        assert!(
+            frame.len() <= usize::from(self.config.mtu) + 14,
+            "a frame of {} bytes is over the MTU",
+            frame.len()
+        );
+        frame
     }
 
     /// What the NIC would read now of packets that consist of one piece each.
