@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use ringwire_abi::cqe::{cqe, pack_buffer};
+use io_uring::cqueue;
+use ringwire_abi::cqe::{self, pack_buffer};
 use ringwire_abi::flags::{IORING_CQE_F_MORE, IORING_CQE_F_NOTIF};
 use ringwire_abi::sqe::Sqe;
 
@@ -53,6 +54,11 @@ fn read(span: Span) -> Vec<u8> {
     let mut bytes = vec![0; span.len];
     usermem::read(span, &mut bytes).expect("memory");
     bytes
+}
+
+fn cqe(user_data: u64, res: i32, flags: u32) -> cqueue::Entry {
+    let [first, second] = cqe::words(user_data, res, flags);
+    cqe::entry([first, second, 0, 0])
 }
 
 fn complete(slab: &mut Slab, sqe: &Sqe, res: i32, flags: u32) -> Completed {
