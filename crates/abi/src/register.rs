@@ -218,28 +218,44 @@ pub struct BufReg {
     pub bgid: u16,
     /// `IOU_PBUF_RING_*`.
     pub flags: u16,
-    /// Reserved. Linux 7 uses the first word as `min_left`, which is refused here as older kernels do.
-    pub resv: [u64; 3],
+    /// Of a buffer of which less is left, in bytes, the rest is not used; only with
+    /// `IOU_PBUF_RING_INC`.
+    pub min_left: u32,
+    /// Reserved.
+    pub resv: [u32; 5],
 }
 
 const _: () = assert!(size_of::<BufReg>() == 40 && align_of::<BufReg>() == 8);
 
 impl BufReg {
-    /// Checks what needs neither the ring's state nor its memory, in the kernel's order. Left to the
-    /// caller: whether the group exists already (`EEXIST`) and whether the memory is mapped (`EFAULT`).
+    /// Checks what needs neither the ring's state nor its memory. The kernel looks at the group after
+    /// this, and then at the [memory](Self::check_memory).
     ///
     /// # Errors
     ///
-    /// `EINVAL`: a reserved field or an unknown flag is set, the number of entries is not a power of
-    /// two from 1 to [`MAX_BUF_RING_ENTRIES`], or the ring is not aligned to [`BUF_RING_ALIGN`].
-    /// `EFAULT`: no ring address, and no `IOU_PBUF_RING_MMAP` either.
+    /// `EINVAL`: a reserved field or an unknown flag is set, `min_left` without `IOU_PBUF_RING_INC`,
+    /// or the number of entries is not a power of two from 1 to [`MAX_BUF_RING_ENTRIES`].
     pub fn check(&self) -> Result<(), Errno> {
-        if self.resv != [0; 3] || self.flags & !(IOU_PBUF_RING_MMAP | IOU_PBUF_RING_INC) != 0 {
+        let incremental = self.flags & IOU_PBUF_RING_INC != 0;
+        if self.resv != [0; 5]
+            || self.flags & !(IOU_PBUF_RING_MMAP | IOU_PBUF_RING_INC) != 0
+            || (self.min_left != 0 && !incremental)
+            || !self.ring_entries.is_power_of_two()
+            || self.ring_entries > MAX_BUF_RING_ENTRIES
+        {
             return Err(Errno::EINVAL);
         }
-        if !self.ring_entries.is_power_of_two() || self.ring_entries > MAX_BUF_RING_ENTRIES {
-            return Err(Errno::EINVAL);
-        }
+        Ok(())
+    }
+
+    /// Checks where the ring is to be (Linux `io_create_region`). Whether memory is there is left to
+    /// the caller.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`: no ring address, and no `IOU_PBUF_RING_MMAP` either. `EINVAL`: it is not aligned to
+    /// [`BUF_RING_ALIGN`].
+    pub fn check_memory(&self) -> Result<(), Errno> {
         if self.flags & IOU_PBUF_RING_MMAP != 0 {
             return Ok(());
         }
@@ -252,11 +268,37 @@ impl BufReg {
         Ok(())
     }
 
+    /// Checks what an unregistration has: only the group counts.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: a reserved field or a flag is set.
+    pub fn check_unregister(&self) -> Result<(), Errno> {
+        if self.resv != [0; 5] || self.flags != 0 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+
     /// Size of the ring's memory, in bytes.
     pub fn ring_bytes(&self) -> usize {
         self.ring_entries as usize * BUF_ENTRY_BYTES
     }
 }
+
+/// Argument of `IORING_REGISTER_PBUF_STATUS` (`struct io_uring_buf_status`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct BufStatus {
+    /// Buffer group.
+    pub buf_group: u32,
+    /// Written: the consumer's head.
+    pub head: u32,
+    /// Reserved.
+    pub resv: [u32; 8],
+}
+
+const _: () = assert!(size_of::<BufStatus>() == 40);
 
 /// Argument of a wait (`struct io_uring_getevents_arg`).
 #[repr(C)]

@@ -1,49 +1,102 @@
 use super::*;
 
+const GOOD: BufReg = BufReg {
+    ring_addr: 8192,
+    ring_entries: 8,
+    bgid: 0,
+    flags: 0,
+    min_left: 0,
+    resv: [0; 5],
+};
+
 #[test]
 fn a_buffer_ring_is_checked_as_in_the_kernel() {
-    let good = BufReg {
-        ring_addr: 8192,
-        ring_entries: 8,
-        ..BufReg::default()
+    assert_eq!(GOOD.check(), Ok(()));
+    let refused = |reg: BufReg| assert_eq!(reg.check(), Err(Errno::EINVAL), "{reg:?}");
+    for ring_entries in [0, 3, 65536] {
+        refused(BufReg {
+            ring_entries,
+            ..GOOD
+        });
+    }
+    refused(BufReg { flags: 4, ..GOOD });
+    refused(BufReg {
+        resv: [0, 0, 0, 0, 1],
+        ..GOOD
+    });
+    refused(BufReg {
+        min_left: 1,
+        ..GOOD
+    });
+    let incremental = BufReg {
+        min_left: 1,
+        flags: IOU_PBUF_RING_INC,
+        ..GOOD
+    };
+    assert_eq!(incremental.check(), Ok(()));
+}
+
+#[test]
+fn a_buffer_ring_lies_on_pages_or_is_given_them() {
+    let at = |ring_addr, flags| {
+        let reg = BufReg {
+            ring_addr,
+            flags,
+            ..GOOD
+        };
+        reg.check_memory()
+    };
+    assert_eq!(at(8192, 0), Ok(()));
+    assert_eq!(at(0, 0), Err(Errno::EFAULT));
+    assert_eq!(at(8200, 0), Err(Errno::EINVAL));
+    assert_eq!(at(8200, IOU_PBUF_RING_MMAP), Ok(()));
+}
+
+#[test]
+fn an_unregistration_has_only_a_group() {
+    assert_eq!(GOOD.check_unregister(), Ok(()));
+    let flags = BufReg { flags: 1, ..GOOD };
+    assert_eq!(flags.check_unregister(), Err(Errno::EINVAL));
+}
+
+#[test]
+fn a_table_of_resources_is_checked_as_in_the_kernel() {
+    let good = RsrcRegister {
+        nr: 1,
+        ..RsrcRegister::default()
     };
     assert_eq!(good.check(), Ok(()));
-    for entries in [0, 3, 65536] {
-        assert_eq!(
-            BufReg {
-                ring_entries: entries,
-                ..good
-            }
-            .check(),
-            Err(Errno::EINVAL),
-            "{entries}"
-        );
+    let sparse_with_data = RsrcRegister {
+        flags: IORING_RSRC_REGISTER_SPARSE,
+        data: 4096,
+        ..good
+    };
+    let wrong = [
+        RsrcRegister { nr: 0, ..good },
+        RsrcRegister { resv2: 1, ..good },
+        RsrcRegister { flags: 2, ..good },
+        sparse_with_data,
+    ];
+    for register in wrong {
+        assert_eq!(register.check(), Err(Errno::EINVAL), "{register:?}");
     }
-    assert_eq!(
-        BufReg {
-            ring_addr: 8200,
-            ..good
-        }
-        .check(),
-        Err(Errno::EINVAL)
-    );
-    assert_eq!(
-        BufReg {
-            ring_addr: 0,
-            ..good
-        }
-        .check(),
-        Err(Errno::EFAULT)
-    );
-    assert_eq!(BufReg { flags: 4, ..good }.check(), Err(Errno::EINVAL));
-    assert_eq!(
-        BufReg {
-            resv: [1, 0, 0],
-            ..good
-        }
-        .check(),
-        Err(Errno::EINVAL)
-    );
+}
+
+#[test]
+fn an_update_of_resources_is_checked_as_in_the_kernel() {
+    let good = RsrcUpdate2 {
+        nr: 1,
+        ..RsrcUpdate2::default()
+    };
+    assert_eq!(good.check(), Ok(()));
+    let wrong = [
+        RsrcUpdate2 { nr: 0, ..good },
+        RsrcUpdate2 { resv: 1, ..good },
+        RsrcUpdate2 { resv2: 1, ..good },
+    ];
+    for update in wrong {
+        assert_eq!(update.check(), Err(Errno::EINVAL), "{update:?}");
+    }
 }
 
 #[test]

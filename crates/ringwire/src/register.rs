@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::RawFd;
 
+use io_uring::types::BufRingEntry;
 use ringwire_abi::register::*;
 
 use crate::ring::{Submitter, os_error};
@@ -211,11 +212,12 @@ impl Submitter<'_> {
 
 /// Provided buffer rings.
 impl Submitter<'_> {
-    /// Registers a provided buffer ring.
+    /// Registers a provided buffer ring. With `IOU_PBUF_RING_MMAP` the ring's memory is
+    /// [lent](Self::buf_ring_memory), and `ring_addr` is not read.
     ///
     /// # Errors
     /// `EINVAL`: not a power of two, not page aligned, or flags that are not known; `EEXIST`: the
-    /// group is a ring already; `EFAULT`: no address.
+    /// group is a ring already, or has buffers; `EFAULT`: no address.
     ///
     /// # Safety
     /// The ring's memory must stay valid until it is unregistered or this ring is dropped.
@@ -235,6 +237,32 @@ impl Submitter<'_> {
         };
         // SAFETY: the structure lives through the call; the ring's memory is the caller's promise.
         unsafe { self.register(IORING_REGISTER_PBUF_RING, (&raw const reg).cast(), 1) }.map(drop)
+    }
+
+    /// Where the entries of a buffer ring are that was registered with `IOU_PBUF_RING_MMAP`, all
+    /// zeroes at first: what mmap(2) on the kernel's ring gives. The memory is lent until the buffer
+    /// ring is unregistered or this ring is dropped, and not longer.
+    ///
+    /// # Errors
+    /// `ENOENT`: no such group; `EINVAL`: its memory is the application's, or it is not a ring.
+    pub fn buf_ring_memory(&self, bgid: u16) -> io::Result<*mut BufRingEntry> {
+        let core = self.shared.enter()?;
+        let memory = core.engine.buf_ring_memory(bgid).map_err(os_error)?;
+        Ok(memory as *mut BufRingEntry)
+    }
+
+    /// How many buffers of a buffer ring have been used up: the consumer's head, a free-running
+    /// counter (`io_uring_buf_ring_head` of liburing).
+    ///
+    /// # Errors
+    /// `ENOENT`: no such group; `EINVAL`: its buffers were provided by requests.
+    pub fn buf_ring_head(&self, bgid: u16) -> io::Result<u16> {
+        let mut status = BufStatus {
+            buf_group: bgid.into(),
+            ..BufStatus::default()
+        };
+        self.register_with(IORING_REGISTER_PBUF_STATUS, &mut status, 1)?;
+        Ok(status.head as u16)
     }
 
     /// Unregisters a provided buffer ring.

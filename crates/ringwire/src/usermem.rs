@@ -5,13 +5,14 @@
 //! refuses what cannot be memory (the first page), as the kernel does with `-EFAULT`. An address that is wrong
 //! in another way is undefined behaviour here, where the kernel would still say `-EFAULT`.
 
+use std::alloc::Layout;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::{
-    BUF_ENTRY_BYTES, BUF_RING_TAIL, BufReg, CloneBuffers, FileIndexRange, RsrcRegister, RsrcUpdate,
-    RsrcUpdate2,
+    BUF_ENTRY_BID, BUF_ENTRY_BYTES, BUF_ENTRY_LEN, BUF_RING_ALIGN, BUF_RING_TAIL, BufReg,
+    BufStatus, CloneBuffers, FileIndexRange, RsrcRegister, RsrcUpdate, RsrcUpdate2,
 };
 
 /// Nothing is mapped below (`vm.mmap_min_addr`).
@@ -42,7 +43,7 @@ impl Span {
     }
 
     /// Whether it ends where a process's memory can end (`access_ok`).
-    fn is_in_range(self) -> bool {
+    pub(crate) fn is_in_range(self) -> bool {
         let end = self.addr.checked_add(self.len as u64);
         end.is_some_and(|end| end <= ADDRESS_END)
     }
@@ -82,7 +83,7 @@ macro_rules! plain {
 
 plain! {
     libc::msghdr, libc::iovec, [i64; 2], i32, u64,
-    BufReg, CloneBuffers, FileIndexRange, RsrcRegister, RsrcUpdate, RsrcUpdate2,
+    BufReg, BufStatus, CloneBuffers, FileIndexRange, RsrcRegister, RsrcUpdate, RsrcUpdate2,
 }
 
 /// Copies a structure out of the application's memory.
@@ -95,6 +96,18 @@ pub(crate) fn read_plain<T: Plain>(addr: u64) -> Result<T, Errno> {
     // SAFETY: readable by the application's promise; `Plain` takes every bit pattern; the read is
     // unaligned, since the kernel asks for no alignment either.
     Ok(unsafe { std::ptr::read_unaligned(addr as *const T) })
+}
+
+/// Copies a structure into the application's memory.
+pub(crate) fn write_plain<T: Plain>(addr: u64, value: T) -> Result<(), Errno> {
+    Span {
+        addr,
+        len: size_of::<T>(),
+    }
+    .check()?;
+    // SAFETY: writable by the application's promise; the write is unaligned, as the read is.
+    unsafe { std::ptr::write_unaligned(addr as *mut T, value) };
+    Ok(())
 }
 
 /// Copies the element of an array of the application's.
@@ -238,10 +251,7 @@ impl Message {
         raw.msg_namelen = name_len;
         raw.msg_controllen = control_len;
         raw.msg_flags = flags;
-        // SAFETY: the application promised that the msghdr is writable until the completion, and
-        // `read_plain` has just checked its address.
-        unsafe { std::ptr::write_unaligned(self.header as *mut libc::msghdr, raw) };
-        Ok(())
+        write_plain(self.header, raw)
     }
 }
 
@@ -285,11 +295,13 @@ pub(crate) fn read_sigmask(addr: u64) -> Result<libc::sigset_t, Errno> {
     Ok(mask)
 }
 
-/// A registered buffer ring, in the application's memory.
-#[derive(Clone, Copy, Debug)]
+/// A registered buffer ring: in the application's memory, or in memory that the application asks for.
+#[derive(Debug)]
 pub(crate) struct BufferRing {
     addr: u64,
     mask: u16,
+    /// Lent to the application, if the ring was registered without memory of its own.
+    owned: Option<Layout>,
 }
 
 impl BufferRing {
@@ -301,38 +313,79 @@ impl BufferRing {
         BufferRing {
             addr,
             mask: entries - 1,
+            owned: None,
         }
     }
 
+    /// A ring of `entries` (a power of two) in memory of its own, all zeroes, until it is dropped.
+    pub(crate) fn allocate(entries: u16) -> Result<BufferRing, Errno> {
+        let bytes = usize::from(entries) * BUF_ENTRY_BYTES;
+        let layout = Layout::from_size_align(bytes, BUF_RING_ALIGN as usize);
+        let layout = layout.map_err(|_| Errno::EINVAL)?;
+        // SAFETY: the layout is not empty: a power of two is not zero.
+        let memory = unsafe { std::alloc::alloc_zeroed(layout) };
+        if memory.is_null() {
+            return Err(Errno::ENOMEM);
+        }
+        Ok(BufferRing {
+            addr: memory as u64,
+            mask: entries - 1,
+            owned: Some(layout),
+        })
+    }
+
+    /// Where the memory is that the application was lent.
+    pub(crate) fn lent(&self) -> Option<u64> {
+        self.owned.map(|_| self.addr)
+    }
+
     /// The application's tail.
-    pub(crate) fn tail(self) -> u16 {
+    pub(crate) fn tail(&self) -> u16 {
         let tail = (self.addr as usize + BUF_RING_TAIL) as *const AtomicU16;
-        // SAFETY: `new`'s promise: the ring's memory is valid; it is page aligned, so the tail at
-        // offset 14 is aligned for a u16, which the application writes atomically.
+        // SAFETY: `new`'s promise, or memory of its own: the ring is valid; it is page aligned, so the
+        // tail at offset 14 is aligned for a u16, which the application writes atomically.
         unsafe { (*tail).load(Ordering::Acquire) }
     }
 
     /// A copy of an entry: address, length, buffer id.
-    pub(crate) fn entry(self, index: u16) -> (u64, u32, u16) {
-        let at = self.addr as usize + usize::from(index & self.mask) * BUF_ENTRY_BYTES;
+    pub(crate) fn entry(&self, index: u16) -> (u64, u32, u16) {
+        let at = self.at(index);
         // SAFETY: the masked index lies in the ring; 16-byte entries on a page are aligned. The reads
         // are volatile, since the application may write the entry at any time: whatever is read is
         // only used as numbers, and checked.
         unsafe {
             let addr = std::ptr::read_volatile(at as *const u64);
-            let len = std::ptr::read_volatile((at + 8) as *const u32);
-            let bid = std::ptr::read_volatile((at + 12) as *const u16);
+            let len = std::ptr::read_volatile((at + BUF_ENTRY_LEN) as *const u32);
+            let bid = std::ptr::read_volatile((at + BUF_ENTRY_BID) as *const u16);
             (addr, len, bid)
         }
     }
 
-    /// Writes what is left of a partly used buffer back (`IOU_PBUF_RING_INC`).
-    pub(crate) fn advance(self, index: u16, addr: u64, len: u32) {
-        let at = self.addr as usize + usize::from(index & self.mask) * BUF_ENTRY_BYTES;
+    /// Writes back where the rest of a partly used buffer is (`IOU_PBUF_RING_INC`).
+    pub(crate) fn set_addr(&self, index: u16, addr: u64) {
         // SAFETY: as in `entry`, for writing.
-        unsafe {
-            std::ptr::write_volatile(at as *mut u64, addr);
-            std::ptr::write_volatile((at + 8) as *mut u32, len);
+        unsafe { std::ptr::write_volatile(self.at(index) as *mut u64, addr) };
+    }
+
+    /// Writes back how long it is.
+    pub(crate) fn set_len(&self, index: u16, len: u32) {
+        let at = self.at(index) + BUF_ENTRY_LEN;
+        // SAFETY: as in `entry`, for writing.
+        unsafe { std::ptr::write_volatile(at as *mut u32, len) };
+    }
+
+    fn at(&self, index: u16) -> usize {
+        self.addr as usize + usize::from(index & self.mask) * BUF_ENTRY_BYTES
+    }
+}
+
+impl Drop for BufferRing {
+    fn drop(&mut self) {
+        if let Some(layout) = self.owned {
+            // SAFETY: it was allocated with this layout, and nobody else frees it. What the
+            // application does with the pointer that it was lent ends with the registration: its
+            // promise, where it dereferences it.
+            unsafe { std::alloc::dealloc(self.addr as *mut u8, layout) };
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::usermem::{BufferRing, MAX_TRANSFER, Span};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Selected {
     group: u16,
+    /// The ring that it comes from; none: it was provided by a request.
+    ring: Option<u64>,
     bid: u16,
     /// What may be written: the buffer, cut to the request's length.
     pub(crate) span: Span,
@@ -22,6 +24,8 @@ pub(crate) struct Selected {
 #[derive(Debug)]
 pub(crate) struct Bundle {
     pub(crate) group: u16,
+    /// The ring that it comes from.
+    ring: u64,
     bid: u16,
     /// What may be written or read, in order.
     pub(crate) spans: Vec<Span>,
@@ -29,10 +33,14 @@ pub(crate) struct Bundle {
     pub(crate) exhausted: bool,
     /// The limit fell inside a buffer (`partial_map`).
     pub(crate) cut: bool,
+    /// Bytes of the last buffer behind its span.
+    rest: usize,
     /// The one buffer of a group that was filled by requests.
     legacy: Option<Selected>,
 }
 
+/// Most buffers of a group that requests fill.
+const MAX_LEGACY: usize = u16::MAX as usize;
 /// Most buffers of one bundle (`PEEK_MAX_IMPORT`).
 const MAX_BUNDLE: usize = 256;
 
@@ -43,13 +51,40 @@ struct Legacy {
     bid: u16,
 }
 
+/// A buffer ring, as its consumer has it. What is decided about a buffer is decided by a copy of its
+/// entry: the application may write the ring's memory at any time, and so may what it receives there.
+#[derive(Debug)]
+struct Ring {
+    /// Tells it from others that have had its group.
+    serial: u64,
+    ring: BufferRing,
+    head: u16,
+    /// With `IOU_PBUF_RING_INC`: a buffer goes when less is left of it.
+    min_left: Option<usize>,
+}
+
+impl Ring {
+    /// Uses the buffer at the head, of which this much was left; says whether it stays
+    /// (Linux `io_kbuf_inc_commit`).
+    fn consume(&mut self, whole: Span, used: usize) -> bool {
+        if let Some(min_left) = self.min_left {
+            let rest = whole.len.saturating_sub(used);
+            if rest >= min_left {
+                let addr = whole.addr.wrapping_add(used as u64);
+                self.ring.set_addr(self.head, addr);
+                self.ring.set_len(self.head, rest as u32);
+                return true;
+            }
+            self.ring.set_len(self.head, 0);
+        }
+        self.head = self.head.wrapping_add(1);
+        false
+    }
+}
+
 #[derive(Debug)]
 enum Group {
-    Ring {
-        ring: BufferRing,
-        head: u16,
-        incremental: bool,
-    },
+    Ring(Ring),
     Legacy(VecDeque<Legacy>),
 }
 
@@ -57,41 +92,68 @@ enum Group {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: HashMap<u16, Group>,
+    /// Buffer rings registered so far.
+    serial: u64,
 }
 
 impl Groups {
-    /// Registers a buffer ring (`IORING_REGISTER_PBUF_RING`).
-    pub(crate) fn add_ring(
-        &mut self,
-        group: u16,
-        ring: BufferRing,
-        incremental: bool,
-    ) -> Result<(), Errno> {
+    /// Whether a buffer ring may have this group: it is new, or the requests that provided its
+    /// buffers have seen them all used; then it is no more.
+    pub(crate) fn vacate(&mut self, group: u16) -> Result<(), Errno> {
         match self.groups.get(&group) {
-            Some(Group::Ring { .. }) => return Err(Errno::EEXIST),
-            Some(Group::Legacy(buffers)) if !buffers.is_empty() => return Err(Errno::EEXIST),
-            _ => {}
+            Some(Group::Legacy(buffers)) if buffers.is_empty() => {
+                self.groups.remove(&group);
+                Ok(())
+            }
+            Some(_) => Err(Errno::EEXIST),
+            None => Ok(()),
         }
-        self.groups.insert(
-            group,
-            Group::Ring {
-                ring,
-                head: 0,
-                incremental,
-            },
-        );
-        Ok(())
+    }
+
+    /// Registers a buffer ring (`IORING_REGISTER_PBUF_RING`) in a group that was vacated. With
+    /// `min_left` it is incremental.
+    pub(crate) fn add_ring(&mut self, group: u16, ring: BufferRing, min_left: Option<usize>) {
+        self.serial += 1;
+        let ring = Ring {
+            serial: self.serial,
+            ring,
+            head: 0,
+            // Of nothing, nothing is left.
+            min_left: min_left.map(|min_left| min_left.max(1)),
+        };
+        self.groups.insert(group, Group::Ring(ring));
     }
 
     /// Unregisters a buffer ring.
     pub(crate) fn remove_ring(&mut self, group: u16) -> Result<(), Errno> {
+        self.ring(group)?;
+        self.groups.remove(&group);
+        Ok(())
+    }
+
+    /// The consumer's head of a buffer ring (`IORING_REGISTER_PBUF_STATUS`).
+    pub(crate) fn head(&self, group: u16) -> Result<u16, Errno> {
+        Ok(self.ring(group)?.head)
+    }
+
+    /// Where the memory of a buffer ring is that was registered with `IOU_PBUF_RING_MMAP`.
+    pub(crate) fn lent(&self, group: u16) -> Result<u64, Errno> {
+        self.ring(group)?.ring.lent().ok_or(Errno::EINVAL)
+    }
+
+    fn ring(&self, group: u16) -> Result<&Ring, Errno> {
         match self.groups.get(&group) {
             None => Err(Errno::ENOENT),
             Some(Group::Legacy(_)) => Err(Errno::EINVAL),
-            Some(Group::Ring { .. }) => {
-                self.groups.remove(&group);
-                Ok(())
-            }
+            Some(Group::Ring(ring)) => Ok(ring),
+        }
+    }
+
+    /// The ring that something was taken from, if it is still there.
+    fn source(&mut self, group: u16, serial: u64) -> Option<&mut Ring> {
+        match self.groups.get_mut(&group) {
+            Some(Group::Ring(ring)) if ring.serial == serial => Some(ring),
+            _ => None,
         }
     }
 
@@ -104,11 +166,6 @@ impl Groups {
         count: u32,
         bid: u16,
     ) -> Result<(), Errno> {
-        Span {
-            addr,
-            len: len as usize * count as usize,
-        }
-        .check()?;
         let group = self
             .groups
             .entry(group)
@@ -116,11 +173,17 @@ impl Groups {
         let Group::Legacy(buffers) = group else {
             return Err(Errno::EINVAL);
         };
-        buffers.extend((0..count).map(|index| Legacy {
+        // More than there are ids could not be told apart (Linux `io_add_buffers`).
+        let room = MAX_LEGACY - buffers.len();
+        let taken = room.min(count as usize) as u32;
+        buffers.extend((0..taken).map(|index| Legacy {
             addr: addr + u64::from(index) * u64::from(len),
-            len,
+            len: len.min(MAX_TRANSFER as u32),
             bid: bid.wrapping_add(index as u16),
         }));
+        if taken == 0 {
+            return Err(Errno::EOVERFLOW);
+        }
         Ok(())
     }
 
@@ -128,7 +191,7 @@ impl Groups {
     pub(crate) fn remove(&mut self, group: u16, count: u32) -> Result<u32, Errno> {
         match self.groups.get_mut(&group) {
             None => Err(Errno::ENOENT),
-            Some(Group::Ring { .. }) => Err(Errno::EINVAL),
+            Some(Group::Ring(_)) => Err(Errno::EINVAL),
             Some(Group::Legacy(buffers)) => {
                 let count = buffers.len().min(count as usize);
                 buffers.drain(..count);
@@ -139,17 +202,17 @@ impl Groups {
 
     /// Takes a buffer for one attempt, at most `limit` bytes of it (0: all of it).
     pub(crate) fn select(&mut self, group: u16, limit: usize) -> Result<Selected, Errno> {
-        let (addr, len, bid) = match self.groups.get_mut(&group) {
+        let (ring, (addr, len, bid)) = match self.groups.get_mut(&group) {
             None => return Err(Errno::ENOBUFS),
-            Some(Group::Ring { ring, head, .. }) => {
-                if ring.tail() == *head {
+            Some(Group::Ring(ring)) => {
+                if ring.ring.tail() == ring.head {
                     return Err(Errno::ENOBUFS);
                 }
-                ring.entry(*head)
+                (Some(ring.serial), ring.ring.entry(ring.head))
             }
             Some(Group::Legacy(buffers)) => {
                 let buffer = buffers.pop_front().ok_or(Errno::ENOBUFS)?;
-                (buffer.addr, buffer.len, buffer.bid)
+                (None, (buffer.addr, buffer.len, buffer.bid))
             }
         };
         let whole = Span {
@@ -160,6 +223,7 @@ impl Groups {
         let len = whole.len.min(limit).min(MAX_TRANSFER);
         Ok(Selected {
             group,
+            ring,
             bid,
             span: Span { addr, len },
             whole,
@@ -171,7 +235,7 @@ impl Groups {
     pub(crate) fn select_to_send(&mut self, group: u16, limit: usize) -> Result<Selected, Errno> {
         match self.groups.get(&group) {
             None => Err(Errno::ENOENT),
-            Some(Group::Ring { ring, head, .. }) if ring.entry(*head).1 == 0 => Err(Errno::ENOBUFS),
+            Some(Group::Ring(ring)) if ring.ring.entry(ring.head).1 == 0 => Err(Errno::ENOBUFS),
             Some(_) => self.select(group, limit),
         }
     }
@@ -185,18 +249,16 @@ impl Groups {
                 let selected = self.select(group, limit)?;
                 Ok(Bundle {
                     group,
+                    ring: 0,
                     bid: selected.bid,
                     spans: vec![selected.span],
                     exhausted: self.is_empty(group),
                     cut: false,
+                    rest: 0,
                     legacy: Some(selected),
                 })
             }
-            Some(&Group::Ring {
-                ring,
-                head,
-                incremental,
-            }) => peek_ring(group, ring, head, incremental, limit),
+            Some(Group::Ring(ring)) => peek_ring(group, ring, limit),
         }
     }
 
@@ -214,31 +276,26 @@ impl Groups {
             return self.commit(selected, used);
         }
         let mut flags = IORING_CQE_F_BUFFER | u32::from(bundle.bid) << IORING_CQE_BUFFER_SHIFT;
-        let Some(Group::Ring {
-            ring,
-            head,
-            incremental,
-        }) = self.groups.get_mut(&bundle.group)
-        else {
+        let Some(ring) = self.source(bundle.group, bundle.ring) else {
             return flags;
         };
         let mut left = used;
-        for span in &bundle.spans {
+        for (index, &span) in bundle.spans.iter().enumerate() {
             if left == 0 {
                 break;
             }
             let taken = left.min(span.len);
             left -= taken;
-            if *incremental {
-                let (addr, len, _) = ring.entry(*head);
-                let rest = len.saturating_sub(taken as u32);
-                ring.advance(*head, addr.wrapping_add(taken as u64), rest);
-                if rest > 0 {
-                    flags |= IORING_CQE_F_BUF_MORE;
-                    break;
-                }
+            let last = index + 1 == bundle.spans.len();
+            let rest = if last { bundle.rest } else { 0 };
+            let whole = Span {
+                addr: span.addr,
+                len: span.len + rest,
+            };
+            if ring.consume(whole, taken) {
+                flags |= IORING_CQE_F_BUF_MORE;
+                break;
             }
-            *head = head.wrapping_add(1);
         }
         flags
     }
@@ -254,7 +311,9 @@ impl Groups {
     pub(crate) fn recycle(&mut self, selected: Selected) {
         // A ring's buffer was never taken off it: its head has not moved. A legacy buffer goes back
         // to the head, but never into a ring that has taken its group's place since.
-        if let Some(Group::Legacy(buffers)) = self.groups.get_mut(&selected.group) {
+        if selected.ring.is_none()
+            && let Some(Group::Legacy(buffers)) = self.groups.get_mut(&selected.group)
+        {
             let Span { addr, len } = selected.whole;
             buffers.push_front(Legacy {
                 addr,
@@ -267,35 +326,19 @@ impl Groups {
     /// Uses a buffer up with `used` bytes; returns the flags that name it in the completion.
     pub(crate) fn commit(&mut self, selected: Selected, used: usize) -> u32 {
         let flags = IORING_CQE_F_BUFFER | u32::from(selected.bid) << IORING_CQE_BUFFER_SHIFT;
-        let Some(Group::Ring {
-            ring,
-            head,
-            incremental,
-        }) = self.groups.get_mut(&selected.group)
-        else {
-            return flags;
-        };
-        if *incremental {
-            let Span { addr, len } = selected.whole;
-            let used = used.min(len);
-            let rest = (len - used) as u32;
-            ring.advance(*head, addr.wrapping_add(used as u64), rest);
-            if used < len {
-                return flags | IORING_CQE_F_BUF_MORE;
-            }
+        let ring = selected
+            .ring
+            .and_then(|serial| self.source(selected.group, serial));
+        if ring.is_some_and(|ring| ring.consume(selected.whole, used)) {
+            return flags | IORING_CQE_F_BUF_MORE;
         }
-        *head = head.wrapping_add(1);
         flags
     }
 }
 
-fn peek_ring(
-    group: u16,
-    ring: BufferRing,
-    first: u16,
-    incremental: bool,
-    limit: usize,
-) -> Result<Bundle, Errno> {
+/// Linux `io_ring_buffers_peek`.
+fn peek_ring(group: u16, from: &Ring, limit: usize) -> Result<Bundle, Errno> {
+    let (ring, first) = (&from.ring, from.head);
     let tail = ring.tail();
     let (_, len, bid) = ring.entry(first);
     if tail == first || (limit > 0 && len == 0) {
@@ -313,19 +356,21 @@ fn peek_ring(
     };
     let mut bundle = Bundle {
         group,
+        ring: from.serial,
         bid,
         spans: Vec::with_capacity(count),
         exhausted: false,
         cut: false,
+        rest: 0,
         legacy: None,
     };
     let mut head = first;
     loop {
-        let (addr, len, _) = ring.entry(head);
-        let mut len = len as usize;
+        let (addr, whole, _) = ring.entry(head);
+        let mut len = whole as usize;
         if len > left {
             len = left;
-            if !incremental {
+            if from.min_left.is_none() {
                 bundle.cut = true;
                 // Only the first buffer is ever used in part.
                 if !bundle.spans.is_empty() {
@@ -334,6 +379,7 @@ fn peek_ring(
             }
         }
         bundle.spans.push(Span { addr, len });
+        bundle.rest = whole as usize - len;
         left -= len;
         if left == 0 {
             break;

@@ -11,7 +11,7 @@ const STRIDE: u64 = 1 << 12;
 fn ring(incremental: bool) -> (AppRing, Groups) {
     let (app, ring) = AppRing::new();
     let mut groups = Groups::default();
-    groups.add_ring(GROUP, ring, incremental).unwrap();
+    groups.add_ring(GROUP, ring, incremental.then_some(0));
     (app, groups)
 }
 
@@ -221,7 +221,8 @@ fn a_buffer_is_never_put_into_a_ring_that_took_its_groups_place() {
     let mut groups = legacy(&[10]);
     let selected = groups.select(GROUP, 0).unwrap();
     let (_app, ring) = AppRing::new();
-    groups.add_ring(GROUP, ring, false).unwrap();
+    groups.vacate(GROUP).unwrap();
+    groups.add_ring(GROUP, ring, None);
     groups.recycle(selected);
     assert_eq!(groups.select(GROUP, 0).unwrap_err(), Errno::ENOBUFS);
 }
@@ -237,4 +238,113 @@ fn an_address_that_nothing_is_at_does_no_harm() {
         groups.commit(selected, 10),
         named(0) | IORING_CQE_F_BUF_MORE
     );
+}
+
+/// A ring in the group's place, with one buffer.
+fn replace(groups: &mut Groups) -> AppRing {
+    let (mut app, ring) = AppRing::new();
+    groups.vacate(GROUP).unwrap();
+    groups.add_ring(GROUP, ring, None);
+    provide(&mut app, 7, &[10]);
+    app
+}
+
+#[test]
+fn a_buffer_is_not_used_up_in_a_ring_that_took_its_groups_place() {
+    let mut groups = legacy(&[10]);
+    let selected = groups.select(GROUP, 0).unwrap();
+    let _app = replace(&mut groups);
+    assert_eq!(groups.commit(selected, 10), named(0));
+    assert_eq!(groups.select(GROUP, 0).unwrap().bid, 7);
+}
+
+#[test]
+fn what_is_taken_from_a_ring_ends_with_it() {
+    let (mut app, mut groups) = ring(false);
+    provide(&mut app, 0, &[10, 10]);
+    let selected = groups.select(GROUP, 0).unwrap();
+    let bundle = groups.peek_bundle(GROUP, 20).unwrap();
+    groups.remove_ring(GROUP).unwrap();
+    let _app = replace(&mut groups);
+    groups.commit_bundle(&bundle, 20);
+    assert_eq!(groups.commit(selected, 10), named(0));
+    assert_eq!(groups.head(GROUP), Ok(0));
+    groups.remove_ring(GROUP).unwrap();
+    groups.provide(GROUP, BASE, 10, 1, 8).unwrap();
+    groups.recycle(selected);
+    assert_eq!(groups.remove(GROUP, 9), Ok(1), "only its own went back");
+}
+
+#[test]
+fn what_the_application_writes_into_a_taken_entry_changes_nothing() {
+    let (mut app, mut groups) = ring(true);
+    provide(&mut app, 0, &[100; AppRing::ENTRIES as usize]);
+    let selected = groups.select(GROUP, 0).unwrap();
+    // The same entry again, as if received over it.
+    provide(&mut app, 9, &[1]);
+    let flags = groups.commit(selected, 40);
+    assert_eq!(flags, named(0) | IORING_CQE_F_BUF_MORE);
+    let span = Span {
+        addr: BASE + 40,
+        len: 60,
+    };
+    assert_eq!(groups.select(GROUP, 0).unwrap().span, span);
+}
+
+#[test]
+fn the_rest_of_an_incremental_buffer_is_not_used_below_the_least() {
+    let (mut app, ring) = AppRing::new();
+    let mut groups = Groups::default();
+    groups.add_ring(GROUP, ring, Some(20));
+    provide(&mut app, 0, &[100, 100]);
+    let selected = groups.select(GROUP, 0).unwrap();
+    let flags = groups.commit(selected, 80);
+    assert_eq!(flags, named(0) | IORING_CQE_F_BUF_MORE, "20 are enough");
+    let selected = groups.select(GROUP, 0).unwrap();
+    assert_eq!(groups.commit(selected, 1), named(0));
+    assert_eq!(groups.select(GROUP, 0).unwrap().bid, 1);
+}
+
+#[test]
+fn the_head_of_a_ring_counts_what_was_used() {
+    let (mut app, mut groups) = ring(false);
+    assert_eq!(groups.head(GROUP), Ok(0));
+    provide(&mut app, 0, &[10]);
+    let selected = groups.select(GROUP, 0).unwrap();
+    assert_eq!(groups.head(GROUP), Ok(0), "selected is not used");
+    groups.commit(selected, 10);
+    assert_eq!(groups.head(GROUP), Ok(1));
+    assert_eq!(groups.head(99), Err(Errno::ENOENT));
+    assert_eq!(legacy(&[10]).head(GROUP), Err(Errno::EINVAL));
+}
+
+#[test]
+fn a_ring_does_not_take_the_place_of_buffers() {
+    let mut groups = legacy(&[10]);
+    assert_eq!(groups.vacate(GROUP), Err(Errno::EEXIST));
+    groups.remove(GROUP, 1).unwrap();
+    assert_eq!(groups.vacate(GROUP), Ok(()));
+    assert_eq!(groups.remove(GROUP, 1), Err(Errno::ENOENT), "it is gone");
+    let (_app, mut groups) = ring(false);
+    assert_eq!(groups.vacate(GROUP), Err(Errno::EEXIST));
+}
+
+#[test]
+fn a_group_holds_as_many_buffers_as_there_are_ids() {
+    let mut groups = Groups::default();
+    groups.provide(GROUP, BASE, 1, 65535, 0).unwrap();
+    let one_more = groups.provide(GROUP, BASE, 1, 1, 0);
+    assert_eq!(one_more, Err(Errno::EOVERFLOW));
+}
+
+#[test]
+fn a_ring_without_memory_is_lent_some() {
+    let ring = BufferRing::allocate(8).unwrap();
+    assert_eq!((ring.tail(), ring.entry(7)), (0, (0, 0, 0)));
+    let mut groups = Groups::default();
+    groups.add_ring(GROUP, ring, None);
+    let memory = groups.lent(GROUP).unwrap();
+    assert!(memory != 0 && memory.is_multiple_of(4096), "{memory:#x}");
+    let (_app, groups) = self::ring(false);
+    assert_eq!(groups.lent(GROUP), Err(Errno::EINVAL));
 }

@@ -6,7 +6,7 @@ use ringwire_abi::flags::{IOU_PBUF_RING_INC, IOU_PBUF_RING_MMAP};
 use ringwire_abi::register::*;
 
 use super::Engine;
-use crate::usermem::read_plain;
+use crate::usermem::{BufferRing, Span, read_plain, write_plain};
 
 impl Engine {
     /// io_uring_register(2) on this ring: what it returns.
@@ -44,6 +44,7 @@ impl Engine {
             IORING_UNREGISTER_PBUF_RING => {
                 one(arg, nr).and_then(|()| self.unregister_buf_ring(arg))
             }
+            IORING_REGISTER_PBUF_STATUS => one(arg, nr).and_then(|()| self.buf_ring_status(arg)),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -53,21 +54,45 @@ impl Engine {
     unsafe fn register_buf_ring(&mut self, arg: u64) -> Result<i32, Errno> {
         let reg: BufReg = read_plain(arg)?;
         reg.check()?;
-        if reg.flags & IOU_PBUF_RING_MMAP != 0 {
-            return Err(Errno::EINVAL);
-        }
-        // SAFETY: the caller's promise; `check` saw the size and alignment.
-        let ring =
-            unsafe { crate::usermem::BufferRing::new(reg.ring_addr, reg.ring_entries as u16) };
-        self.groups
-            .add_ring(reg.bgid, ring, reg.flags & IOU_PBUF_RING_INC != 0)?;
+        self.groups.vacate(reg.bgid)?;
+        reg.check_memory()?;
+        let entries = reg.ring_entries as u16;
+        let ring = if reg.flags & IOU_PBUF_RING_MMAP != 0 {
+            BufferRing::allocate(entries)?
+        } else {
+            let (addr, len) = (reg.ring_addr, reg.ring_bytes());
+            Span { addr, len }.check()?;
+            // SAFETY: the caller's promise; the checks saw the size and alignment.
+            unsafe { BufferRing::new(addr, entries) }
+        };
+        let incremental = reg.flags & IOU_PBUF_RING_INC != 0;
+        let min_left = incremental.then_some(reg.min_left as usize);
+        self.groups.add_ring(reg.bgid, ring, min_left);
         Ok(0)
     }
 
     fn unregister_buf_ring(&mut self, arg: u64) -> Result<i32, Errno> {
         let reg: BufReg = read_plain(arg)?;
+        reg.check_unregister()?;
         self.groups.remove_ring(reg.bgid)?;
         Ok(0)
+    }
+
+    fn buf_ring_status(&mut self, arg: u64) -> Result<i32, Errno> {
+        let mut status: BufStatus = read_plain(arg)?;
+        if status.resv != [0; 8] {
+            return Err(Errno::EINVAL);
+        }
+        let group = u16::try_from(status.buf_group).map_err(|_| Errno::ENOENT)?;
+        status.head = self.groups.head(group)?.into();
+        write_plain(arg, status)?;
+        Ok(0)
+    }
+
+    /// Where the memory of a buffer ring is that was registered with `IOU_PBUF_RING_MMAP`, until it is
+    /// unregistered: what mmap(2) on the kernel's ring gives.
+    pub fn buf_ring_memory(&self, group: u16) -> Result<u64, Errno> {
+        self.groups.lent(group)
     }
 }
 

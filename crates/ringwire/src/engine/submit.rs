@@ -11,7 +11,7 @@ use ringwire_stack::Instant;
 use super::Engine;
 use super::request::{Prepared, Request, RequestId};
 use crate::queue::Submission;
-use crate::usermem::{self, Message, RawAddress};
+use crate::usermem::{self, Message, RawAddress, Span};
 
 /// Stands for what a request would have done that is not issued.
 const FAILED: Op = Op::Nop(Nop {
@@ -240,6 +240,15 @@ fn prepare_pointers(op: &Op) -> Result<Prepared, Errno> {
                 return Err(Errno::EOVERFLOW);
             }
             Ok(Prepared::Message(Box::new(message)))
+        }
+        Op::ProvideBuffers {
+            addr, len, count, ..
+        } => {
+            let len = len as usize * count as usize;
+            let span = Span { addr, len };
+            span.is_in_range()
+                .then_some(Prepared::Nothing)
+                .ok_or(Errno::EFAULT)
         }
         Op::Timeout { timespec, .. } => {
             let (seconds, nanos) = usermem::read_timespec(timespec)?;
