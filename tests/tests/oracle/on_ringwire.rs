@@ -1,5 +1,6 @@
 //! ringwire, as the text calls it.
 
+use std::ffi::c_void;
 use std::io;
 
 pub use ringwire::{Builder, IoUring};
@@ -24,4 +25,10 @@ fn builder() -> Builder {
 
 fn build(builder: &Builder, entries: u32) -> io::Result<IoUring> {
     builder.build(entries).map_err(io::Error::from)
+}
+
+/// io_uring_register(2) on a ring.
+unsafe fn register(ring: &IoUring, opcode: u32, arg: *const c_void, nr: u32) -> io::Result<i32> {
+    // SAFETY: the caller's promise.
+    unsafe { ring.submitter().register(opcode, arg, nr) }
 }

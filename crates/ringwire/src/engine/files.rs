@@ -89,11 +89,15 @@ impl Files {
             }
             (Slot::Index(_), Some(_)) => Err(Errno::EINVAL),
             (Slot::Alloc, Some(slots)) => {
-                // The hint may lie outside the range, and so may what is found on its way there
-                // (Linux `io_file_bitmap_get`).
+                // The slot used last may lie beside the range (Linux `io_file_bitmap_get`).
+                let Range { start, end } = self.range;
+                let hint = if (start..end).contains(&self.hint) {
+                    self.hint
+                } else {
+                    start
+                };
                 let free = |&index: &usize| slots[index].is_none();
-                let around = self.range.start..self.hint;
-                let found = (self.hint..self.range.end).chain(around).find(free);
+                let found = (hint..end).chain(start..hint).find(free);
                 found.ok_or(Errno::ENFILE)
             }
         }
@@ -229,7 +233,7 @@ impl Engine {
 
     /// The operation FILES_UPDATE: slots from `offset` on become what `len` file descriptors at
     /// `addr` say. Without sockets among them, none can be put into a slot of the table's choice.
-    pub fn files_update(&mut self, addr: u64, len: u32, offset: u32) -> Result<i32, Errno> {
+    pub(super) fn files_update(&mut self, addr: u64, len: u32, offset: u32) -> Result<i32, Errno> {
         if offset != IORING_FILE_INDEX_ALLOC {
             return self.update_files(offset, addr, 0, len);
         }

@@ -117,6 +117,18 @@ fn slots_are_found_in_the_range() {
 }
 
 #[test]
+fn a_slot_freed_beside_the_range_is_not_found() {
+    let mut bed = Bed::with_slots(8);
+    assert_eq!(set_range(&mut bed, 1, 1), Ok(0));
+    assert_eq!(open(&mut bed, None), 1);
+    for slot in [0, 5] {
+        assert_eq!(open(&mut bed, Some(slot)), 0);
+        assert_eq!(update(&mut bed, slot, &[-1]), Ok(1));
+        assert_eq!(open(&mut bed, None), Errno::ENFILE.res());
+    }
+}
+
+#[test]
 fn a_range_lies_in_the_table() {
     let mut bed = Bed::new(0);
     assert_eq!(set_range(&mut bed, 0, 0), Ok(0), "nothing of no table");

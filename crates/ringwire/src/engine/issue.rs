@@ -68,6 +68,14 @@ impl Engine {
                 let result = self.socket_command(socket(), &command);
                 self.complete_with(id, result);
             }
+            Op::FilesUpdate {
+                files,
+                count,
+                offset,
+            } => {
+                let result = self.files_update(files, count, offset);
+                self.complete_with(id, result);
+            }
             Op::ProvideBuffers {
                 group,
                 addr,
@@ -90,8 +98,7 @@ impl Engine {
             | Op::LinkTimeout { .. }
             | Op::TimeoutRemove { .. }
             | Op::PollRemove(_)
-            | Op::MsgRing(_)
-            | Op::FilesUpdate { .. } => unreachable!("issue: refused at submission"),
+            | Op::MsgRing(_) => unreachable!("issue: refused at submission"),
         }
     }
 

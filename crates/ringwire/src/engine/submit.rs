@@ -35,8 +35,7 @@ fn is_there(op: &Op) -> bool {
         | Op::LinkTimeout { .. }
         | Op::TimeoutRemove { .. }
         | Op::PollRemove(_)
-        | Op::MsgRing(_)
-        | Op::FilesUpdate { .. } => false,
+        | Op::MsgRing(_) => false,
         _ => true,
     }
 }

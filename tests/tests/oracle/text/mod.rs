@@ -25,6 +25,10 @@ mod entries;
 mod option;
 mod option_effect;
 mod poll;
+mod register;
+mod register_buf_ring;
+mod register_buffer;
+mod register_file;
 mod requests;
 mod socket;
 mod stream_receive;
@@ -82,6 +86,9 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         option::CASES,
         option_effect::CASES,
         poll::CASES,
+        register_buffer::CASES,
+        register_buf_ring::CASES,
+        register_file::CASES,
         requests::CASES,
         socket::CASES,
         stream_receive::CASES,
