@@ -2,8 +2,8 @@
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{
-    IORING_CQE_F_MORE, IORING_SQ_CQ_OVERFLOW, IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK,
-    IOSQE_IO_LINK,
+    IORING_CQE_F_32, IORING_CQE_F_MORE, IORING_SETUP_CQE_MIXED, IORING_SQ_CQ_OVERFLOW,
+    IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK, IOSQE_IO_LINK,
 };
 use ringwire_abi::request::Op;
 
@@ -36,16 +36,27 @@ impl Engine {
         self.complete_as(id, res, flags, res < 0);
     }
 
+    /// As [`complete`](Self::complete), with the second half of a 32-byte completion, which the ring
+    /// has.
+    pub(super) fn complete_big(&mut self, id: RequestId, res: i32, extra: [u64; 2]) {
+        let mixed = self.setup_flags & IORING_SETUP_CQE_MIXED != 0;
+        let flags = if mixed { IORING_CQE_F_32 } else { 0 };
+        self.outstanding -= 1;
+        self.finish(id, (res, flags, extra), res < 0);
+        self.start_deferred();
+    }
+
     /// As [`complete`](Self::complete), for results that say it otherwise: a short receive with
     /// MSG_WAITALL, a timeout whose expiry counts as success.
     pub(super) fn complete_as(&mut self, id: RequestId, res: i32, flags: u32, failed: bool) {
         self.outstanding -= 1;
-        self.finish(id, res, flags, failed);
+        self.finish(id, (res, flags, [0; 2]), failed);
         self.start_deferred();
     }
 
     /// Completes a request that may never have been issued.
-    fn finish(&mut self, id: RequestId, res: i32, flags: u32, failed: bool) {
+    fn finish(&mut self, id: RequestId, result: (i32, u32, [u64; 2]), failed: bool) {
+        let (res, flags, extra) = result;
         if failed {
             self.requests.get_mut(id).set_failed(res);
         }
@@ -56,7 +67,7 @@ impl Engine {
                 user_data: request.user_data,
                 res,
                 flags,
-                extra: [0; 2],
+                extra,
             };
             self.post(completion, counts);
         }
@@ -103,7 +114,7 @@ impl Engine {
         let res = request
             .failed
             .expect("complete: only a failed chain is failed");
-        self.finish(head, res, 0, true);
+        self.finish(head, (res, 0, [0; 2]), true);
     }
 
     /// Posts a completion, or puts it into the overflow list.

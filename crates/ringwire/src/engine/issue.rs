@@ -29,7 +29,10 @@ impl Engine {
             Op::AsyncCancel(key) => self.issue_cancel(id, &key),
             Op::Nop(nop) => {
                 let res = nop.inject.unwrap_or(0);
-                self.complete(id, res, 0);
+                match nop.extra {
+                    Some(extra) => self.complete_big(id, res, extra),
+                    None => self.complete(id, res, 0),
+                }
             }
             Op::Socket {
                 domain,

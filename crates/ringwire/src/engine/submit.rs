@@ -24,7 +24,7 @@ const FAILED: Op = Op::Nop(Nop {
 /// Whether the engine has the operation.
 fn is_there(op: &Op) -> bool {
     match op {
-        Op::Nop(nop) => nop.file.is_none() && nop.buffer.is_none() && nop.extra.is_none(),
+        Op::Nop(nop) => nop.file.is_none() && nop.buffer.is_none(),
         Op::Send(transfer) | Op::Recv(transfer) => {
             transfer.fixed.is_none() && !transfer.vectored && transfer.notify.is_none()
         }
@@ -126,8 +126,15 @@ impl Engine {
         if !is_there(&op) {
             return Err(Errno::EOPNOTSUPP);
         }
+        if matches!(op, Op::Nop(Nop { extra: Some(_), .. })) && !self.has_big_completions() {
+            return Err(Errno::EINVAL);
+        }
         let prepared = prepare_pointers(&op)?;
         Ok((op, prepared))
+    }
+
+    fn has_big_completions(&self) -> bool {
+        self.setup_flags & (IORING_SETUP_CQE32 | IORING_SETUP_CQE_MIXED) != 0
     }
 
     /// Starts a chain, or lets it wait for a drain.
