@@ -12,6 +12,7 @@ pub const MAX_CQ_ENTRIES: u32 = 2 * MAX_SQ_ENTRIES;
 /// The set-up flags that ringwire takes. Every other one is refused, as an older kernel refuses it.
 pub const SUPPORTED_FLAGS: u32 = IORING_SETUP_CQSIZE
     | IORING_SETUP_CLAMP
+    | IORING_SETUP_R_DISABLED
     | IORING_SETUP_SUBMIT_ALL
     | IORING_SETUP_COOP_TASKRUN
     | IORING_SETUP_TASKRUN_FLAG

@@ -18,6 +18,7 @@ use ringwire_umem::{Layout, Ledger, Pool, Umem, UmemError};
 use ringwire_xsk::{AttachMode, BindMode, Interface, Program, QueueConfig, Rings, Socket, Waiter};
 
 use crate::engine::{Engine, EngineConfig};
+use crate::params::Parameters;
 use crate::port::AfXdpPort;
 use crate::report::Report;
 use crate::ring::{Core, IoUring, now};
@@ -259,6 +260,12 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         self.flag(IORING_SETUP_CLAMP)
     }
 
+    /// The ring takes no submissions until
+    /// [`register_enable_rings`](crate::Submitter::register_enable_rings): an enter gets `EBADFD`.
+    pub fn setup_r_disabled(&mut self) -> &mut Self {
+        self.flag(IORING_SETUP_R_DISABLED)
+    }
+
     /// A bad entry does not stop the batch behind it.
     pub fn setup_submit_all(&mut self) -> &mut Self {
         self.flag(IORING_SETUP_SUBMIT_ALL)
@@ -269,17 +276,20 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         self.flag(IORING_SETUP_COOP_TASKRUN)
     }
 
-    /// Accepted, with no effect: there is never work that only an enter would find.
+    /// The submission queue says when completions wait for an enter that asks for them
+    /// ([`SubmissionQueue::taskrun`](crate::SubmissionQueue::taskrun)).
     pub fn setup_taskrun_flag(&mut self) -> &mut Self {
         self.flag(IORING_SETUP_TASKRUN_FLAG)
     }
 
-    /// Completions appear only when the application enters: so it is here in any case.
+    /// What waited completes only when the application asks for completions: by a wait, or an enter
+    /// with `IORING_ENTER_GETEVENTS`. Packets move with every enter.
     pub fn setup_defer_taskrun(&mut self) -> &mut Self {
         self.flag(IORING_SETUP_DEFER_TASKRUN)
     }
 
-    /// Only the thread that builds the ring may enter it; others get `EEXIST`.
+    /// Only the thread that builds the ring, or enables it, may submit and register; others get
+    /// `EEXIST`.
     pub fn setup_single_issuer(&mut self) -> &mut Self {
         self.flag(IORING_SETUP_SINGLE_ISSUER)
     }
@@ -345,11 +355,13 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             _memberships: memberships,
         };
         self.await_addresses(&mut core)?;
-        Ok(IoUring::new(
-            core,
-            umem,
-            self.setup_flags & IORING_SETUP_SINGLE_ISSUER != 0,
-        ))
+        let params = Parameters {
+            sq_entries,
+            cq_entries,
+            setup_flags: self.setup_flags,
+            sq_thread_idle: 0,
+        };
+        Ok(IoUring::new(core, umem, params))
     }
 
     /// Checks what needs nothing made; returns the queues to serve.

@@ -12,12 +12,15 @@ mod builder;
 pub mod command;
 #[doc(hidden)]
 pub mod engine;
+mod enter;
 pub mod owned;
+mod params;
 mod port;
 mod queue;
 mod register;
 mod report;
 mod ring;
+mod submitter;
 mod usermem;
 
 pub use io_uring::{opcode, types};
@@ -26,9 +29,11 @@ pub use ringwire_umem::Area;
 pub use ringwire_xsk::{AttachMode, Attached, BindMode, Mode};
 
 pub use builder::{Builder, SetupError};
+pub use params::Parameters;
 pub use queue::{CompletionQueue, SubmissionQueue};
 pub use report::{Counters, Report};
-pub use ring::{IoUring, Submitter};
+pub use ring::IoUring;
+pub use submitter::Submitter;
 
 /// Submission entries and their queue.
 pub mod squeue {

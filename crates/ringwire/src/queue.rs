@@ -10,7 +10,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
 
 use io_uring::{cqueue, squeue};
 use ringwire_abi::cqe;
@@ -55,6 +55,8 @@ pub(crate) struct QueueMemory {
     cq_entries: u32,
     cqes: Box<[UnsafeCell<[u64; 2]>]>,
     setup_flags: u32,
+    /// The ring takes submissions: not yet, after `IORING_SETUP_R_DISABLED`.
+    enabled: AtomicBool,
 }
 
 // SAFETY: a slot of `sqes` is written by the one application side (`SubmissionQueue`, made from an
@@ -89,7 +91,17 @@ impl QueueMemory {
             cq_entries,
             cqes: (0..cq_slots).map(|_| UnsafeCell::new([0; 2])).collect(),
             setup_flags,
+            enabled: AtomicBool::new(setup_flags & IORING_SETUP_R_DISABLED == 0),
         }
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Acquire)
+    }
+
+    /// Enables the ring; `false` if it was so already.
+    pub(crate) fn enable(&self) -> bool {
+        !self.enabled.swap(true, Ordering::AcqRel)
     }
 
     fn has(&self, setup_flag: u32) -> bool {

@@ -7,7 +7,8 @@ use std::os::fd::RawFd;
 use io_uring::types::BufRingEntry;
 use ringwire_abi::register::*;
 
-use crate::ring::{Submitter, os_error};
+use crate::ring::os_error;
+use crate::submitter::Submitter;
 
 impl Submitter<'_> {
     /// io_uring_register(2) on this ring, opcode by opcode as in the kernel

@@ -1,25 +1,25 @@
-//! `IoUring` and its submitter, shaped like the `io-uring` crate's.
+//! `IoUring`, shaped like the `io-uring` crate's, and what its parts share.
 
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
-use io_uring::types::SubmitArgs;
 use io_uring::{cqueue, squeue};
 use ringwire_abi::errno::Errno;
-use ringwire_abi::register::GetEventsArg;
+use ringwire_abi::flags::{IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER};
 use ringwire_stack::Instant;
 use ringwire_umem::{Area, Umem};
 use ringwire_xsk::{MulticastMembership, Program, Socket, Waiter, clock};
 
 use crate::builder::Builder;
 use crate::engine::Engine;
+use crate::params::Parameters;
 use crate::queue::{CompletionQueue, QueueMemory, SubmissionQueue};
 use crate::report::{Counters, Report};
-use crate::usermem;
+use crate::submitter::Submitter;
 
 /// How long the end of a ring waits for the NIC to take what was sent.
 const DRAIN: Duration = Duration::from_millis(200);
@@ -83,20 +83,12 @@ pub(crate) struct Shared {
     queues: Arc<QueueMemory>,
     core: Mutex<Core>,
     umem: Arc<Umem>,
-    /// The thread that alone may enter.
-    owner: Option<usize>,
+    params: Parameters,
+    /// The thread that alone may submit and register; 0 for any.
+    owner: AtomicUsize,
     /// The pollable fd was asked for, so its timer is kept up to date.
     exported: AtomicBool,
     epoll_fd: RawFd,
-}
-
-/// When a wait ends.
-struct Until {
-    want: u32,
-    /// With fewer completions than wanted, one is enough from here on.
-    min_wait: Option<Instant>,
-    deadline: Option<Instant>,
-    sigmask: Option<libc::sigset_t>,
 }
 
 impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
@@ -105,11 +97,14 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
         Builder::default()
     }
 
-    pub(crate) fn new(core: Core, umem: Arc<Umem>, single_issuer: bool) -> Self {
+    pub(crate) fn new(core: Core, umem: Arc<Umem>, params: Parameters) -> Self {
+        // A ring that is not enabled yet is the enabling thread's.
+        let owned = params.is_setup_single_issuer() && core.engine.queues().is_enabled();
         let shared = Shared {
             queues: Arc::clone(core.engine.queues()),
             umem,
-            owner: single_issuer.then(thread_token),
+            params,
+            owner: AtomicUsize::new(if owned { thread_token() } else { 0 }),
             exported: AtomicBool::new(false),
             epoll_fd: core.waiter.epoll_fd(),
             core: Mutex::new(core),
@@ -118,6 +113,11 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
             shared,
             entries: PhantomData,
         }
+    }
+
+    /// What the ring was made with.
+    pub fn params(&self) -> &Parameters {
+        &self.shared.params
     }
 
     /// What submits and registers.
@@ -206,154 +206,59 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> AsRawFd for IoUring<S, C> {
     }
 }
 
-/// Submits what is queued, waits, and registers buffers and files.
-#[derive(Debug)]
-pub struct Submitter<'a> {
-    pub(crate) shared: &'a Shared,
-}
-
-impl Submitter<'_> {
-    /// Hands the queued entries to the engine and takes a turn; returns how many were taken.
-    ///
-    /// # Errors
-    /// `EEXIST`: another thread is inside, or the ring is another's (`setup_single_issuer`).
-    pub fn submit(&self) -> io::Result<usize> {
-        self.submit_and_wait(0)
-    }
-
-    /// As [`submit`](Self::submit), and waits for `want` completions in the queue. If fewer entries
-    /// were taken than were queued (an entry could not be prepared), it does not wait.
-    ///
-    /// # Errors
-    /// As for `submit`; `EINTR` if a signal came while the queue was empty.
-    pub fn submit_and_wait(&self, want: usize) -> io::Result<usize> {
-        self.shared.submit_until(Until {
-            want: clamp(want),
-            min_wait: None,
-            deadline: None,
-            sigmask: None,
-        })
-    }
-
-    /// As [`submit_and_wait`](Self::submit_and_wait), with a timeout, a minimum wait, a signal mask.
-    ///
-    /// # Errors
-    /// As there; `ETIME` if the timeout came while the queue was empty; `EINVAL` for a negative one;
-    /// `EFAULT` for what cannot be a pointer.
-    pub fn submit_with_args(&self, want: usize, args: &SubmitArgs<'_, '_>) -> io::Result<usize> {
-        let arg = GetEventsArg::from_submit_args(args);
-        let start = now();
-        let deadline = match arg.timespec {
-            0 => None,
-            addr => match usermem::read_timespec(addr).map_err(os_error)? {
-                (seconds, nanos) if seconds < 0 || nanos < 0 => {
-                    return Err(os_error(Errno::EINVAL));
-                }
-                (seconds, nanos) => Some(
-                    start
-                        + (Duration::from_secs(seconds as u64)
-                            + Duration::from_nanos(nanos as u64)),
-                ),
-            },
-        };
-        let min_wait =
-            (arg.min_wait_us > 0).then(|| start + Duration::from_micros(arg.min_wait_us.into()));
-        let sigmask = match arg.sigmask {
-            0 => None,
-            addr => Some(usermem::read_sigmask(addr).map_err(os_error)?),
-        };
-        self.shared.submit_until(Until {
-            want: clamp(want),
-            min_wait,
-            deadline,
-            sigmask,
-        })
-    }
-}
-
 impl Shared {
     /// The engine, for the thread that may have it.
     pub(crate) fn enter(&self) -> io::Result<MutexGuard<'_, Core>> {
-        if self.owner.is_some_and(|owner| owner != thread_token()) {
-            return Err(os_error(Errno::EEXIST));
-        }
+        self.check_owner()
+            .and_then(|()| self.try_core())
+            .map_err(os_error)
+    }
+
+    /// The engine, if no other thread has it.
+    pub(crate) fn try_core(&self) -> Result<MutexGuard<'_, Core>, Errno> {
         match self.core.try_lock() {
             Ok(core) => Ok(core),
-            Err(std::sync::TryLockError::WouldBlock) => Err(os_error(Errno::EEXIST)),
-            Err(std::sync::TryLockError::Poisoned(_)) => {
+            Err(TryLockError::WouldBlock) => Err(Errno::EEXIST),
+            Err(TryLockError::Poisoned(_)) => {
                 panic!("ring: the engine panicked in another thread")
             }
         }
     }
 
-    fn submit_until(&self, until: Until) -> io::Result<usize> {
-        let mut core = self.enter()?;
-        let core = &mut *core;
-        let queued = self.queues.sq_ready();
-        let now = now();
-        let taken = core.engine.submit(now, queued);
-        core.engine.turn(now);
-        let result = if taken < queued || (until.want == 0 && !self.queues.overflowed()) {
-            Ok(())
-        } else {
-            self.wait(core, &until)
-        };
-        if self.exported.load(Ordering::Acquire) {
-            let deadline = if self.queues.cq_ready() > 0 {
-                Some(Instant::ZERO)
-            } else {
-                core.engine.next_deadline()
-            };
-            core.waiter
-                .set_timer(deadline.map(|deadline| Duration::from_nanos(deadline.as_nanos())));
-        }
-        // What was taken was taken, whatever came of the wait.
-        match result {
-            Err(error) if taken == 0 => Err(error),
-            _ => Ok(taken as usize),
+    pub(crate) fn check_owner(&self) -> Result<(), Errno> {
+        match self.owner.load(Ordering::Acquire) {
+            0 => Ok(()),
+            owner if owner == thread_token() => Ok(()),
+            _ => Err(Errno::EEXIST),
         }
     }
 
-    fn wait(&self, core: &mut Core, until: &Until) -> io::Result<()> {
-        let mut spin_until = now() + core.spin;
-        loop {
-            core.engine.flush_overflow();
-            let ready = self.queues.cq_ready();
-            let time = now();
-            let want = if until.min_wait.is_some_and(|min_wait| time >= min_wait) {
-                until.want.min(1)
-            } else {
-                until.want
-            };
-            if ready >= want.min(self.queues.cq_entries()) {
-                return Ok(());
-            }
-            if until.deadline.is_some_and(|deadline| time >= deadline) {
-                return if ready > 0 {
-                    Ok(())
-                } else {
-                    Err(os_error(Errno::ETIME))
-                };
-            }
-            if !core.engine.has_work() && time >= spin_until {
-                match self.sleep(core, until, time) {
-                    Err(_) if ready > 0 => return Ok(()),
-                    slept => slept?,
-                }
-                spin_until = now() + core.spin;
-            }
-            core.engine.turn(now());
+    pub(crate) fn enable(&self) -> Result<(), Errno> {
+        let _core = self.try_core()?;
+        if !self.queues.enable() {
+            return Err(Errno::EBADFD);
         }
+        if self.has(IORING_SETUP_SINGLE_ISSUER) {
+            self.owner.store(thread_token(), Ordering::Release);
+        }
+        Ok(())
     }
 
-    fn sleep(&self, core: &mut Core, until: &Until, now: Instant) -> io::Result<()> {
-        let min_wait = until.min_wait.filter(|&min_wait| min_wait > now);
-        let next = [core.engine.next_deadline(), until.deadline, min_wait]
-            .into_iter()
-            .flatten()
-            .min();
-        core.waiter
-            .sleep(next.map(|next| next - now), until.sigmask.as_ref())
+    fn has(&self, setup_flag: u32) -> bool {
+        self.params.setup_flags & setup_flag != 0
+    }
+
+    /// Whether completions wait for an enter that asks for them.
+    pub(crate) fn defers(&self) -> bool {
+        self.has(IORING_SETUP_DEFER_TASKRUN)
+    }
+
+    pub(crate) fn queues(&self) -> &QueueMemory {
+        &self.queues
+    }
+
+    pub(crate) fn is_exported(&self) -> bool {
+        self.exported.load(Ordering::Acquire)
     }
 }
 
@@ -362,14 +267,11 @@ pub(crate) fn now() -> Instant {
     Instant::from_nanos(clock(libc::CLOCK_MONOTONIC).as_nanos() as u64)
 }
 
-/// Tells threads that live at the same time apart.
+/// Tells threads apart, those that are gone too. Never 0.
 fn thread_token() -> usize {
-    thread_local! { static TOKEN: u8 = const { 0 } }
-    TOKEN.with(|token| std::ptr::from_ref(token).addr())
-}
-
-fn clamp(want: usize) -> u32 {
-    u32::try_from(want).unwrap_or(u32::MAX)
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    thread_local! { static TOKEN: usize = NEXT.fetch_add(1, Ordering::Relaxed) }
+    TOKEN.with(|token| *token)
 }
 
 pub(crate) fn os_error(errno: Errno) -> io::Error {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::{
     BUF_ENTRY_BID, BUF_ENTRY_BYTES, BUF_ENTRY_LEN, BUF_RING_ALIGN, BUF_RING_TAIL, BufReg,
-    BufStatus, CloneBuffers, FileIndexRange, RsrcRegister, RsrcUpdate, RsrcUpdate2,
+    BufStatus, CloneBuffers, FileIndexRange, GetEventsArg, RsrcRegister, RsrcUpdate, RsrcUpdate2,
 };
 
 /// Nothing is mapped below (`vm.mmap_min_addr`).
@@ -83,7 +83,7 @@ macro_rules! plain {
 
 plain! {
     libc::msghdr, libc::iovec, [i64; 2], i32, u64,
-    BufReg, BufStatus, CloneBuffers, FileIndexRange, RsrcRegister, RsrcUpdate, RsrcUpdate2,
+    BufReg, BufStatus, CloneBuffers, FileIndexRange, GetEventsArg, RsrcRegister, RsrcUpdate, RsrcUpdate2,
 }
 
 /// Copies a structure out of the application's memory.

@@ -174,6 +174,11 @@ impl Stack {
         }
     }
 
+    /// Whether [`next_event`](Self::next_event) may have one.
+    pub fn has_event(&self) -> bool {
+        !self.tcp.events.queue.is_empty() || !self.sockets.events.queue.is_empty()
+    }
+
     /// Has a socket served again: more is queued than was taken in one go.
     pub fn again(&mut self, id: SocketId) {
         match id.protocol {

@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringwire_abi::errno::Errno;
+use ringwire_abi::flags::{IORING_SETUP_TASKRUN_FLAG, IORING_SQ_TASKRUN};
 use ringwire_stack::{Instant, SocketError, Stack};
 use ringwire_umem::{Census, Ledger};
 use ringwire_xsk::Rings;
@@ -113,6 +114,9 @@ pub struct Engine {
     counted: BTreeMap<(u64, u64), RequestId>,
     /// Completions posted, timeouts' own left out.
     posted: u64,
+    /// Timeouts that fired, or whose number of completions was reached.
+    timed_out: u64,
+    clock: libc::clockid_t,
     now: Instant,
     last_turn: Instant,
     counters: EngineCounters,
@@ -155,6 +159,8 @@ impl Engine {
             timer_serial: 0,
             counted: BTreeMap::new(),
             posted: 0,
+            timed_out: 0,
+            clock: libc::CLOCK_MONOTONIC,
             now,
             last_turn: now,
             counters: EngineCounters::default(),
@@ -179,6 +185,31 @@ impl Engine {
     /// One step: completion rings, fill rings, received packets, timers, sockets, packets to send.
     /// Each part is bounded.
     pub fn turn(&mut self, now: Instant) {
+        self.move_in(now);
+        self.fire_timers();
+        self.service_sockets();
+        self.move_out();
+        self.finish_counted();
+        self.show_waiting(false);
+    }
+
+    /// A step that completes nothing: requests that wait go on waiting, for the turn of an enter that
+    /// asks for completions (`IORING_SETUP_DEFER_TASKRUN`).
+    pub fn turn_deferred(&mut self, now: Instant) {
+        self.move_in(now);
+        self.move_out();
+        let due = self.timers.first_key_value();
+        self.show_waiting(self.stack.has_event() || due.is_some_and(|(&(at, _), _)| at <= now));
+    }
+
+    /// Tells the application whether an enter that asks for completions would find work.
+    fn show_waiting(&self, waits: bool) {
+        if self.setup_flags & IORING_SETUP_TASKRUN_FLAG != 0 {
+            self.queues.set_sq_flag(IORING_SQ_TASKRUN, waits);
+        }
+    }
+
+    fn move_in(&mut self, now: Instant) {
         self.counters.turns += 1;
         let late = now - self.last_turn > LATE;
         self.now = now;
@@ -188,11 +219,22 @@ impl Engine {
         let received = self.receive_burst();
         self.counters.late_turns += u64::from(late && received > 0);
         self.stack.poll(now, &mut self.ledger);
-        self.fire_timers();
-        self.service_sockets();
+    }
+
+    fn move_out(&mut self) {
         self.send_burst();
         self.nic.kick();
-        self.finish_counted();
+    }
+
+    /// Which clock an absolute time to wait until is on (`IORING_REGISTER_CLOCK`).
+    pub(crate) fn wait_clock(&self) -> libc::clockid_t {
+        self.clock
+    }
+
+    /// Timeouts that have come to their end by themselves. One that does ends any wait, as in the
+    /// kernel (`cq_timeouts`, `io_should_wake`).
+    pub(crate) fn timed_out(&self) -> u64 {
+        self.timed_out
     }
 
     /// Completions that the application can take.
