@@ -7,6 +7,7 @@
 use libtest_mimic::{Arguments, Trial};
 use ringwire_tests::privileged;
 
+mod different;
 mod on_kernel;
 mod on_ringwire;
 
@@ -34,17 +35,38 @@ fn equal(expected: &[String], actual: &[String]) {
     );
 }
 
+type Cases = (
+    &'static on_kernel::text::Case,
+    &'static on_ringwire::text::Case,
+);
+
+fn trial(
+    (theirs, ours): Cases,
+    check: impl FnOnce(&[String], &[String]) + Send + 'static,
+) -> Trial {
+    assert_eq!(theirs.name, ours.name);
+    privileged(theirs.name, move || {
+        let (expected, actual) = transcripts(theirs, ours);
+        check(&expected, &actual);
+    })
+}
+
 fn main() {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = on_kernel::text::cases()
-        .zip(on_ringwire::text::cases())
-        .map(|(theirs, ours)| {
-            assert_eq!(theirs.name, ours.name);
-            privileged(theirs.name, move || {
-                let (expected, actual) = transcripts(theirs, ours);
-                equal(&expected, &actual);
-            })
-        })
-        .collect();
+    let same = on_kernel::text::cases().zip(on_ringwire::text::cases());
+    let mut trials: Vec<Trial> = same.map(|cases| trial(cases, equal)).collect();
+    let theirs = on_kernel::text::different_cases();
+    let ours = on_ringwire::text::different_cases();
+    for (difference, cases) in different::DIFFERENCES.iter().zip(theirs.iter().zip(ours)) {
+        assert_eq!(difference.name, cases.0.name);
+        trials.push(trial(cases, |kernel, ringwire| {
+            difference.check(kernel, ringwire)
+        }));
+    }
+    assert_eq!(different::DIFFERENCES.len(), theirs.len());
+    trials.push(Trial::test("differences_are_documented", || {
+        different::page_names_them();
+        Ok(())
+    }));
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -93,6 +93,19 @@ impl Bench {
         self.wait(1);
     }
 
+    /// A request's result and flags, not written down. Nothing else may be in flight.
+    pub fn result(&mut self, entry: squeue::Entry) -> (i32, u32) {
+        self.push(entry, 990);
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            assert!(std::time::Instant::now() < deadline, "a request completes");
+            let _ = self.ring.submit_and_wait(1);
+            if let Some(cqe) = self.ring.completion().next() {
+                return (cqe.result(), cqe.flags());
+            }
+        }
+    }
+
     pub fn files(&mut self) {
         self.ring
             .submitter()
@@ -310,4 +323,12 @@ pub fn reset(stream: TcpStream) {
             len,
         )
     };
+}
+
+/// Bytes that the other end has not acknowledged.
+pub fn unacknowledged(stream: &TcpStream) -> i32 {
+    let mut count = 0;
+    // SAFETY: SIOCOUTQ writes an int.
+    unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    count
 }

@@ -21,6 +21,7 @@ mod cancel;
 mod completions;
 mod connection;
 mod datagram;
+mod different;
 mod entries;
 mod option;
 mod option_effect;
@@ -74,7 +75,7 @@ impl Case {
     }
 }
 
-/// Every case of the oracle.
+/// Every case on which the rings must agree.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
     let subjects = [
         accept::CASES,
@@ -97,4 +98,9 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         timeout::CASES,
     ];
     subjects.into_iter().flatten()
+}
+
+/// The cases on which the rings must differ, and the only ones.
+pub fn different_cases() -> &'static [Case] {
+    different::CASES
 }

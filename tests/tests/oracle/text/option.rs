@@ -54,7 +54,7 @@ impl Bench {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
             assert!(std::time::Instant::now() < deadline, "a command completes");
-            let _ = self.ring.submitter().submit_and_wait(1);
+            let _ = self.ring.submit_and_wait(1);
             let completions: Vec<_> = self
                 .ring
                 .completion()

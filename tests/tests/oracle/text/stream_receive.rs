@@ -88,14 +88,6 @@ fn wait_all(bench: &mut Bench) {
     bench.run(recv_on(1, &mut buffer, libc::MSG_WAITALL), 3);
 }
 
-/// Bytes that the other end has not acknowledged.
-fn unacknowledged(stream: &TcpStream) -> i32 {
-    let mut count = 0;
-    // SAFETY: SIOCOUTQ writes an int.
-    unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
-    count
-}
-
 fn wait_all_link(bench: &mut Bench) {
     let mut stream = bench.connected();
     let mut buffer = [0; 12];

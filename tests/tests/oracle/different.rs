@@ -1,0 +1,134 @@
+//! The deliberate differences: what each side says where they differ, line by line. A difference that
+//! goes away fails its test, and docs/DIFFERENCES.md names these cases and no others.
+
+use std::collections::BTreeSet;
+
+/// A case, and the lines of its transcripts that are not the same: the kernel's, and ringwire's.
+pub struct Difference {
+    pub name: &'static str,
+    kernel: &'static [&'static str],
+    ringwire: &'static [&'static str],
+}
+
+pub const DIFFERENCES: &[Difference] = &[
+    Difference {
+        name: "plain_descriptors",
+        kernel: &["(1, Ok(()), 0)", "(2, Ok(()), 0)"],
+        ringwire: &["(1, Err(-95), 0)", "(2, Err(-95), 0)"],
+    },
+    Difference {
+        name: "operations_on_files",
+        kernel: &["(1, Ok(()), 0)", "(2, Err(-9), 0)", "(3, Err(-9), 0)"],
+        ringwire: &["(1, Err(-95), 0)", "(2, Err(-95), 0)", "(3, Err(-95), 0)"],
+    },
+    Difference {
+        name: "kinds_of_sockets",
+        kernel: &["(0, 0, 0)", "(1, 0, 0)", "(2, 0, 0)", "(3, 0, 0)"],
+        ringwire: &["(0, -97, 0)", "(1, -97, 0)", "(2, -94, 0)", "(3, -93, 0)"],
+    },
+    Difference {
+        name: "options_are_read_at_every_level",
+        kernel: &[
+            "(2, -95, 0)",
+            "((6, 1), [170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170])",
+            "(3, -95, 0)",
+            "((0, 2), [170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170])",
+        ],
+        ringwire: &[
+            "(2, 4, 0)",
+            "((6, 1), [0, 0, 0, 0, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170])",
+            "(3, 4, 0)",
+            "((0, 2), [64, 0, 0, 0, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170])",
+        ],
+    },
+    Difference {
+        name: "options_that_are_not_there",
+        kernel: &[
+            "(1, 0, 0)",
+            "(2, 0, 0)",
+            "(3, 0, 0)",
+            "(4, 0, 0)",
+            "(5, 0, 0)",
+            "(6, 0, 0)",
+            "(8, 0, 0)",
+        ],
+        ringwire: &[
+            "(1, -92, 0)",
+            "(2, -92, 0)",
+            "(3, -92, 0)",
+            "(4, -92, 0)",
+            "(5, -92, 0)",
+            "(6, -92, 0)",
+            "(8, -92, 0)",
+        ],
+    },
+    Difference {
+        name: "control_messages_that_are_not_there",
+        kernel: &["(1, 0, 0)"],
+        ringwire: &["(1, -22, 0)"],
+    },
+    Difference {
+        name: "loopback",
+        kernel: &["(2, 0, 0)", "(4, 0, 0)"],
+        ringwire: &["(2, -99, 0)", "(4, -101, 0)"],
+    },
+    Difference {
+        name: "time_wait_and_bind",
+        kernel: &["(4, -98, 0)"],
+        ringwire: &["(4, 0, 0)"],
+    },
+    Difference {
+        name: "time_passes_only_in_turns",
+        kernel: &["(\"acknowledged without a turn\", true)"],
+        ringwire: &["(\"acknowledged without a turn\", false)"],
+    },
+    Difference {
+        name: "buffer_sizes_of_a_new_socket",
+        kernel: &["(\"512 KiB and 1 MiB\", false)"],
+        ringwire: &["(\"512 KiB and 1 MiB\", true)"],
+    },
+    Difference {
+        name: "urgent_data",
+        kernel: &["[120]"],
+        ringwire: &["[33]"],
+    },
+];
+
+impl Difference {
+    /// Checks that the transcripts differ as written here, and nowhere else.
+    pub fn check(&self, kernel: &[String], ringwire: &[String]) {
+        let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+        for line in 0..kernel.len().max(ringwire.len()) {
+            let (at_kernel, at_ringwire) = (kernel.get(line), ringwire.get(line));
+            if at_kernel != at_ringwire {
+                theirs.extend(at_kernel.map(String::as_str));
+                ours.extend(at_ringwire.map(String::as_str));
+            }
+        }
+        assert!(!theirs.is_empty() || !ours.is_empty(), "no difference");
+        assert!(
+            theirs == self.kernel && ours == self.ringwire,
+            "the kernel's lines: {theirs:#?}\nringwire's: {ours:#?}\nof {kernel:#?}\nand {ringwire:#?}"
+        );
+    }
+}
+
+/// The names in the page's column of cases are those of the list.
+pub fn page_names_them() {
+    let page = include_str!("../../../docs/DIFFERENCES.md");
+    let named: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix('|')?
+                .strip_suffix('|')?
+                .rsplit('|')
+                .next()
+        })
+        .filter_map(|cell| cell.trim().strip_prefix('`')?.strip_suffix('`'))
+        .collect();
+    let listed: BTreeSet<&str> = DIFFERENCES
+        .iter()
+        .map(|difference| difference.name)
+        .collect();
+    assert_eq!(named, listed);
+}

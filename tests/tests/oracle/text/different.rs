@@ -1,0 +1,182 @@
+//! Where ringwire differs from the kernel, and is meant to.
+
+use super::*;
+
+pub const CASES: &[Case] = &[
+    case("plain_descriptors", plain_descriptors),
+    case("operations_on_files", operations_on_files),
+    case("kinds_of_sockets", kinds_of_sockets),
+    case("options_are_read_at_every_level", options_of_other_levels),
+    case("options_that_are_not_there", missing_options),
+    case(
+        "control_messages_that_are_not_there",
+        missing_control_messages,
+    ),
+    case("loopback", loopback),
+    case("time_wait_and_bind", time_wait_and_bind),
+    case("time_passes_only_in_turns", turns),
+    case("buffer_sizes_of_a_new_socket", default_buffers),
+    case("urgent_data", urgent_data),
+];
+
+/// A result that has no fixed value: whether it is one, or the error.
+fn sign(res: i32) -> Result<(), i32> {
+    if res < 0 { Err(res) } else { Ok(()) }
+}
+
+impl Bench {
+    /// Runs a request whose result may be any that is not an error.
+    fn run_for_sign(&mut self, entry: squeue::Entry, user_data: u64) {
+        let (res, flags) = self.result(entry);
+        self.say((user_data, sign(res), flags));
+    }
+}
+
+fn plain_descriptors(bench: &mut Bench) {
+    let socket = opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0);
+    bench.run_for_sign(socket.build(), 1);
+    bench.listener(4);
+    let _stream = bench.peer_connects();
+    let accept = opcode::Accept::new(types::Fixed(0), std::ptr::null_mut(), std::ptr::null_mut());
+    bench.run_for_sign(accept.build(), 2);
+}
+
+fn operations_on_files(bench: &mut Bench) {
+    let path = c"/dev/null";
+    let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr());
+    bench.run_for_sign(open.build(), 1);
+    bench.run_for_sign(opcode::Fsync::new(types::Fd(-1)).build(), 2);
+    bench.run_for_sign(
+        opcode::Splice::new(types::Fd(-1), -1, types::Fd(-1), -1, 0).build(),
+        3,
+    );
+}
+
+fn kinds_of_sockets(bench: &mut Bench) {
+    bench.files();
+    let udp = libc::IPPROTO_UDP;
+    for (user_data, (domain, kind, protocol)) in [
+        (libc::AF_UNIX, libc::SOCK_STREAM, 0),
+        (libc::AF_PACKET, libc::SOCK_RAW, 0),
+        (libc::AF_INET, libc::SOCK_RAW, udp),
+        (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let slot = types::DestinationSlot::try_from_slot_target(0).unwrap();
+        let entry = opcode::Socket::new(domain, kind, protocol).file_index(Some(slot));
+        bench.run(entry.build(), user_data as u64);
+    }
+}
+
+fn options_of_other_levels(bench: &mut Bench) {
+    bench.files();
+    bench.stream_socket(libc::AF_INET, 0, 1);
+    bench.get_int(0, tcp_level(libc::TCP_NODELAY), 2);
+    bench.get_int(0, (libc::IPPROTO_IP, libc::IP_TTL), 3);
+}
+
+fn missing_options(bench: &mut Bench) {
+    bench.bound();
+    bench.set_int(0, socket_level(libc::SO_BROADCAST), 1, 1);
+    bench.set_int(0, socket_level(libc::SO_PRIORITY), 1, 2);
+    bench.set_int(0, socket_level(libc::SO_TIMESTAMP), 1, 3);
+    bench.set_int(0, (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), 0, 4);
+    bench.set_int(0, (libc::IPPROTO_IP, libc::IP_RECVERR), 1, 5);
+    bench.set_int(0, (libc::IPPROTO_IP, libc::IP_PKTINFO), 1, 6);
+    bench.run(socket(libc::AF_INET6, 1), 7);
+    bench.set_int(1, (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY), 1, 8);
+}
+
+fn missing_control_messages(bench: &mut Bench) {
+    bench.bound();
+    let mut peer = v4(PEER_V4, bench.peer.local_addr().unwrap().port());
+    let mut control = [0u64; 8];
+    let info = libc::in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: libc::in_addr { s_addr: 0 },
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    };
+    // SAFETY: all zeroes is a valid msghdr; the control buffer is aligned and long enough.
+    let header = unsafe {
+        let len = size_of_val(&info) as u32;
+        let mut header: libc::msghdr = std::mem::zeroed();
+        header.msg_name = (&raw mut peer).cast();
+        header.msg_namelen = 16;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = libc::CMSG_SPACE(len) as usize;
+        let message = libc::CMSG_FIRSTHDR(&raw const header);
+        (*message).cmsg_level = libc::IPPROTO_IP;
+        (*message).cmsg_type = libc::IP_PKTINFO;
+        (*message).cmsg_len = libc::CMSG_LEN(len) as usize;
+        libc::CMSG_DATA(message)
+            .cast::<libc::in_pktinfo>()
+            .write_unaligned(info);
+        header
+    };
+    bench.run(
+        opcode::SendMsg::new(types::Fixed(0), &raw const header).build(),
+        1,
+    );
+}
+
+fn loopback(bench: &mut Bench) {
+    bench.files();
+    bench.run(socket(libc::AF_INET, 0), 1);
+    bench.run(bind_entry(0, &v4("127.0.0.1", PORT)), 2);
+    bench.run(socket(libc::AF_INET, 1), 3);
+    bench.run(connect_entry(1, &v4("127.0.0.1", PORT)), 4);
+    // Its own address is the ring's too, and reaches it on the kernel by the loopback interface.
+    bench.run(socket(libc::AF_INET, 2), 5);
+    bench.run(bind_entry(2, &any_v4(PORT + 1)), 6);
+    bench.run(connect_entry(2, &v4(RING_V4, PORT + 1)), 7);
+    bench.run(send_on(2, b"myself", 0), 8);
+    let mut buffer = [0; 16];
+    bench.run(recv_on(2, &mut buffer, libc::MSG_DONTWAIT), 9);
+}
+
+fn time_wait_and_bind(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.run(close_entry(1), 1);
+    bench.peer_sees_end(&mut stream);
+    drop(stream);
+    bench.run(close_entry(0), 2);
+    bench.stream_socket(libc::AF_INET, 0, 3);
+    bench.run(bind_entry(0, &any_v4(PORT)), 4);
+}
+
+fn turns(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    stream.write_all(b"acknowledge me").unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_millis(200);
+    // Longer than any delayed acknowledgement takes.
+    while unacknowledged(&stream) > 0 && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    bench.say(("acknowledged without a turn", unacknowledged(&stream) == 0));
+    bench.pump("the peer's data is acknowledged", || {
+        unacknowledged(&stream) == 0
+    });
+}
+
+fn default_buffers(bench: &mut Bench) {
+    bench.files();
+    bench.stream_socket(libc::AF_INET, 0, 1);
+    let mut values = [0i32; 2];
+    for (value, name) in values.iter_mut().zip([libc::SO_RCVBUF, libc::SO_SNDBUF]) {
+        let address = std::ptr::from_mut(value).expose_provenance();
+        let (res, _) = bench.result(option_entry(0, GET, socket_level(name), address, 4));
+        assert_eq!(res, 4);
+    }
+    let values = std::hint::black_box(values);
+    bench.say(("512 KiB and 1 MiB", values == [512 * 1024, 1024 * 1024]));
+}
+
+fn urgent_data(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.run(send_on(1, b"!", libc::MSG_OOB), 1);
+    bench.run(send_on(1, b"x", 0), 2);
+    let got = bench.peer_reads(&mut stream, 1);
+    bench.say(got);
+}
