@@ -59,6 +59,14 @@ impl Bench {
         self.say(("submit", submitted));
     }
 
+    /// Waits for so many completions and writes them down in the order of their user_data: where
+    /// neither ring promises another.
+    pub fn wait_unordered(&mut self, want: usize) {
+        let from = self.transcript.len();
+        self.wait(want);
+        self.transcript[from..].sort();
+    }
+
     /// Waits for so many completions and writes them down.
     pub fn wait(&mut self, want: usize) {
         let time = types::Timespec::from(PATIENCE);

@@ -23,6 +23,8 @@ mod connection;
 mod datagram;
 mod different;
 mod entries;
+mod fields;
+mod link;
 mod option;
 mod option_effect;
 mod poll;
@@ -31,6 +33,7 @@ mod register_buf_ring;
 mod register_buffer;
 mod register_file;
 mod requests;
+mod skip_drain;
 mod socket;
 mod stream_receive;
 mod stream_send;
@@ -91,6 +94,9 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         register_buf_ring::CASES,
         register_file::CASES,
         requests::CASES,
+        fields::CASES,
+        link::CASES,
+        skip_drain::CASES,
         socket::CASES,
         stream_receive::CASES,
         stream_send::CASES,
