@@ -6,16 +6,19 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use ringwire::{IoUring, cqueue, opcode, squeue, types};
+use ringwire::IoUring;
+use ringwire::owned::{BytesMut, Completed, Payload, Ring, Socket};
 
 mod response;
 
-const LISTENER: types::Fixed = types::Fixed(0);
 const SLOTS: u32 = 1024;
+const ENTRIES: u32 = 256;
 /// A request's head must fit.
 const HEAD_BYTES: usize = 8192;
 
@@ -32,60 +35,51 @@ const RECEIVE: u64 = 2;
 const SEND: u64 = 3;
 const CLOSE: u64 = 4;
 
-/// A connection: what has come of a request, and the response that is being sent.
+/// A connection: what has come of a request, unless it is being received into, and whether it closes
+/// after the response that is being sent.
 struct Connection {
-    head: Box<[u8; HEAD_BYTES]>,
-    len: usize,
-    response: Vec<u8>,
+    head: BytesMut,
     close: bool,
 }
 
 struct Server {
-    ring: IoUring,
+    ring: Ring,
+    listener: Socket,
     root: PathBuf,
-    connections: HashMap<u32, Connection>,
+    connections: HashMap<Socket, Connection>,
     served: u64,
 }
 
 impl Server {
-    fn new(ring: IoUring, root: PathBuf, port: u16) -> io::Result<Server> {
-        let mut server = Server {
+    fn new(mut ring: Ring, root: PathBuf, port: u16) -> io::Result<Server> {
+        ring.socket(SETUP, libc::AF_INET6, libc::SOCK_STREAM)?;
+        let listener = ring.wait()?.socket()?;
+        ring.bind(SETUP, listener, (Ipv6Addr::UNSPECIFIED, port).into())?;
+        ring.wait()?.result?;
+        ring.listen(SETUP, listener, 128)?;
+        ring.wait()?.result?;
+        ring.accept_multishot(ACCEPT << 32, listener)?;
+        Ok(Server {
             ring,
+            listener,
             root,
             connections: HashMap::new(),
             served: 0,
-        };
-        server.ring.submitter().register_files_sparse(SLOTS)?;
-        let slot = types::DestinationSlot::try_from_slot_target(0).expect("a small slot");
-        let socket = opcode::Socket::new(libc::AF_INET6, libc::SOCK_STREAM, 0);
-        server.complete(socket.file_index(Some(slot)).build())?;
-        // SAFETY: all zeroes is a valid sockaddr_in6: the wildcard address.
-        let mut address: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
-        address.sin6_family = libc::AF_INET6 as u16;
-        address.sin6_port = port.to_be();
-        let len = size_of_val(&address) as u32;
-        server.complete(opcode::Bind::new(LISTENER, (&raw const address).cast(), len).build())?;
-        server.complete(opcode::Listen::new(LISTENER, 128).build())?;
-        server.accept();
-        Ok(server)
+        })
     }
 
     fn run(&mut self) -> io::Result<()> {
-        let pause = types::Timespec::new().nsec(100_000_000);
-        let args = types::SubmitArgs::new().timespec(&pause);
         while !STOP.load(Ordering::Relaxed) {
-            match self.ring.submitter().submit_with_args(1, &args) {
-                Ok(_) => {}
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR)) => {}
-                Err(error) => return Err(error),
-            }
-            let completions: Vec<_> = self.ring.completion().collect();
-            for cqe in completions {
-                let (kind, slot) = (cqe.user_data() >> 32, cqe.user_data() as u32);
-                match kind {
-                    ACCEPT => self.accepted(cqe.result(), cqe.flags()),
-                    RECEIVE => self.received(slot, cqe.result()),
-                    SEND => self.sent(slot, cqe.result()),
+            let pause = Duration::from_millis(100);
+            self.ring.submit_and_wait(1, Some(pause))?;
+            while let Some(completed) = self.ring.completion() {
+                // Each completion has two operations for an answer, at most.
+                self.ring.reserve(2)?;
+                let socket = Socket(completed.user_data as u32);
+                match completed.user_data >> 32 {
+                    ACCEPT => self.accepted(completed)?,
+                    RECEIVE => self.received(socket, completed)?,
+                    SEND => self.sent(socket, completed)?,
                     _ => {}
                 }
             }
@@ -93,96 +87,88 @@ impl Server {
         Ok(())
     }
 
-    fn accept(&mut self) {
-        let entry = opcode::AcceptMulti::new(LISTENER).allocate_file_index(true);
-        self.push(entry.build(), ACCEPT, 0);
-    }
-
-    fn accepted(&mut self, res: i32, flags: u32) {
-        if let Ok(slot) = u32::try_from(res) {
+    fn accepted(&mut self, completed: Completed) -> io::Result<()> {
+        if !completed.more {
+            self.ring.accept_multishot(ACCEPT << 32, self.listener)?;
+        }
+        if let Ok(socket) = completed.socket() {
             let connection = Connection {
-                head: Box::new([0; HEAD_BYTES]),
-                len: 0,
-                response: Vec::new(),
+                head: BytesMut::new(),
                 close: false,
             };
-            self.connections.insert(slot, connection);
-            self.receive(slot);
+            self.connections.insert(socket, connection);
+            self.receive(socket)?;
         }
-        if !cqueue::more(flags) {
-            self.accept();
-        }
+        Ok(())
     }
 
-    fn receive(&mut self, slot: u32) {
-        let connection = self.connections.get_mut(&slot).expect("a connection");
-        let room = &mut connection.head[connection.len..];
-        let entry = opcode::Recv::new(types::Fixed(slot), room.as_mut_ptr(), room.len() as u32);
-        self.push(entry.build(), RECEIVE, slot);
+    fn receive(&mut self, socket: Socket) -> io::Result<()> {
+        let connection = self.connections.get_mut(&socket).expect("a connection");
+        let mut head = std::mem::take(&mut connection.head);
+        head.reserve(HEAD_BYTES - head.len());
+        self.ring.recv(of(RECEIVE, socket), socket, head, 0)?;
+        Ok(())
     }
 
-    fn received(&mut self, slot: u32, res: i32) {
-        let connection = self.connections.get_mut(&slot).expect("a connection");
-        if res <= 0 {
-            return self.close(slot);
+    fn received(&mut self, socket: Socket, completed: Completed) -> io::Result<()> {
+        let connection = self.connections.get_mut(&socket).expect("a connection");
+        let head = completed.payload.and_then(Payload::into_bytes_mut);
+        connection.head = head.expect("what was received into");
+        if completed.result.unwrap_or(0) == 0 {
+            return self.close(socket);
         }
-        connection.len += res as usize;
-        let head = &connection.head[..connection.len];
+        self.proceed(socket)
+    }
+
+    /// Answers the next request if its head has come, or receives more of it.
+    fn proceed(&mut self, socket: Socket) -> io::Result<()> {
+        let connection = self.connections.get_mut(&socket).expect("a connection");
+        let head = &mut connection.head;
         let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") else {
-            if connection.len < HEAD_BYTES {
-                return self.receive(slot);
+            if head.len() < HEAD_BYTES {
+                return self.receive(socket);
             }
             let response = response::error("431 Request Header Fields Too Large");
-            connection.response = response::closing(response);
             connection.close = true;
-            return self.send(slot);
+            return self.send(socket, response::closing(response));
         };
-        (connection.response, connection.close) = response::answer(&head[..end], &self.root);
         // What came behind the head is the next request.
-        connection.head.copy_within(end + 4..connection.len, 0);
-        connection.len -= end + 4;
-        self.send(slot);
+        let request = head.split_to(end + 4);
+        let (response, close) = response::answer(&request[..end], &self.root);
+        connection.close = close;
+        self.send(socket, response)
     }
 
-    fn send(&mut self, slot: u32) {
-        let response = &self.connections[&slot].response;
-        let entry = opcode::Send::new(types::Fixed(slot), response.as_ptr(), response.len() as u32);
-        self.push(entry.flags(libc::MSG_WAITALL).build(), SEND, slot);
+    fn send(&mut self, socket: Socket, response: Vec<u8>) -> io::Result<()> {
+        let user_data = of(SEND, socket);
+        self.ring
+            .send(user_data, socket, response, libc::MSG_WAITALL)?;
+        Ok(())
     }
 
-    fn sent(&mut self, slot: u32, res: i32) {
-        let connection = &self.connections[&slot];
-        if connection.close || res != connection.response.len() as i32 {
-            return self.close(slot);
+    fn sent(&mut self, socket: Socket, completed: Completed) -> io::Result<()> {
+        let connection = &self.connections[&socket];
+        let response = completed.payload.expect("what was sent");
+        let whole = completed
+            .result
+            .is_ok_and(|sent| sent as usize == response.len());
+        if connection.close || !whole {
+            return self.close(socket);
         }
         self.served += 1;
-        self.receive(slot);
+        self.proceed(socket)
     }
 
-    fn close(&mut self, slot: u32) {
-        self.connections.remove(&slot);
-        self.push(opcode::Close::new(types::Fixed(slot)).build(), CLOSE, slot);
+    fn close(&mut self, socket: Socket) -> io::Result<()> {
+        self.connections.remove(&socket);
+        self.ring.close(of(CLOSE, socket), socket)?;
+        Ok(())
     }
+}
 
-    fn push(&mut self, entry: squeue::Entry, kind: u64, slot: u32) {
-        let entry = entry.user_data(kind << 32 | u64::from(slot));
-        // SAFETY: a connection's buffers live until its requests have completed: it is removed when
-        // none is in flight.
-        while unsafe { self.ring.submission().push(&entry) }.is_err() {
-            self.ring
-                .submit()
-                .expect("a full submission queue can be submitted");
-        }
-    }
-
-    fn complete(&mut self, entry: squeue::Entry) -> io::Result<()> {
-        self.push(entry, SETUP, 0);
-        self.ring.submit_and_wait(1)?;
-        match self.ring.completion().next().map(|cqe| cqe.result()) {
-            Some(0..) => Ok(()),
-            res => Err(io::Error::from_raw_os_error(-res.unwrap_or(-libc::EIO))),
-        }
-    }
+/// The `user_data` of an operation on a connection.
+fn of(kind: u64, socket: Socket) -> u64 {
+    kind << 32 | u64::from(socket.0)
 }
 
 fn main() -> ExitCode {
@@ -214,7 +200,8 @@ fn serve() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let root = root.ok_or("usage: http --interface NAME --address IP/BITS --root DIRECTORY")?;
-    let mut server = Server::new(builder.build(256)?, root, port)?;
+    let ring = Ring::new(&builder, ENTRIES, SLOTS)?;
+    let mut server = Server::new(ring, root, port)?;
     println!("listening on port {port}");
     server.run()?;
     println!("{} requests served", server.served);

@@ -4,10 +4,13 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::{Ipv6Addr, Shutdown};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use ringwire::{IoUring, cqueue, opcode, squeue, types};
+use ringwire::IoUring;
+use ringwire::owned::{Bytes, BytesMut, Completed, Payload, Ring, Socket};
 
 mod protocol;
 mod test;
@@ -15,8 +18,8 @@ mod test;
 use protocol::{ACCESS_DENIED, COOKIE_BYTES};
 use test::{Step, Test};
 
-const LISTENER: types::Fixed = types::Fixed(0);
 const SLOTS: u32 = 256;
+const ENTRIES: u32 = 256;
 /// iperf3's block for TCP.
 const BLOCK_BYTES: usize = 128 << 10;
 
@@ -50,61 +53,50 @@ struct Connection {
     role: Role,
     /// What has come of a cookie or a message.
     input: Vec<u8>,
-    block: Vec<u8>,
-    /// The messages that were sent on it: a handful, kept until it ends.
-    output: Vec<Vec<u8>>,
+    /// What is received into, unless it is being received into.
+    block: BytesMut,
     in_flight: u32,
 }
 
 struct Server {
-    ring: IoUring,
-    connections: HashMap<u32, Connection>,
+    ring: Ring,
+    listener: Socket,
+    connections: HashMap<Socket, Connection>,
     test: Option<Test>,
     /// What is sent on streams, on all of them.
-    block: Vec<u8>,
+    block: Bytes,
     tests: u64,
 }
 
 impl Server {
-    fn new(ring: IoUring, port: u16) -> io::Result<Server> {
-        let mut server = Server {
+    fn new(mut ring: Ring, port: u16) -> io::Result<Server> {
+        ring.socket(SETUP, libc::AF_INET6, libc::SOCK_STREAM)?;
+        let listener = ring.wait()?.socket()?;
+        ring.bind(SETUP, listener, (Ipv6Addr::UNSPECIFIED, port).into())?;
+        ring.wait()?.result?;
+        ring.listen(SETUP, listener, 128)?;
+        ring.wait()?.result?;
+        ring.accept_multishot(ACCEPT << 32, listener)?;
+        Ok(Server {
             ring,
+            listener,
             connections: HashMap::new(),
             test: None,
-            block: vec![0; BLOCK_BYTES],
+            block: vec![0; BLOCK_BYTES].into(),
             tests: 0,
-        };
-        server.ring.submitter().register_files_sparse(SLOTS)?;
-        let slot = types::DestinationSlot::try_from_slot_target(0).expect("a small slot");
-        let socket = opcode::Socket::new(libc::AF_INET6, libc::SOCK_STREAM, 0);
-        server.complete(socket.file_index(Some(slot)).build())?;
-        // SAFETY: all zeroes is a valid sockaddr_in6: the wildcard address.
-        let mut address: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
-        address.sin6_family = libc::AF_INET6 as u16;
-        address.sin6_port = port.to_be();
-        let len = size_of_val(&address) as u32;
-        server.complete(opcode::Bind::new(LISTENER, (&raw const address).cast(), len).build())?;
-        server.complete(opcode::Listen::new(LISTENER, 128).build())?;
-        server.accept();
-        Ok(server)
+        })
     }
 
     fn run(&mut self) -> io::Result<()> {
-        let pause = types::Timespec::new().nsec(100_000_000);
-        let args = types::SubmitArgs::new().timespec(&pause);
         while !STOP.load(Ordering::Relaxed) {
-            match self.ring.submitter().submit_with_args(1, &args) {
-                Ok(_) => {}
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR)) => {}
-                Err(error) => return Err(error),
-            }
-            let completions: Vec<_> = self.ring.completion().collect();
-            for cqe in completions {
-                let (kind, slot) = (cqe.user_data() >> 32, cqe.user_data() as u32);
-                match kind {
-                    ACCEPT => self.accepted(cqe.result(), cqe.flags()),
-                    RECEIVE => self.received(slot, cqe.result()),
-                    SEND => self.sent(slot, cqe.result()),
+            let pause = Duration::from_millis(100);
+            self.ring.submit_and_wait(1, Some(pause))?;
+            while let Some(completed) = self.ring.completion() {
+                let socket = Socket(completed.user_data as u32);
+                match completed.user_data >> 32 {
+                    ACCEPT => self.accepted(completed)?,
+                    RECEIVE => self.received(socket, completed)?,
+                    SEND => self.sent(socket, completed)?,
                     _ => {}
                 }
             }
@@ -112,204 +104,193 @@ impl Server {
         Ok(())
     }
 
-    fn accept(&mut self) {
-        let entry = opcode::AcceptMulti::new(LISTENER).allocate_file_index(true);
-        self.push(entry.build(), ACCEPT, 0);
-    }
-
-    fn accepted(&mut self, res: i32, flags: u32) {
-        if let Ok(slot) = u32::try_from(res) {
+    fn accepted(&mut self, completed: Completed) -> io::Result<()> {
+        if !completed.more {
+            self.ring.reserve(1)?;
+            self.ring.accept_multishot(ACCEPT << 32, self.listener)?;
+        }
+        if let Ok(socket) = completed.socket() {
             let connection = Connection {
                 role: Role::New,
                 input: Vec::new(),
-                block: vec![0; BLOCK_BYTES],
-                output: Vec::new(),
+                block: BytesMut::with_capacity(BLOCK_BYTES),
                 in_flight: 0,
             };
-            self.connections.insert(slot, connection);
-            self.receive(slot);
+            self.connections.insert(socket, connection);
+            self.receive(socket)?;
         }
-        if !cqueue::more(flags) {
-            self.accept();
-        }
+        Ok(())
     }
 
-    fn receive(&mut self, slot: u32) {
-        let connection = self.connections.get_mut(&slot).expect("a connection");
+    fn receive(&mut self, socket: Socket) -> io::Result<()> {
+        let connection = self.connections.get_mut(&socket).expect("a connection");
         connection.in_flight += 1;
-        // A cookie is read alone: what follows it on a stream counts.
-        let room = match connection.role {
-            Role::New => COOKIE_BYTES - connection.input.len(),
-            _ => connection.block.len(),
-        };
-        let entry = opcode::Recv::new(
-            types::Fixed(slot),
-            connection.block.as_mut_ptr(),
-            room as u32,
-        );
-        self.push(entry.build(), RECEIVE, slot);
+        let room = std::mem::take(&mut connection.block);
+        self.ring.reserve(1)?;
+        self.ring.recv(of(RECEIVE, socket), socket, room, 0)?;
+        Ok(())
     }
 
-    fn received(&mut self, slot: u32, res: i32) {
-        let connection = self.connections.get_mut(&slot).expect("a connection");
+    fn received(&mut self, socket: Socket, completed: Completed) -> io::Result<()> {
+        let connection = self.connections.get_mut(&socket).expect("a connection");
         connection.in_flight -= 1;
-        if res <= 0 {
-            return self.leave(slot);
+        let block = completed.payload.and_then(Payload::into_bytes_mut);
+        let mut block = block.expect("what was received into");
+        if completed.result.unwrap_or(0) == 0 {
+            return self.leave(socket);
         }
-        let bytes = &connection.block[..res as usize];
+        let bytes = block.len();
+        if !matches!(connection.role, Role::Stream(_)) {
+            connection.input.extend_from_slice(&block);
+        }
+        block.clear();
+        connection.block = block;
         match connection.role {
-            Role::New => {
-                connection.input.extend_from_slice(bytes);
-                if connection.input.len() == COOKIE_BYTES {
-                    let cookie = std::mem::take(&mut connection.input);
-                    self.introduced(slot, cookie);
-                } else {
-                    self.receive(slot);
-                }
-            }
+            Role::New if connection.input.len() < COOKIE_BYTES => self.receive(socket),
+            Role::New => self.introduced(socket),
             Role::Control => {
-                connection.input.extend_from_slice(bytes);
                 let test = self.test.as_mut().expect("a control connection has a test");
                 let steps = test.advance(&mut connection.input);
-                self.take(slot, steps);
-                let connection = self.connections.get(&slot);
+                self.take(socket, steps)?;
+                let connection = self.connections.get(&socket);
                 if connection.is_some_and(|connection| connection.role == Role::Control) {
-                    self.receive(slot);
+                    self.receive(socket)?;
                 }
+                Ok(())
             }
             Role::Stream(index) => {
                 if let Some(test) = &mut self.test {
-                    test.carried(index, res as u64);
+                    test.carried(index, bytes as u64);
                 }
-                self.receive(slot);
+                self.receive(socket)
             }
-            Role::Leaving => self.leave(slot),
+            Role::Leaving => self.leave(socket),
         }
     }
 
     /// A connection's cookie has come: it says which test it belongs to.
-    fn introduced(&mut self, slot: u32, cookie: Vec<u8>) {
+    fn introduced(&mut self, socket: Socket) -> io::Result<()> {
+        let connection = self.connections.get_mut(&socket).expect("a connection");
+        let mut cookie = std::mem::take(&mut connection.input);
+        let behind = cookie.split_off(COOKIE_BYTES);
         let (role, steps) = match &mut self.test {
             None => {
-                let (test, steps) = Test::new(slot, cookie);
+                let (test, steps) = Test::new(socket, cookie);
                 self.test = Some(test);
+                connection.input = behind;
                 (Role::Control, steps)
             }
-            Some(test) => match test.joined(slot, &cookie) {
-                Some((index, steps)) => (Role::Stream(index), steps),
+            Some(test) => match test.joined(socket, &cookie) {
+                Some((index, steps)) => {
+                    test.carried(index, behind.len() as u64);
+                    (Role::Stream(index), steps)
+                }
                 None => {
-                    self.say(slot, vec![ACCESS_DENIED]);
-                    return self.leave(slot);
+                    self.say(socket, vec![ACCESS_DENIED])?;
+                    return self.leave(socket);
                 }
             },
         };
-        self.connections.get_mut(&slot).expect("a connection").role = role;
+        connection.role = role;
         let control = self.test.as_ref().expect("just now").control;
-        self.take(control, steps);
+        self.take(control, steps)?;
         let sends =
             matches!(role, Role::Stream(_)) && self.test.as_ref().is_some_and(Test::we_send);
         if !sends {
-            self.receive(slot);
+            self.receive(socket)?;
         }
+        Ok(())
     }
 
-    fn take(&mut self, control: u32, steps: Vec<Step>) {
+    fn take(&mut self, control: Socket, steps: Vec<Step>) -> io::Result<()> {
         for step in steps {
             match step {
-                Step::Say(bytes) => self.say(control, bytes),
+                Step::Say(bytes) => self.say(control, bytes)?,
                 Step::StartSending => {
-                    for slot in self.test.as_ref().expect("a test").streams().to_vec() {
-                        self.send_block(slot);
+                    for socket in self.test.as_ref().expect("a test").streams().to_vec() {
+                        self.send_block(socket)?;
                     }
                 }
                 Step::StopStreams => {
-                    for slot in self.test.as_ref().expect("a test").streams().to_vec() {
-                        self.leave(slot);
+                    for socket in self.test.as_ref().expect("a test").streams().to_vec() {
+                        self.leave(socket)?;
                     }
                 }
                 Step::Finish => {
                     self.tests += 1;
-                    self.leave(control);
+                    self.leave(control)?;
                 }
-                Step::Abandon => self.leave(control),
+                Step::Abandon => self.leave(control)?,
             }
         }
+        Ok(())
     }
 
-    fn say(&mut self, slot: u32, bytes: Vec<u8>) {
-        let connection = self.connections.get_mut(&slot).expect("a connection");
+    fn say(&mut self, socket: Socket, bytes: Vec<u8>) -> io::Result<()> {
+        let connection = self.connections.get_mut(&socket).expect("a connection");
         connection.in_flight += 1;
-        let (bytes_at, len) = (bytes.as_ptr(), bytes.len() as u32);
-        connection.output.push(bytes);
-        let entry = opcode::Send::new(types::Fixed(slot), bytes_at, len).flags(libc::MSG_WAITALL);
-        self.push(entry.build(), SEND, slot);
+        self.ring.reserve(1)?;
+        let user_data = of(SEND, socket);
+        self.ring
+            .send(user_data, socket, bytes, libc::MSG_WAITALL)?;
+        Ok(())
     }
 
-    fn send_block(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(&slot) else {
-            return;
+    fn send_block(&mut self, socket: Socket) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(&socket) else {
+            return Ok(());
         };
         connection.in_flight += 1;
-        let entry = opcode::Send::new(types::Fixed(slot), self.block.as_ptr(), BLOCK_BYTES as u32);
-        self.push(entry.build(), SEND, slot);
+        self.ring.reserve(1)?;
+        self.ring
+            .send(of(SEND, socket), socket, self.block.clone(), 0)?;
+        Ok(())
     }
 
-    fn sent(&mut self, slot: u32, res: i32) {
-        let connection = self.connections.get_mut(&slot).expect("a connection");
+    fn sent(&mut self, socket: Socket, completed: Completed) -> io::Result<()> {
+        let connection = self.connections.get_mut(&socket).expect("a connection");
         connection.in_flight -= 1;
-        match connection.role {
-            Role::Stream(index) if res > 0 => {
+        match (connection.role, completed.result) {
+            (Role::Stream(index), Ok(sent @ 1..)) => {
                 if let Some(test) = &mut self.test {
-                    test.carried(index, res as u64);
+                    test.carried(index, sent.into());
                 }
-                self.send_block(slot);
+                self.send_block(socket)
             }
-            Role::Control if res > 0 => {}
-            _ => self.leave(slot),
+            (Role::Control, Ok(1..)) => Ok(()),
+            _ => self.leave(socket),
         }
     }
 
     /// Ends a connection: at once if nothing of it is in flight, else when the last has completed.
-    fn leave(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(&slot) else {
-            return;
+    fn leave(&mut self, socket: Socket) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(&socket) else {
+            return Ok(());
         };
         let role = std::mem::replace(&mut connection.role, Role::Leaving);
         if connection.in_flight == 0 {
-            self.connections.remove(&slot);
-            self.push(opcode::Close::new(types::Fixed(slot)).build(), CLOSE, slot);
+            self.connections.remove(&socket);
+            self.ring.reserve(1)?;
+            self.ring.close(of(CLOSE, socket), socket)?;
         } else if role != Role::Leaving {
-            let shutdown = opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_RDWR);
-            self.push(shutdown.build(), SHUTDOWN, slot);
+            self.ring.reserve(1)?;
+            self.ring
+                .shutdown(of(SHUTDOWN, socket), socket, Shutdown::Both)?;
         }
         if role == Role::Control {
             // A test ends with its control connection.
             let test = self.test.take().expect("a control connection has a test");
-            for &slot in test.streams() {
-                self.leave(slot);
+            for &socket in test.streams() {
+                self.leave(socket)?;
             }
         }
+        Ok(())
     }
+}
 
-    fn push(&mut self, entry: squeue::Entry, kind: u64, slot: u32) {
-        let entry = entry.user_data(kind << 32 | u64::from(slot));
-        // SAFETY: a connection's buffers live until its requests have completed: it is removed when
-        // none is in flight. The block of all streams lives as long as the ring.
-        while unsafe { self.ring.submission().push(&entry) }.is_err() {
-            self.ring
-                .submit()
-                .expect("a full submission queue can be submitted");
-        }
-    }
-
-    fn complete(&mut self, entry: squeue::Entry) -> io::Result<()> {
-        self.push(entry, SETUP, 0);
-        self.ring.submit_and_wait(1)?;
-        match self.ring.completion().next().map(|cqe| cqe.result()) {
-            Some(0..) => Ok(()),
-            res => Err(io::Error::from_raw_os_error(-res.unwrap_or(-libc::EIO))),
-        }
-    }
+/// The `user_data` of an operation on a connection.
+fn of(kind: u64, socket: Socket) -> u64 {
+    kind << 32 | u64::from(socket.0)
 }
 
 fn main() -> ExitCode {
@@ -339,7 +320,7 @@ fn serve() -> Result<(), Box<dyn std::error::Error>> {
             _ => return Err(format!("{name} is not known").into()),
         }
     }
-    let mut server = Server::new(builder.build(256)?, port)?;
+    let mut server = Server::new(Ring::new(&builder, ENTRIES, SLOTS)?, port)?;
     println!("listening on port {port}");
     server.run()?;
     println!("{} tests run", server.tests);

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use ringwire::owned::Socket;
+
 use crate::protocol::{
     CREATE_STREAMS, DISPLAY_RESULTS, EXCHANGE_RESULTS, PARAM_EXCHANGE, Parameters, Results,
     TEST_END, TEST_RUNNING, TEST_START, parameters, take_json, unimplemented,
@@ -31,11 +33,11 @@ enum Expects {
 }
 
 pub struct Test {
-    pub control: u32,
+    pub control: Socket,
     cookie: Vec<u8>,
     expects: Expects,
     parameters: Option<Parameters>,
-    streams: Vec<u32>,
+    streams: Vec<Socket>,
     bytes: Vec<u64>,
     start: Instant,
     end: Instant,
@@ -44,7 +46,7 @@ pub struct Test {
 
 impl Test {
     /// A test of the client whose control connection this is.
-    pub fn new(control: u32, cookie: Vec<u8>) -> (Test, Vec<Step>) {
+    pub fn new(control: Socket, cookie: Vec<u8>) -> (Test, Vec<Step>) {
         let now = Instant::now();
         let test = Test {
             control,
@@ -61,13 +63,13 @@ impl Test {
     }
 
     /// A connection has come: its index if it is a stream of this test.
-    pub fn joined(&mut self, slot: u32, cookie: &[u8]) -> Option<(usize, Vec<Step>)> {
+    pub fn joined(&mut self, socket: Socket, cookie: &[u8]) -> Option<(usize, Vec<Step>)> {
         let wanted = self.parameters?.streams;
         if cookie != self.cookie || self.expects != Expects::Streams {
             return None;
         }
         let index = self.streams.len();
-        self.streams.push(slot);
+        self.streams.push(socket);
         self.bytes.push(0);
         let mut steps = Vec::new();
         if self.streams.len() == wanted {
@@ -86,7 +88,7 @@ impl Test {
         self.parameters.is_some_and(|parameters| parameters.reverse)
     }
 
-    pub fn streams(&self) -> &[u32] {
+    pub fn streams(&self) -> &[Socket] {
         &self.streams
     }
 
