@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let done = ring.wait()?;
         ring.reserve(2)?;
         if done.user_data == RECEIVE && !done.more {
-            // It has ended: all buffers are in use.
+            // It has ended: all buffers are in use, or the datagram was empty.
             ring.recv_from_multishot(RECEIVE, socket, &group)?;
         }
         if let (RECEIVE, Some(datagram), Some(from)) = (done.user_data, done.payload, done.address)

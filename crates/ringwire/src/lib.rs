@@ -5,6 +5,9 @@
 //! the `use` line, the builder (it takes an interface and an address), and that sockets are made by
 //! operations, as direct descriptors.
 //!
+//! Pushing an entry is `unsafe`, since it names memory by address. [`owned`] is a layer over the entries
+//! that owns the memory, and is safe.
+//!
 //! `docs/ARCHITECTURE.md` says how it works; the README has a whole program.
 #![warn(missing_docs)]
 

@@ -130,7 +130,8 @@ impl Ring {
         }
     }
 
-    /// The next completion. What is queued is submitted when there is none yet.
+    /// The next completion. What is queued is submitted when there is none yet. Signals do not end
+    /// the wait.
     ///
     /// # Errors
     /// As for [`submit_and_wait`](Self::submit_and_wait).
