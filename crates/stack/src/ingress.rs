@@ -59,6 +59,12 @@ impl Stack {
         self.counters.rx_packets += 1;
         self.counters.rx_bytes += packet.len() as u64;
         let head = ledger.piece(&packet.first);
+        if let Some(flow) = self.tcp.flow()
+            && let Some(header) = &mut flow.header(head)
+        {
+            let known = flow.known;
+            return self.receive_in_flow(now, ledger, packet, queue, &known, header);
+        }
         let Ok(ethernet) = EthernetFrame::new_checked(head) else {
             return self.reject(ledger, packet, Reject::Malformed);
         };
@@ -304,11 +310,7 @@ fn parse_ipv4(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
     if fixed[0] >> 4 != 4 || !fits {
         return Err(Reject::Malformed);
     }
-    // RFC 1071: words in memory order sum up as well as those in network order.
-    let words = fixed.chunks_exact(4);
-    let words =
-        words.map(|word| u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]])));
-    let mut sum = Checksum::of_words(words.sum());
+    let mut sum = ipv4_header_sum(fixed);
     if header_len > IPV4_HEADER {
         sum.add(&bytes[IPV4_HEADER..header_len]);
     }
@@ -340,6 +342,16 @@ fn parse_ipv4(head: &[u8], frame_len: usize) -> Result<Parsed, Reject> {
         }));
     }
     Ok(Parsed::Whole(parsed))
+}
+
+/// The sum of an IPv4 header without options.
+#[inline]
+pub(crate) fn ipv4_header_sum(header: &[u8; IPV4_HEADER]) -> Checksum {
+    // RFC 1071: words in memory order sum up as well as those in network order.
+    let words = header.chunks_exact(4);
+    let words =
+        words.map(|word| u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]])));
+    Checksum::of_words(words.sum())
 }
 
 /// The ECN field of a traffic class (RFC 3168, section 5).

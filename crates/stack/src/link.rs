@@ -200,6 +200,7 @@ impl Stack {
                 DadAction::Announce(ip) => self.announce_address(ledger, ip),
                 DadAction::Ready(ip) => {
                     self.addresses.set_usable(ip, true);
+                    self.tcp.forget_flow();
                     self.control.set_addresses(self.addresses.usable());
                     if let IpAddr::V6(address) = ip {
                         self.join_group(now, ledger, address);

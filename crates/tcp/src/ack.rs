@@ -1,8 +1,6 @@
 //! When received data is acknowledged (RFC 1122, section 4.2.3.2; RFC 5681, section 4.2).
 
-use std::time::Duration;
-
-use crate::time::Instant;
+use crate::time::{Instant, Millis};
 
 /// Segments that are acknowledged at once when a connection begins, so that the peer's slow start is
 /// not held back (Linux's quick-ack mode).
@@ -74,8 +72,8 @@ impl Acknowledger {
 
     /// Data came in order: at most every second full segment goes unanswered, for the delay at most.
     /// `silence`: how long nothing comes from a sender that begins again.
-    pub(crate) fn received(&mut self, now: Instant, len: u32, delay: Duration, silence: Duration) {
-        if self.last_data.is_some_and(|at| now - at > silence) {
+    pub(crate) fn received(&mut self, now: Instant, len: u32, delay: Millis, silence: Millis) {
+        if self.last_data.is_some_and(|at| at + silence < now) {
             self.quick = QUICK_SEGMENTS;
         }
         self.bytes = self.bytes.saturating_add(len);
@@ -95,8 +93,8 @@ impl Acknowledger {
 
     /// Our data was sent with an acknowledgement. Data that answers data makes the connection an
     /// interactive one: acknowledgements can wait for the answers (Linux's ping-pong mode).
-    pub(crate) fn answered(&mut self, now: Instant, delay: Duration) {
-        if self.last_data.is_some_and(|at| now - at < delay) {
+    pub(crate) fn answered(&mut self, now: Instant, delay: Millis) {
+        if self.last_data.is_some_and(|at| now < at + delay) {
             self.quick = 0;
         }
     }
@@ -132,8 +130,8 @@ impl Acknowledger {
 mod tests {
     use super::*;
 
-    const DELAY: Duration = Duration::from_millis(40);
-    const SILENCE: Duration = Duration::from_millis(200);
+    const DELAY: Millis = Millis(40);
+    const SILENCE: Millis = Millis(200);
     const START: Instant = Instant::from_nanos(1);
 
     /// Past the segments that are acknowledged at once.
@@ -160,7 +158,7 @@ mod tests {
     fn a_single_segment_waits_for_the_delay_and_no_longer() {
         let mut ack = settled();
         ack.received(START, 1000, DELAY, SILENCE);
-        ack.received(START + DELAY / 2, 10, DELAY, SILENCE);
+        ack.received(START + Millis(20), 10, DELAY, SILENCE);
         assert_eq!(ack.deadline(), Some(START + DELAY));
         ack.poll(START + DELAY);
         assert!(ack.is_due());
@@ -202,7 +200,7 @@ mod tests {
         ack.received(START + SILENCE, 10, DELAY, SILENCE);
         assert!(!ack.is_due());
         ack.sent();
-        ack.received(START + SILENCE * 3, 10, DELAY, SILENCE);
+        ack.received(START + Millis(600), 10, DELAY, SILENCE);
         assert!(ack.is_due());
         let mut ack = settled();
         ack.quicken();

@@ -13,8 +13,17 @@ impl Connection {
     /// Takes a segment. In TIME-WAIT segments are for
     /// [`TimeWait::on_segment`](crate::TimeWait::on_segment).
     pub fn on_segment(&mut self, now: Instant, segment: &Segment) -> Disposition {
-        let mut disposition = Disposition::default();
         self.count_in(segment);
+        if self.predicts(now, segment) {
+            return self.take_predicted(now, segment);
+        }
+        self.take_any(now, segment)
+    }
+
+    /// Takes a segment of which nothing is known.
+    #[inline(never)]
+    pub(crate) fn take_any(&mut self, now: Instant, segment: &Segment) -> Disposition {
+        let mut disposition = Disposition::default();
         match self.state {
             State::Closed | State::Listen | State::TimeWait => {
                 disposition.refusal = Some(Refusal::Unexpected);
@@ -119,7 +128,7 @@ impl Connection {
         self.fail(failure, disposition);
     }
 
-    fn take_timestamp(&mut self, now: Instant, segment: &Segment) {
+    pub(crate) fn take_timestamp(&mut self, now: Instant, segment: &Segment) {
         if let (Some(clock), Some(option)) = (&mut self.clock, segment.options.timestamps)
             && !segment.seq.after(self.receive.acked)
         {
@@ -201,8 +210,7 @@ impl Connection {
         disposition.delivered = self.receive.next.since(next);
         self.totals.bytes_received += u64::from(disposition.delivered);
         if simple {
-            let delay = self.config.delayed_ack.into();
-            let silence = self.config.min_rto.into();
+            let (delay, silence) = (self.config.delayed_ack, self.config.min_rto);
             self.ack
                 .received(now, disposition.delivered, delay, silence);
         } else {

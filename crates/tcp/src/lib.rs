@@ -28,6 +28,7 @@ mod new_reno;
 mod options;
 mod output;
 mod path_mtu;
+mod predict;
 mod prr;
 mod rack;
 mod reassembly;

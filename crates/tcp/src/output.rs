@@ -134,7 +134,7 @@ impl Connection {
         let &Outgoing { seq, len, fin, .. } = outgoing;
         self.receive.acked = self.receive.next;
         if len > 0 {
-            self.ack.answered(now, self.config.delayed_ack.into());
+            self.ack.answered(now, self.config.delayed_ack);
         }
         self.ack.sent();
         let mut segment = Segment {

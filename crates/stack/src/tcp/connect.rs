@@ -59,7 +59,7 @@ impl Stack {
             None => SocketAddr::new(source, self.connecting_port(source, to)?),
         };
         let ends = (local, to);
-        if self.tcp.connections.contains_key(&ends) || self.tcp.time_waits.contains(&ends) {
+        if self.tcp.connections.get(&ends).is_some() || self.tcp.time_waits.contains(&ends) {
             return Err(SocketError::AddressNotAvailable);
         }
         if bound.is_none() {
@@ -147,7 +147,7 @@ impl Stack {
         let is_free = |&port: &u16| {
             let ends = (SocketAddr::new(source, port), to);
             table.ports.is_shareable(port)
-                && !table.connections.contains_key(&ends)
+                && table.connections.get(&ends).is_none()
                 && !table.time_waits.contains(&ends)
         };
         let mut ports = ephemeral(offset.wrapping_add(step)).zip(1..);
@@ -164,7 +164,7 @@ impl Stack {
         let Some(ends) = ends_of(bytes) else {
             return;
         };
-        let Some(&id) = self.tcp.connections.get(&ends) else {
+        let Some(id) = self.tcp.connections.get(&ends) else {
             return;
         };
         if self.tcp.at(id).state() == State::SynSent {

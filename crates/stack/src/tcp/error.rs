@@ -19,7 +19,7 @@ impl Stack {
         seq: SeqNumber,
         problem: Problem,
     ) {
-        let id = self.tcp.connections.get(&ends).copied();
+        let id = self.tcp.connections.get(&ends);
         let socket = id.and_then(|id| self.tcp.get_mut(id).map(|socket| (id, socket)));
         let known = socket.and_then(|(id, socket)| {
             let connection = socket.connection.as_deref_mut()?;

@@ -8,14 +8,15 @@ use ringwire_tcp::{
 use ringwire_umem::{Ledger, Pool};
 use smoltcp::wire::IpProtocol;
 
+use super::flow::{Flow, Known};
 use super::listener::Cookie;
 use super::ops::wake_chunks;
-use super::wire::{self, MAX_HEADER};
+use super::wire::{self, Header, MAX_HEADER};
 use super::{Ends, IN_TABLE, Path, Socket, nothing};
 use crate::Stack;
 use crate::error::SocketError;
 use crate::ingress::{IpIn, Reject};
-use crate::packet::Payload;
+use crate::packet::{Packet, Payload};
 use crate::socket::{Events, SocketId};
 
 /// Why it may be expected that a socket has a connection.
@@ -31,35 +32,82 @@ impl Stack {
         queue: u16,
         ip: &IpIn,
     ) {
+        // RFC 1122, section 4.2.3.10: never for everybody.
+        if !self.addresses.is_local(ip.destination) {
+            self.count_reject(Reject::NotOurs);
+            return payload.release(ledger);
+        }
         let mut parsed = {
             let mut copy = [0; MAX_HEADER];
             let head = payload.head(ledger, &mut copy);
             wire::parse(head, payload.len())
         };
-        let checked = match &parsed {
-            // RFC 1122, section 4.2.3.10: never for everybody.
-            _ if !self.addresses.is_local(ip.destination) => Err(Some(Reject::NotOurs)),
-            None => Err(Some(Reject::Malformed)),
-            Some(header) => {
-                let (len, checksum) = (payload.len(), header.checksum);
-                self.verify(ledger, &payload, ip, IpProtocol::Tcp, len, checksum)
-            }
-        };
         // Not moved out of the option, nor copied: whoever does so right after its fields were written
         // waits for the stores.
-        let (Ok(()), Some(header)) = (checked, &mut parsed) else {
-            if let Err(Some(reject)) = checked {
-                self.count_reject(reject);
-            }
+        let Some(header) = &mut parsed else {
+            self.count_reject(Reject::Malformed);
             return payload.release(ledger);
         };
-        payload.narrow(header.len, header.segment.len as usize);
-        self.counters.tcp_rx_segments += 1;
+        if !self.admit_header(ledger, &payload, ip, header) {
+            return payload.release(ledger);
+        }
         header.segment.ecn = ip.ecn;
         let local = SocketAddr::new(ip.destination, header.destination_port);
         let remote = SocketAddr::new(ip.source, header.source_port);
         let ends = (local, remote);
+        if let (Some(id), Payload::Frames { packet, .. }) =
+            (self.tcp.connections.get(&ends), &payload)
+        {
+            let flow = Flow::of(ledger, packet, ip, id);
+            self.tcp.connections.set_flow(flow);
+        }
+        payload.narrow(header.len, header.segment.len as usize);
         self.take_segment(now, ledger, &ends, &header.segment, payload, queue);
+    }
+
+    /// The same for the next segment of a flow, whose header was read.
+    #[inline(always)]
+    pub(crate) fn receive_in_flow(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        packet: Packet,
+        queue: u16,
+        known: &Known,
+        header: &mut Header,
+    ) {
+        let Known { ip, id } = known;
+        self.control_queue = queue;
+        let len = header.segment.len as usize;
+        let mut payload = Payload::Frames {
+            packet,
+            start: ip.payload_at,
+            len: header.len + len,
+        };
+        if !self.admit_header(ledger, &payload, ip, header) {
+            return payload.release(ledger);
+        }
+        header.segment.ecn = ip.ecn;
+        payload.narrow(header.len, len);
+        self.continue_connection(now, ledger, *id, &header.segment, payload, queue);
+    }
+
+    /// Whether the checksum of a segment is right; counts it.
+    #[inline(always)]
+    fn admit_header(
+        &mut self,
+        ledger: &Ledger,
+        payload: &Payload,
+        ip: &IpIn,
+        header: &Header,
+    ) -> bool {
+        let (len, checksum) = (payload.len(), header.checksum);
+        let checked = self.verify(ledger, payload, ip, IpProtocol::Tcp, len, checksum);
+        self.counters.tcp_rx_segments += u64::from(checked.is_ok());
+        if let Err(Some(reject)) = checked {
+            self.count_reject(reject);
+        }
+        checked.is_ok()
     }
 
     /// Hands a segment to its connection, or whoever answers for none.
@@ -74,7 +122,7 @@ impl Stack {
         queue: u16,
     ) {
         match self.tcp.connections.get(ends) {
-            Some(&id) => self.continue_connection(now, ledger, id, segment, payload, queue),
+            Some(id) => self.continue_connection(now, ledger, id, segment, payload, queue),
             None => self.take_first_segment(now, ledger, *ends, segment, payload, queue),
         }
     }
@@ -352,7 +400,7 @@ impl Stack {
         socket.send.clear(ledger);
         let held = socket.held;
         if let Some(ends) = ends
-            && self.tcp.connections.get(&ends) == Some(&id)
+            && self.tcp.connections.get(&ends) == Some(id)
         {
             self.tcp.connections.remove(&ends);
         }

@@ -4,6 +4,7 @@
 mod connect;
 mod ends_map;
 mod error;
+mod flow;
 mod input;
 mod listener;
 mod ops;
@@ -31,7 +32,7 @@ use crate::socket::{Events, Family, Protocol, SocketId};
 
 pub use ops::Accepted;
 
-use ends_map::EndsMap;
+use flow::{Connections, Flow};
 use listener::Listener;
 use ports::Ports;
 use receive_queue::ReceiveQueue;
@@ -215,7 +216,7 @@ struct Looped {
 #[derive(Debug)]
 pub(crate) struct Table {
     slab: Slab<Socket>,
-    connections: EndsMap<SocketId>,
+    connections: Connections,
     listeners: HashMap<SocketAddr, Group, FixedState>,
     ports: Ports,
     time_waits: TimeWaits,
@@ -237,7 +238,7 @@ impl Table {
     pub(crate) fn new(seed: u64, secret: [u64; 2], queues: u16) -> Table {
         Table {
             slab: Slab::new(Protocol::Tcp),
-            connections: EndsMap::new(seed),
+            connections: Connections::new(seed),
             listeners: HashMap::with_hasher(FixedState::with_seed(seed)),
             ports: Ports::new(seed),
             time_waits: TimeWaits::new(seed),
@@ -259,6 +260,17 @@ impl Table {
 
     pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
         self.slab.get_mut(id)
+    }
+
+    /// The flow of the last segment.
+    #[inline(always)]
+    pub(crate) fn flow(&self) -> Option<&Flow> {
+        self.connections.flow()
+    }
+
+    /// Our addresses have changed: what was known of a flow may not be so.
+    pub(crate) fn forget_flow(&mut self) {
+        self.connections.set_flow(None);
     }
 
     /// A socket that is known to be there.

@@ -37,7 +37,7 @@ pub(crate) struct Header {
 
 /// Reads a header at the beginning of a TCP segment of `segment_len` bytes. `None` if it does not fit.
 /// What is wrong in the options makes the rest of them unread, not the segment unusable.
-#[inline]
+#[inline(always)]
 pub(crate) fn parse(bytes: &[u8], segment_len: usize) -> Option<Header> {
     let fixed: &[u8; HEADER] = bytes.first_chunk()?;
     let len = usize::from(fixed[12] >> 4) * 4;
@@ -92,14 +92,20 @@ fn only_timestamps(bytes: &[u8]) -> Option<Timestamps> {
     })
 }
 
-fn parse_options(mut bytes: &[u8], syn: bool) -> Options {
-    let mut options = Options {
-        timestamps: only_timestamps(bytes),
-        ..Options::default()
-    };
-    if options.timestamps.is_some() {
-        return options;
+#[inline(always)]
+fn parse_options(bytes: &[u8], syn: bool) -> Options {
+    match only_timestamps(bytes) {
+        None => parse_any_options(bytes, syn),
+        timestamps => Options {
+            timestamps,
+            ..Options::default()
+        },
     }
+}
+
+#[inline(never)]
+fn parse_any_options(mut bytes: &[u8], syn: bool) -> Options {
+    let mut options = Options::default();
     while !bytes.is_empty() {
         let Ok((rest, option)) = TcpOption::parse(bytes) else {
             break;

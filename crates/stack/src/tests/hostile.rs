@@ -4,6 +4,7 @@ mod blind;
 mod cookies;
 mod failures;
 mod flood;
+mod flow;
 mod icmp;
 mod peer;
 mod resources;

@@ -1,0 +1,133 @@
+//! The flow that the last segment belonged to: nearly always the next one does too, and what its headers
+//! say beside its own numbers was found out before (as Linux compares headers in GRO).
+
+use crate::headers::{ETHERNET_HEADER, IPV4_HEADER};
+use crate::ingress::{IpIn, ipv4_header_sum};
+use crate::packet::Packet;
+use crate::socket::SocketId;
+use crate::tcp::Ends;
+use crate::tcp::ends_map::EndsMap;
+use crate::tcp::wire::{self, Header};
+use ringwire_umem::Ledger;
+
+/// Bytes of the Ethernet and IPv4 headers, and of the ports.
+const COMPARED: usize = ETHERNET_HEADER + IPV4_HEADER + 4;
+
+/// What all packets of a flow begin with: these bytes without the IP header's length, identification and
+/// checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    /// Ethernet header, version and header length, type of service.
+    link: u128,
+    /// Fragmentation, time to live, protocol.
+    way: u32,
+    addresses: u64,
+    ports: u32,
+}
+
+impl Key {
+    #[inline(always)]
+    fn new(head: &[u8; COMPARED]) -> Key {
+        Key {
+            link: u128::from_ne_bytes(*part(head, 0)),
+            way: u32::from_ne_bytes(*part(head, 20)),
+            addresses: u64::from_ne_bytes(*part(head, 26)),
+            ports: u32::from_ne_bytes(*part(head, 34)),
+        }
+    }
+}
+
+#[inline(always)]
+fn part<const LEN: usize>(head: &[u8; COMPARED], at: usize) -> &[u8; LEN] {
+    head[at..].first_chunk().expect("a part of the headers")
+}
+
+/// A flow of TCP segments over IPv4 without options, each in a packet of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flow {
+    key: Key,
+    pub(crate) known: Known,
+}
+
+/// What is known of a flow's packets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// As it was read from one of them.
+    pub(crate) ip: IpIn,
+    /// The socket in the table of connections.
+    pub(crate) id: SocketId,
+}
+
+impl Flow {
+    /// The flow of a packet, if it is one of this kind.
+    #[inline]
+    pub(crate) fn of(ledger: &Ledger, packet: &Packet, ip: &IpIn, id: SocketId) -> Option<Flow> {
+        let plain = ip.header_at == ETHERNET_HEADER
+            && ip.payload_at == ETHERNET_HEADER + IPV4_HEADER
+            && ip.source.is_ipv4();
+        let head = ledger.piece(&packet.first).first_chunk()?;
+        plain.then(|| Flow {
+            key: Key::new(head),
+            known: Known { ip: *ip, id },
+        })
+    }
+
+    /// The TCP header of a packet, if that is one of this flow, in one piece, and sound as far as one can
+    /// tell without its payload.
+    #[inline(always)]
+    pub(crate) fn header(&self, packet: &[u8]) -> Option<Header> {
+        let head: &[u8; COMPARED] = packet.first_chunk()?;
+        let total_len = usize::from(u16::from_be_bytes(*part(head, 16)));
+        let sound = ipv4_header_sum(part(head, ETHERNET_HEADER)).finish() == 0;
+        if Key::new(head) != self.key || !sound {
+            return None;
+        }
+        let tcp = packet.get(ETHERNET_HEADER + IPV4_HEADER..ETHERNET_HEADER + total_len)?;
+        wire::parse(tcp, tcp.len())
+    }
+}
+
+/// The connections by their ends, and the flow of the one whose segment came last.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    map: EndsMap<SocketId>,
+    flow: Option<Flow>,
+}
+
+impl Connections {
+    pub(crate) fn new(seed: u64) -> Connections {
+        Connections {
+            map: EndsMap::new(seed),
+            flow: None,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, ends: &Ends) -> Option<SocketId> {
+        self.map.get(ends).copied()
+    }
+
+    pub(crate) fn insert(&mut self, ends: Ends, id: SocketId) {
+        self.flow = None;
+        self.map.insert(ends, id);
+    }
+
+    pub(crate) fn remove(&mut self, ends: &Ends) {
+        self.flow = None;
+        self.map.remove(ends);
+    }
+
+    /// The flow of the last segment: its connection is still there.
+    #[inline(always)]
+    pub(crate) fn flow(&self) -> Option<&Flow> {
+        self.flow.as_ref()
+    }
+
+    pub(crate) fn set_flow(&mut self, flow: Option<Flow>) {
+        self.flow = flow;
+    }
+}

@@ -1,0 +1,63 @@
+//! Header prediction (Jacobson, 1990; Linux's `tcp_rcv_established`): of a connection that receives,
+//! nearly every segment carries the data that comes next and says nothing new beside. It takes a short
+//! way to what the long one comes to in `arrival.rs`; a property test holds one against the other.
+
+use crate::connection::Connection;
+use crate::disposition::{Disposition, Keep};
+use crate::segment::{Ecn, Segment};
+use crate::state::State;
+use crate::time::Instant;
+
+impl Connection {
+    /// Whether a segment is such a one.
+    #[inline]
+    pub(crate) fn predicts(&self, now: Instant, segment: &Segment) -> bool {
+        let Connection { send, receive, .. } = self;
+        let (next, end) = (receive.next, segment.seq + segment.len);
+        let comes_next = segment.seq == next
+            && segment.len > 0
+            && !end.after(receive.window.edge(next))
+            && receive.reassembly.is_empty()
+            && receive.fin.is_none();
+        let marked = segment.ece | segment.cwr | (segment.ecn == Ecn::Congested);
+        let plain = !(segment.syn | segment.fin | segment.rst | marked);
+        let offered = u32::from(segment.window) << send.window.scale;
+        let nothing_new = segment.ack == Some(send.una)
+            && segment.options.sack.is_empty()
+            && offered == send.window.size()
+            && offered > 0;
+        let standing = self.state == State::Established && !self.orphaned;
+        comes_next & plain & nothing_new & standing && self.is_timely(now, segment)
+    }
+
+    /// Takes a segment that was predicted.
+    #[inline]
+    pub(crate) fn take_predicted(&mut self, now: Instant, segment: &Segment) -> Disposition {
+        self.timers.heard(now);
+        let (seq, ack) = (segment.seq, self.send.una);
+        self.send.window.update(segment.window, seq, ack);
+        self.take_timestamp(now, segment);
+        self.receive.next = seq + segment.len;
+        self.totals.bytes_received += u64::from(segment.len);
+        let (delay, silence) = (self.config.delayed_ack, self.config.min_rto);
+        self.ack.received(now, segment.len, delay, silence);
+        Disposition {
+            delivered: segment.len,
+            keep: Some(Keep {
+                skip: 0,
+                len: segment.len,
+                seq,
+            }),
+            ..Disposition::default()
+        }
+    }
+
+    /// Whether its timestamp is not from before, and there if they were agreed on.
+    fn is_timely(&self, now: Instant, segment: &Segment) -> bool {
+        let Some(clock) = &self.clock else {
+            return true;
+        };
+        let option = segment.options.timestamps;
+        option.is_some_and(|option| !clock.is_old(now, option.value))
+    }
+}
