@@ -56,13 +56,13 @@ impl Umem {
         let chunks = layout.check()?;
         let bytes = chunks as usize * layout.chunk_bytes as usize;
         let huge_bytes = bytes.next_multiple_of(1 << HUGE_PAGE_BITS);
-        let huge = MmapOptions::new()
-            .len(huge_bytes)
-            .huge(Some(HUGE_PAGE_BITS))
-            .map_anon();
+        let mut huge = MmapOptions::new();
+        huge.len(huge_bytes).huge(Some(HUGE_PAGE_BITS));
+        // Miri knows no huge pages, and ends the program where the kernel would say so.
+        let huge = (!cfg!(miri)).then(|| huge.map_anon().ok()).flatten();
         let (mut mapping, huge_pages) = match huge {
-            Ok(mapping) => (mapping, true),
-            Err(_) => {
+            Some(mapping) => (mapping, true),
+            None => {
                 let plain = MmapOptions::new().len(bytes).map_anon();
                 (
                     plain.map_err(|source| UmemError::Map { bytes, source })?,
