@@ -129,6 +129,12 @@ impl Memory {
         }
     }
 
+    /// Buffers that guards have.
+    #[cfg(test)]
+    pub(super) fn lent(&self) -> usize {
+        self.lent.iter().filter(|lent| lent.get()).count()
+    }
+
     fn offset(&self, bid: u16) -> usize {
         usize::from(bid) * self.buffer_bytes as usize
     }

@@ -41,6 +41,8 @@
 //! ```
 
 mod address;
+#[cfg(test)]
+mod engine_tests;
 mod group;
 mod operations;
 mod payload;
