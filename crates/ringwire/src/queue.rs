@@ -343,7 +343,9 @@ impl<'a, E: squeue::EntryMarker> SubmissionQueue<'a, E> {
     /// [`PushError`] when there is not room for it.
     ///
     /// # Safety
-    /// The memory that the entry names must be valid for the whole operation, as with the kernel.
+    /// The memory that the entry names must be valid for the whole operation, as with the kernel
+    /// (`docs/SAFETY.md`). A message (MSG_RING) to a ring of [`owned`](crate::owned) must have a
+    /// `user_data` that [`owned::Ring::push`](crate::owned::Ring::push) allows.
     pub unsafe fn push(&mut self, entry: &E) -> Result<(), PushError> {
         // SAFETY: `E` is at least as large as an `Sqe`, and as aligned: the trait is sealed, and its
         // implementors are `Entry` and `Entry128`, made of integers alone.
