@@ -181,7 +181,12 @@ fn allocate(layout: Layout) -> NonNull<u8> {
 
 /// Received bytes, in a buffer of a [`BufferGroup`]. Dropped, it gives its buffer back to the group.
 ///
-/// It may outlive the group and the ring. It stays in the ring's thread: it is not `Send`.
+/// It may outlive the group and the ring. It stays in the ring's thread:
+///
+/// ```compile_fail,E0277
+/// fn moves<T: Send>() {}
+/// moves::<ringwire::owned::ProvidedBuffer>();
+/// ```
 pub struct ProvidedBuffer {
     memory: Rc<Memory>,
     bid: u16,

@@ -70,6 +70,13 @@ use slab::{RAW, Slab};
 
 /// A ring that owns the memory of its operations in flight.
 ///
+/// It stays in its thread:
+///
+/// ```compile_fail,E0277
+/// fn moves<T: Send>() {}
+/// moves::<ringwire::owned::Ring>();
+/// ```
+///
 /// As in [`IoUring`], packets and timers move only in [`submit`](Self::submit),
 /// [`submit_and_wait`](Self::submit_and_wait) and [`wait`](Self::wait).
 #[derive(Debug)]
