@@ -5,8 +5,8 @@ use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
 
 use ringwire::opcode;
-use ringwire::owned::{Bytes, BytesMut};
-use ringwire_tests::net::{PEER_V4, PEER_V6, RING_V4, RING_V6};
+use ringwire::owned::{Bytes, BytesMut, Ring};
+use ringwire_tests::net::{PEER_V4, PEER_V6, RING_V4, RING_V6, Veth};
 
 use crate::{Bed, PORT, STEP, errno};
 
@@ -22,6 +22,7 @@ pub const CASES: &[(&str, fn())] = &[
     ),
     ("a_poll_says_what_holds", poll),
     ("a_timeout_comes", timeout),
+    ("a_ring_with_deferred_completions_is_waited_for", deferred),
     ("an_option_is_set_and_its_value_given_back", option),
     ("a_raw_entry_is_told_from_operations", raw),
 ];
@@ -195,6 +196,26 @@ fn timeout() {
     let mut bed = Bed::new();
     bed.ring.timeout(1, Duration::from_millis(1)).expect("room");
     assert_eq!(errno(&bed.next()), Some(libc::ETIME));
+}
+
+fn deferred() {
+    let veth = Veth::new(1, 1500, false);
+    let mut builder = crate::builder();
+    builder.setup_single_issuer().setup_defer_taskrun();
+    let ring = veth.in_ring(|| Ring::new(&builder, 8, 8));
+    let mut ring = ring.expect("a ring");
+    ring.socket(1, libc::AF_INET, libc::SOCK_DGRAM)
+        .expect("room");
+    let socket = ring.wait().expect("a turn").socket();
+    let socket = socket.expect("a socket");
+    let room = BytesMut::with_capacity(100);
+    ring.recv(2, socket, room, 0).expect("room");
+    ring.cancel_all(3, socket).expect("room");
+    ring.submit().expect("a turn");
+    let cancel = ring.wait().expect("a turn");
+    assert_eq!((cancel.user_data, cancel.result.expect("found")), (3, 1));
+    let cancelled = ring.wait().expect("a turn");
+    assert_eq!(errno(&cancelled), Some(libc::ECANCELED));
 }
 
 fn option() {
