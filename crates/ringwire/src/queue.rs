@@ -163,6 +163,11 @@ impl QueueMemory {
         self.cq_tail.load(Ordering::Relaxed).wrapping_sub(head)
     }
 
+    /// Whether the application wants no signals at the registered eventfd.
+    pub(crate) fn eventfd_disabled(&self) -> bool {
+        self.cq_flags.load(Ordering::Acquire) & IORING_CQ_EVENTFD_DISABLED != 0
+    }
+
     pub(crate) fn cq_entries(&self) -> u32 {
         self.cq_entries
     }
@@ -461,7 +466,7 @@ impl<'a, E: cqueue::EntryMarker> CompletionQueue<'a, E> {
 
     /// Whether completions do not signal the registered eventfd.
     pub fn eventfd_disabled(&self) -> bool {
-        self.memory.cq_flags.load(Ordering::Acquire) & IORING_CQ_EVENTFD_DISABLED != 0
+        self.memory.eventfd_disabled()
     }
 
     /// Stops completions from signalling the registered eventfd.

@@ -279,3 +279,37 @@ impl Submitter<'_> {
             .map(drop)
     }
 }
+
+/// The eventfd.
+impl Submitter<'_> {
+    /// Signals this eventfd once for each batch of completions that is posted. Inline, they are posted
+    /// inside `submit` and its kin, and nowhere else: to wait for packets in an outside event loop,
+    /// poll the ring (`AsRawFd`).
+    ///
+    /// # Errors
+    /// `EBUSY`: there is one; `EBADF`: not open; `EINVAL`: not an eventfd.
+    pub fn register_eventfd(&self, eventfd: RawFd) -> io::Result<()> {
+        let mut eventfd = eventfd;
+        self.register_with(IORING_REGISTER_EVENTFD, &mut eventfd, 1)
+            .map(drop)
+    }
+
+    /// As [`register_eventfd`](Self::register_eventfd), but only what the kernel completes in one of
+    /// its workers is signalled: entries with `IOSQE_ASYNC` that do not have to wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn register_eventfd_async(&self, eventfd: RawFd) -> io::Result<()> {
+        let mut eventfd = eventfd;
+        self.register_with(IORING_REGISTER_EVENTFD_ASYNC, &mut eventfd, 1)
+            .map(drop)
+    }
+
+    /// Signals the eventfd no more.
+    ///
+    /// # Errors
+    /// `ENXIO`: there is none.
+    pub fn unregister_eventfd(&self) -> io::Result<()> {
+        self.register_plain(IORING_UNREGISTER_EVENTFD)
+    }
+}

@@ -7,6 +7,7 @@
 mod bind;
 mod desc;
 mod error;
+mod eventfd;
 mod interface;
 mod mapping;
 mod maps;
@@ -17,6 +18,7 @@ mod waiter;
 
 pub use desc::Desc;
 pub use error::Error;
+pub use eventfd::EventFd;
 pub use interface::{Interface, MulticastMembership};
 pub use maps::{Protocol, SteerCounters};
 pub use program::{AttachMode, Attached, Program};

@@ -24,7 +24,7 @@ impl Engine {
             flags: flags | IORING_CQE_F_MORE,
             extra: [0; 2],
         };
-        if !self.overflow.is_empty() || !self.queues.post_cqe(&completion) {
+        if !self.overflow.is_empty() || !self.place(&completion) {
             return false;
         }
         self.count_posted(counts);
@@ -120,7 +120,7 @@ impl Engine {
     /// Posts a completion, or puts it into the overflow list.
     pub(super) fn post(&mut self, completion: Completion, counts: bool) {
         self.count_posted(counts);
-        if self.overflow.is_empty() && self.queues.post_cqe(&completion) {
+        if self.overflow.is_empty() && self.place(&completion) {
             return;
         }
         self.counters.overflowed += 1;
@@ -138,13 +138,14 @@ impl Engine {
         if self.overflow.is_empty() {
             return;
         }
-        while let Some(entry) = self.overflow.front() {
-            if !self.queues.post_cqe(entry) {
-                return;
+        while let Some(&completion) = self.overflow.front() {
+            if !self.place(&completion) {
+                return self.signal();
             }
             self.overflow.pop_front();
         }
         self.queues.set_sq_flag(IORING_SQ_CQ_OVERFLOW, false);
+        self.signal();
     }
 
     /// Issues what a drain held back, as far as its condition is met (Linux `io_queue_deferred`).

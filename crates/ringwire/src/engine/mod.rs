@@ -13,6 +13,7 @@ mod cancel;
 mod command;
 mod complete;
 mod datagram;
+mod eventfd;
 mod files;
 mod issue;
 mod message;
@@ -44,6 +45,7 @@ use ringwire_xsk::Rings;
 
 use crate::queue::{CompletionQueue, QueueMemory, SubmissionQueue};
 use buffers::Groups;
+use eventfd::Signals;
 use files::Files;
 use nic::Nic;
 use registered::Registered;
@@ -95,6 +97,7 @@ pub struct Engine {
     files: Files,
     groups: Groups,
     registered: Registered,
+    signals: Signals,
     /// Completions that wait for room in the queue.
     overflow: VecDeque<Completion>,
     /// Heads of chains that wait for a drain, in order.
@@ -148,6 +151,7 @@ impl Engine {
             files: Files::default(),
             groups: Groups::default(),
             registered: Registered::default(),
+            signals: Signals::default(),
             overflow: VecDeque::new(),
             deferred: VecDeque::new(),
             ready: VecDeque::new(),
@@ -191,6 +195,7 @@ impl Engine {
         self.move_out();
         self.finish_counted();
         self.show_waiting(false);
+        self.signal();
     }
 
     /// A step that completes nothing: requests that wait go on waiting, for the turn of an enter that

@@ -16,35 +16,38 @@ impl Engine {
     /// opcode, valid through the call, and writable where the kernel writes. A buffer ring's memory
     /// stays valid until it is unregistered or the engine is dropped.
     pub unsafe fn register(&mut self, opcode: u32, arg: u64, nr: u32) -> Result<i32, Errno> {
-        match opcode & !IORING_REGISTER_USE_REGISTERED_RING {
-            IORING_REGISTER_BUFFERS if arg == 0 => Err(Errno::EFAULT),
+        let opcode = opcode & !IORING_REGISTER_USE_REGISTERED_RING;
+        if opcode >= IORING_REGISTER_LAST {
+            return Err(Errno::EINVAL);
+        }
+        check_shape(opcode, arg, nr)?;
+        // SAFETY: the caller's promise.
+        let result = unsafe { self.register_checked(opcode, arg, nr) };
+        self.signal();
+        result
+    }
+
+    /// # Safety
+    /// As for [`register`](Self::register).
+    unsafe fn register_checked(&mut self, opcode: u32, arg: u64, nr: u32) -> Result<i32, Errno> {
+        match opcode {
             IORING_REGISTER_BUFFERS => self.register_buffers(arg, nr, 0),
-            IORING_UNREGISTER_BUFFERS => nothing(arg, nr).and_then(|()| self.unregister_buffers()),
-            IORING_REGISTER_BUFFERS2 => {
-                sized::<RsrcRegister>(nr).and_then(|()| self.register_buffers2(arg))
-            }
-            IORING_REGISTER_BUFFERS_UPDATE => {
-                sized::<RsrcUpdate2>(nr).and_then(|()| self.update_buffers(arg))
-            }
-            IORING_REGISTER_FILES if arg == 0 => Err(Errno::EFAULT),
+            IORING_UNREGISTER_BUFFERS => self.unregister_buffers(),
+            IORING_REGISTER_BUFFERS2 => self.register_buffers2(arg),
+            IORING_REGISTER_BUFFERS_UPDATE => self.update_buffers(arg),
             IORING_REGISTER_FILES => self.register_files(arg, nr, 0),
-            IORING_UNREGISTER_FILES => nothing(arg, nr).and_then(|()| self.unregister_files()),
+            IORING_UNREGISTER_FILES => self.unregister_files(),
             IORING_REGISTER_FILES_UPDATE => self.register_files_update(arg, nr),
-            IORING_REGISTER_FILES2 => {
-                sized::<RsrcRegister>(nr).and_then(|()| self.register_files2(arg))
-            }
-            IORING_REGISTER_FILES_UPDATE2 => {
-                sized::<RsrcUpdate2>(nr).and_then(|()| self.register_files_update2(arg))
-            }
-            IORING_REGISTER_FILE_ALLOC_RANGE if arg == 0 || nr != 0 => Err(Errno::EINVAL),
+            IORING_REGISTER_FILES2 => self.register_files2(arg),
+            IORING_REGISTER_FILES_UPDATE2 => self.register_files_update2(arg),
             IORING_REGISTER_FILE_ALLOC_RANGE => self.register_file_alloc_range(arg),
-            IORING_REGISTER_PBUF_RING => one(arg, nr)
-                // SAFETY: the caller's promise.
-                .and_then(|()| unsafe { self.register_buf_ring(arg) }),
-            IORING_UNREGISTER_PBUF_RING => {
-                one(arg, nr).and_then(|()| self.unregister_buf_ring(arg))
-            }
-            IORING_REGISTER_PBUF_STATUS => one(arg, nr).and_then(|()| self.buf_ring_status(arg)),
+            IORING_REGISTER_EVENTFD => self.register_eventfd(arg, false),
+            IORING_REGISTER_EVENTFD_ASYNC => self.register_eventfd(arg, true),
+            IORING_UNREGISTER_EVENTFD => self.unregister_eventfd(),
+            // SAFETY: the caller's promise.
+            IORING_REGISTER_PBUF_RING => unsafe { self.register_buf_ring(arg) },
+            IORING_UNREGISTER_PBUF_RING => self.unregister_buf_ring(arg),
+            IORING_REGISTER_PBUF_STATUS => self.buf_ring_status(arg),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -96,21 +99,24 @@ impl Engine {
     }
 }
 
-/// The opcode takes no argument.
-fn nothing(arg: u64, nr: u32) -> Result<(), Errno> {
-    refuse(arg != 0 || nr != 0)
-}
-
-/// The opcode takes one structure.
-fn one(arg: u64, nr: u32) -> Result<(), Errno> {
-    refuse(arg == 0 || nr != 1)
-}
-
-/// The opcode's count is the size of its structure.
-fn sized<T>(nr: u32) -> Result<(), Errno> {
-    refuse(nr as usize != size_of::<T>())
-}
-
-fn refuse(wrong: bool) -> Result<(), Errno> {
-    if wrong { Err(Errno::EINVAL) } else { Ok(()) }
+/// Checks that there is an argument, or none, and how many.
+fn check_shape(opcode: u32, arg: u64, nr: u32) -> Result<(), Errno> {
+    let rsrc = size_of::<RsrcRegister>() as u32;
+    let good = match opcode {
+        IORING_REGISTER_BUFFERS | IORING_REGISTER_FILES if arg == 0 => return Err(Errno::EFAULT),
+        IORING_UNREGISTER_BUFFERS | IORING_UNREGISTER_FILES | IORING_UNREGISTER_EVENTFD => {
+            arg == 0 && nr == 0
+        }
+        IORING_REGISTER_BUFFERS2
+        | IORING_REGISTER_BUFFERS_UPDATE
+        | IORING_REGISTER_FILES2
+        | IORING_REGISTER_FILES_UPDATE2 => nr == rsrc,
+        IORING_REGISTER_EVENTFD | IORING_REGISTER_EVENTFD_ASYNC => nr == 1,
+        IORING_REGISTER_FILE_ALLOC_RANGE => arg != 0 && nr == 0,
+        IORING_REGISTER_PBUF_RING | IORING_UNREGISTER_PBUF_RING | IORING_REGISTER_PBUF_STATUS => {
+            arg != 0 && nr == 1
+        }
+        _ => true,
+    };
+    if good { Ok(()) } else { Err(Errno::EINVAL) }
 }

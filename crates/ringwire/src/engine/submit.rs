@@ -72,6 +72,7 @@ impl Engine {
             self.queue(head);
         }
         self.counters.submitted += u64::from(taken);
+        self.signal();
         taken
     }
 
@@ -202,7 +203,9 @@ impl Engine {
                 Err(error) => return self.complete(id, error.res(), 0),
             }
         }
+        self.signals.in_worker = self.requests.get(id).flags & IOSQE_ASYNC != 0;
         self.issue(id);
+        self.signals.in_worker = false;
     }
 }
 

@@ -31,6 +31,7 @@ mod poll;
 mod register;
 mod register_buf_ring;
 mod register_buffer;
+mod register_eventfd;
 mod register_file;
 mod requests;
 mod skip_drain;
@@ -92,6 +93,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         poll::CASES,
         register_buffer::CASES,
         register_buf_ring::CASES,
+        register_eventfd::CASES,
         register_file::CASES,
         requests::CASES,
         fields::CASES,
