@@ -7,7 +7,7 @@
 //! * [`sqe`], [`cqe`]: the two entries, in and out of the `io-uring` crate's types;
 //! * [`flags`]: opcodes and flag bits, under the names of `linux/io_uring.h`;
 //! * [`errno`]: error numbers as a type;
-//! * [`request`]: [`request::check_common`], then [`request::parse`];
+//! * [`request`]: [`request::check_flags`], [`request::check_priority`], then [`request::parse`];
 //! * [`setup`]: ring sizes and set-up flags;
 //! * [`register`]: provided-buffer-ring registration and layout.
 //!

@@ -190,6 +190,136 @@ pub struct CloneBuffers {
 
 const _: () = assert!(size_of::<CloneBuffers>() == 32);
 
+/// Argument of `IORING_REGISTER_CLOCK` (`struct io_uring_clock_register`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct ClockRegister {
+    /// `CLOCK_*`.
+    pub clockid: u32,
+    /// Reserved.
+    pub resv: [u32; 3],
+}
+
+const _: () = assert!(size_of::<ClockRegister>() == 16);
+
+/// [`NapiReg::opcode`]: new settings.
+pub const IO_URING_NAPI_REGISTER_OP: u8 = 0;
+/// [`NapiReg::opcode`]: one more id, in static tracking.
+pub const IO_URING_NAPI_STATIC_ADD_ID: u8 = 1;
+/// [`NapiReg::opcode`]: one id less, in static tracking.
+pub const IO_URING_NAPI_STATIC_DEL_ID: u8 = 2;
+/// [`NapiReg::op_param`]: the kernel finds the ids.
+pub const IO_URING_NAPI_TRACKING_DYNAMIC: u32 = 0;
+/// [`NapiReg::op_param`]: the application names the ids.
+pub const IO_URING_NAPI_TRACKING_STATIC: u32 = 1;
+/// [`NapiReg::op_param`]: there are none.
+pub const IO_URING_NAPI_TRACKING_INACTIVE: u32 = 255;
+
+/// Argument of `IORING_REGISTER_NAPI` and its opposite (`struct io_uring_napi`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct NapiReg {
+    /// How long to poll, in microseconds.
+    pub busy_poll_to: u32,
+    /// Whether to poll rather than be interrupted.
+    pub prefer_busy_poll: u8,
+    /// `IO_URING_NAPI_*_OP` or `_ID`.
+    pub opcode: u8,
+    /// Reserved.
+    pub pad: [u8; 2],
+    /// `IO_URING_NAPI_TRACKING_*`, or an id.
+    pub op_param: u32,
+    /// Reserved.
+    pub resv: u32,
+}
+
+const _: () = assert!(size_of::<NapiReg>() == 16 && size_of::<io_uring::types::Napi>() == 16);
+
+/// Argument of `IORING_REGISTER_SYNC_CANCEL` (`struct io_uring_sync_cancel_reg`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct SyncCancelReg {
+    /// `user_data` of what to cancel.
+    pub addr: u64,
+    /// File of what to cancel.
+    pub fd: i32,
+    /// `IORING_ASYNC_CANCEL_*`.
+    pub flags: u32,
+    /// How long to wait, in seconds and nanoseconds; both -1: without end.
+    pub timeout: [i64; 2],
+    /// Operation of what to cancel.
+    pub opcode: u8,
+    /// Reserved.
+    pub pad: [u8; 7],
+    /// Reserved.
+    pub pad2: [u64; 3],
+}
+
+const _: () = assert!(size_of::<SyncCancelReg>() == 64);
+
+/// [`Restriction::opcode`]: this opcode of io_uring_register(2) is allowed.
+pub const IORING_RESTRICTION_REGISTER_OP: u16 = 0;
+/// [`Restriction::opcode`]: this operation is allowed.
+pub const IORING_RESTRICTION_SQE_OP: u16 = 1;
+/// [`Restriction::opcode`]: these flags of entries are allowed.
+pub const IORING_RESTRICTION_SQE_FLAGS_ALLOWED: u16 = 2;
+/// [`Restriction::opcode`]: these flags of entries are required.
+pub const IORING_RESTRICTION_SQE_FLAGS_REQUIRED: u16 = 3;
+/// Kinds of restrictions (`IORING_RESTRICTION_LAST`).
+pub const IORING_RESTRICTION_LAST: u32 = 4;
+
+/// One of what `IORING_REGISTER_RESTRICTIONS` is given (`struct io_uring_restriction`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct Restriction {
+    /// `IORING_RESTRICTION_*`.
+    pub opcode: u16,
+    /// An opcode, or `IOSQE_*` flags.
+    pub arg: u8,
+    /// Reserved, and not looked at.
+    pub resv: u8,
+    /// Reserved, and not looked at.
+    pub resv2: [u32; 3],
+}
+
+const _: () =
+    assert!(size_of::<Restriction>() == 16 && size_of::<io_uring::register::Restriction>() == 16);
+
+/// [`ProbeOp::flags`]: the operation is there.
+pub const IO_URING_OP_SUPPORTED: u16 = 1 << 0;
+
+/// What `IORING_REGISTER_PROBE` writes first (`struct io_uring_probe`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct ProbeHeader {
+    /// The last operation that there is.
+    pub last_op: u8,
+    /// Operations that follow.
+    pub ops_len: u8,
+    /// Reserved.
+    pub resv: u16,
+    /// Reserved.
+    pub resv2: [u32; 3],
+}
+
+const _: () = assert!(size_of::<ProbeHeader>() == 16);
+
+/// What it writes of each operation (`struct io_uring_probe_op`).
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct ProbeOp {
+    /// `IORING_OP_*`.
+    pub op: u8,
+    /// Reserved.
+    pub resv: u8,
+    /// `IO_URING_OP_*`.
+    pub flags: u16,
+    /// Reserved.
+    pub resv2: u32,
+}
+
+const _: () = assert!(size_of::<ProbeOp>() == 8);
+
 /// Size of a buffer ring entry, in bytes.
 pub const BUF_ENTRY_BYTES: usize = 16;
 /// Offset of an entry's `addr`, a `u64`, in bytes.

@@ -4,8 +4,10 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::RawFd;
 
-use io_uring::types::BufRingEntry;
+use io_uring::types::{BufRingEntry, Napi};
 use ringwire_abi::register::*;
+
+pub use io_uring::register::{Restriction, SKIP_FILE};
 
 use crate::ring::os_error;
 use crate::submitter::Submitter;
@@ -30,6 +32,12 @@ impl Submitter<'_> {
         nr_args: u32,
     ) -> io::Result<i32> {
         let mut core = self.shared.enter()?;
+        if opcode == IORING_REGISTER_ENABLE_RINGS {
+            let checked = core.engine.check_register(opcode, arg as u64, nr_args);
+            drop(core);
+            let enabled = checked.and_then(|_| self.shared.enable());
+            return enabled.map(|()| 0).map_err(os_error);
+        }
         // SAFETY: the caller's promise is the engine's condition.
         unsafe { core.engine.register(opcode, arg as u64, nr_args) }.map_err(os_error)
     }
@@ -77,7 +85,7 @@ impl Submitter<'_> {
             .map(drop)
     }
 
-    /// Empties slots from `offset` on: `-1` empties one, [`SKIP_FILE`](io_uring::register::SKIP_FILE)
+    /// Empties slots from `offset` on: `-1` empties one, [`SKIP_FILE`]
     /// leaves one as it is. Returns how many were updated.
     ///
     /// # Errors
@@ -311,5 +319,177 @@ impl Submitter<'_> {
     /// `ENXIO`: there is none.
     pub fn unregister_eventfd(&self) -> io::Result<()> {
         self.register_plain(IORING_UNREGISTER_EVENTFD)
+    }
+}
+
+/// Asking, restricting, enabling.
+impl Submitter<'_> {
+    /// Asks which operations there are.
+    ///
+    /// # Errors
+    /// `EEXIST` while another thread is inside.
+    pub fn register_probe(&self, probe: &mut Probe) -> io::Result<()> {
+        // A probe is asked into zeroes.
+        *probe = Probe::new();
+        self.register_with(IORING_REGISTER_PROBE, &mut probe.0, Probe::COUNT)
+            .map(drop)
+    }
+
+    /// Restricts a ring that was made with `setup_r_disabled` to what is named here, once. It is in
+    /// force when the ring is enabled: another entry then completes with `-EACCES`, and so fails
+    /// another registration.
+    ///
+    /// # Errors
+    /// `EBADFD`: the ring is enabled; `EBUSY`: it is restricted; `EINVAL`: no such operation or
+    /// registration.
+    pub fn register_restrictions(&self, restrictions: &mut [Restriction]) -> io::Result<()> {
+        let count = restrictions.len();
+        self.register_with(IORING_REGISTER_RESTRICTIONS, restrictions, count)
+            .map(drop)
+    }
+}
+
+/// What a ring is told.
+impl Submitter<'_> {
+    /// Which clock absolute times of waits are on: `CLOCK_MONOTONIC`, which it is at first, or
+    /// `CLOCK_BOOTTIME` (`io_uring_register_clock` of liburing).
+    ///
+    /// # Errors
+    /// `EINVAL`: another clock.
+    pub fn register_clock(&self, clock: libc::clockid_t) -> io::Result<()> {
+        let mut arg = ClockRegister {
+            clockid: clock as u32,
+            ..ClockRegister::default()
+        };
+        self.register_with(IORING_REGISTER_CLOCK, &mut arg, 0)
+            .map(drop)
+    }
+
+    /// Takes NAPI settings, and gives back those before. They have no effect: the interface is polled
+    /// by whoever waits.
+    ///
+    /// # Errors
+    /// `EINVAL`: no such tracking.
+    pub fn register_napi(&self, napi: &mut Napi) -> io::Result<()> {
+        self.register_with(IORING_REGISTER_NAPI, napi, 1).map(drop)
+    }
+
+    /// Forgets the NAPI settings, and gives them back.
+    ///
+    /// # Errors
+    /// `EEXIST` while another thread is inside.
+    pub fn unregister_napi(&self, napi: &mut Napi) -> io::Result<()> {
+        self.register_with(IORING_UNREGISTER_NAPI, napi, 1)
+            .map(drop)
+    }
+
+    /// Takes an id for static tracking.
+    ///
+    /// # Errors
+    /// `EINVAL`: tracking is not static, or no id; `EEXIST`: it is there.
+    pub fn register_napi_add_id(&self, napi_id: u32) -> io::Result<()> {
+        self.napi_id(IO_URING_NAPI_STATIC_ADD_ID, napi_id)
+    }
+
+    /// Forgets an id.
+    ///
+    /// # Errors
+    /// `EINVAL`: tracking is not static, or no id; `ENOENT`: it is not there.
+    pub fn register_napi_del_id(&self, napi_id: u32) -> io::Result<()> {
+        self.napi_id(IO_URING_NAPI_STATIC_DEL_ID, napi_id)
+    }
+
+    fn napi_id(&self, opcode: u8, op_param: u32) -> io::Result<()> {
+        let mut arg = NapiReg {
+            opcode,
+            op_param,
+            ..NapiReg::default()
+        };
+        self.register_with(IORING_REGISTER_NAPI, &mut arg, 1)
+            .map(drop)
+    }
+
+    /// Takes processors for workers. There are none: it has no effect.
+    ///
+    /// # Errors
+    /// `EEXIST` while another thread is inside.
+    pub fn register_iowq_aff(&self, cpu_set: &libc::cpu_set_t) -> io::Result<()> {
+        let mut cpu_set = *cpu_set;
+        let bytes = size_of::<libc::cpu_set_t>();
+        self.register_with(IORING_REGISTER_IOWQ_AFF, &mut cpu_set, bytes)
+            .map(drop)
+    }
+
+    /// Forgets them.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn unregister_iowq_aff(&self) -> io::Result<()> {
+        self.register_plain(IORING_UNREGISTER_IOWQ_AFF)
+    }
+
+    /// Takes limits for workers, and gives back those before. There are none: it has no effect.
+    ///
+    /// # Errors
+    /// `EINVAL`: more than an `int` holds.
+    pub fn register_iowq_max_workers(&self, max: &mut [u32; 2]) -> io::Result<()> {
+        self.register_with(IORING_REGISTER_IOWQ_MAX_WORKERS, max, 2)
+            .map(drop)
+    }
+
+    /// Gives an id to the credentials of this moment, which entries may name. It has no effect:
+    /// nothing here asks for credentials.
+    ///
+    /// # Errors
+    /// `EBUSY`: 65535 ids are given.
+    pub fn register_personality(&self) -> io::Result<u16> {
+        // SAFETY: nothing is pointed at.
+        let id = unsafe { self.register(IORING_REGISTER_PERSONALITY, std::ptr::null(), 0) }?;
+        Ok(id as u16)
+    }
+
+    /// Takes the id back.
+    ///
+    /// # Errors
+    /// `EINVAL`: it was not given.
+    pub fn unregister_personality(&self, personality: u16) -> io::Result<()> {
+        let (opcode, id) = (IORING_UNREGISTER_PERSONALITY, personality.into());
+        // SAFETY: nothing is pointed at.
+        unsafe { self.register(opcode, std::ptr::null(), id) }.map(drop)
+    }
+}
+
+/// Which operations there are, as [`Submitter::register_probe`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Probe(Probed);
+
+/// As the kernel writes it.
+#[repr(C)]
+#[derive(Clone, Debug)]
+struct Probed {
+    header: ProbeHeader,
+    ops: [ProbeOp; Probe::COUNT],
+}
+
+impl Default for Probed {
+    fn default() -> Probed {
+        Probed {
+            header: ProbeHeader::default(),
+            ops: [ProbeOp::default(); Probe::COUNT],
+        }
+    }
+}
+
+impl Probe {
+    const COUNT: usize = 256;
+
+    /// One that knows of no operation.
+    pub fn new() -> Probe {
+        Probe::default()
+    }
+
+    /// Whether there is an operation (`opcode::Send::CODE` and its kin).
+    pub fn is_supported(&self, opcode: u8) -> bool {
+        self.0.ops[usize::from(opcode)].flags & IO_URING_OP_SUPPORTED != 0
     }
 }

@@ -10,10 +10,7 @@ use std::mem::size_of;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::register::{
-    BUF_ENTRY_BID, BUF_ENTRY_BYTES, BUF_ENTRY_LEN, BUF_RING_ALIGN, BUF_RING_TAIL, BufReg,
-    BufStatus, CloneBuffers, FileIndexRange, GetEventsArg, RsrcRegister, RsrcUpdate, RsrcUpdate2,
-};
+use ringwire_abi::register::*;
 
 /// Nothing is mapped below (`vm.mmap_min_addr`).
 const FIRST_ADDRESS: u64 = 4096;
@@ -84,6 +81,7 @@ macro_rules! plain {
 plain! {
     libc::msghdr, libc::iovec, [i64; 2], i32, u64,
     BufReg, BufStatus, CloneBuffers, FileIndexRange, GetEventsArg, RsrcRegister, RsrcUpdate, RsrcUpdate2,
+    [u32; 2], ClockRegister, NapiReg, ProbeHeader, ProbeOp, Restriction, SyncCancelReg,
 }
 
 /// Copies a structure out of the application's memory.
@@ -113,6 +111,12 @@ pub(crate) fn write_plain<T: Plain>(addr: u64, value: T) -> Result<(), Errno> {
 /// Copies the element of an array of the application's.
 pub(crate) fn read_element<T: Plain>(array: u64, index: u32) -> Result<T, Errno> {
     read_plain(array.wrapping_add(u64::from(index) * size_of::<T>() as u64))
+}
+
+/// Writes the element of an array of the application's.
+pub(crate) fn write_element<T: Plain>(array: u64, index: u32, value: T) -> Result<(), Errno> {
+    let at = array.wrapping_add(u64::from(index) * size_of::<T>() as u64);
+    write_plain(at, value)
 }
 
 /// Copies an iovec of an array; its length is a `ssize_t` in the kernel's eyes.

@@ -14,14 +14,14 @@ pub use crate::op::{
     RingMessage, Slot, SocketCommand, Target, TimeoutUpdate, Transfer,
 };
 
-/// The checks that are the same for every operation, in the kernel's order (`io_init_req`).
+/// The first of the checks that are the same for every operation, in the kernel's order
+/// (`io_init_req`). That the kernel refuses IO_DRAIN after any earlier CQE_SKIP_SUCCESS on the ring
+/// too, and what the ring is restricted to, is for the ring to check after this.
 ///
 /// # Errors
-/// `EINVAL`: no such operation, an unknown flag, a priority that the operation does not use, or
-/// credentials, which are never registered. `EOPNOTSUPP`: buffer selection for an operation that
-/// has none, or IO_DRAIN with CQE_SKIP_SUCCESS. That the kernel refuses IO_DRAIN after any earlier
-/// CQE_SKIP_SUCCESS on the ring too is for the ring to check.
-pub fn check_common(sqe: &Sqe) -> Result<(), Errno> {
+/// `EINVAL`: no such operation, or an unknown flag. `EOPNOTSUPP`: buffer selection for an operation
+/// that has none, or IO_DRAIN with CQE_SKIP_SUCCESS.
+pub fn check_flags(sqe: &Sqe) -> Result<(), Errno> {
     if sqe.opcode >= IORING_OP_LAST || sqe.flags & !IOSQE_ALL != 0 {
         return Err(Errno::EINVAL);
     }
@@ -36,10 +36,18 @@ pub fn check_common(sqe: &Sqe) -> Result<(), Errno> {
     if sqe.flags & silent_drain == silent_drain {
         return Err(Errno::EOPNOTSUPP);
     }
+    Ok(())
+}
+
+/// The last of them. `knows`: whether these credentials are registered.
+///
+/// # Errors
+/// `EINVAL`: a priority that the operation does not use, or credentials that are not known.
+pub fn check_priority(sqe: &Sqe, knows: impl FnOnce(u16) -> bool) -> Result<(), Errno> {
     if sqe.ioprio != 0 && !uses_ioprio(sqe.opcode) {
         return Err(Errno::EINVAL);
     }
-    if sqe.personality != 0 {
+    if sqe.personality != 0 && !knows(sqe.personality) {
         return Err(Errno::EINVAL);
     }
     Ok(())
@@ -80,7 +88,7 @@ fn uses_ioprio(opcode: u8) -> bool {
     )
 }
 
-/// Reads an entry that passed [`check_common`].
+/// Reads an entry that passed [`check_flags`] and [`check_priority`].
 ///
 /// # Errors
 /// `EINVAL`: a field that the operation does not use is set, or one makes no sense. `E2BIG`,

@@ -1,10 +1,10 @@
-//! Thousands of mutated entries through `check_common` and `parse` and through the running kernel:
+//! Thousands of mutated entries through the checks and `parse` and through the running kernel:
 //! what one refuses before it does anything, the other refuses with the same error.
 
 use crate::errno::Errno;
 use crate::flags::*;
 use crate::oracle::Kernel;
-use crate::request::{Op, Target, check_common, has_notification, parse};
+use crate::request::{Op, Target, check_flags, check_priority, has_notification, parse};
 use crate::sqe::Sqe;
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -293,7 +293,8 @@ fn ran(op: &Op, res: i32) -> bool {
 
 /// Asks the kernel, and compares.
 fn compare(kernel: &Kernel, sqe: &Sqe) -> Result<(), String> {
-    let ours = check_common(sqe).and_then(|()| parse(sqe));
+    let checked = check_flags(sqe).and_then(|()| check_priority(sqe, |_| false));
+    let ours = checked.and_then(|()| parse(sqe));
     let res = kernel.result(sqe);
     if sqe.opcode == IORING_OP_SOCKET && res >= 0 && sqe.file_index == 0 {
         // SAFETY: the kernel has just made this descriptor, for this request, and nobody else has it.
@@ -369,7 +370,7 @@ fn the_kernel_lacks_buffer_selection_for_the_same_operations() {
             ..Sqe::default()
         };
         let refused = kernel.result(&select) == Errno::EOPNOTSUPP.res();
-        let ours = check_common(&select) == Err(Errno::EOPNOTSUPP);
+        let ours = check_flags(&select) == Err(Errno::EOPNOTSUPP);
         assert_eq!(ours, refused, "operation {opcode}");
     }
 }

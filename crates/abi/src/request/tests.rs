@@ -9,7 +9,8 @@ fn sqe(opcode: u8) -> Sqe {
 }
 
 fn read(sqe: &Sqe) -> Result<Op, Errno> {
-    check_common(sqe)?;
+    check_flags(sqe)?;
+    check_priority(sqe, |_| false)?;
     parse(sqe)
 }
 

@@ -24,7 +24,9 @@ mod register;
 #[allow(dead_code, reason = "sends and receives do not import from it yet")]
 mod registered;
 mod request;
+mod restriction;
 mod send;
+mod settings;
 mod socket_option;
 mod stream;
 mod stream_send;
@@ -50,6 +52,8 @@ use files::Files;
 use nic::Nic;
 use registered::Registered;
 use request::{RequestId, Requests};
+use restriction::Restrictions;
+use settings::Settings;
 
 pub use crate::queue::Completion;
 pub use nic::{NicCounters, Port};
@@ -98,6 +102,8 @@ pub struct Engine {
     groups: Groups,
     registered: Registered,
     signals: Signals,
+    restrictions: Option<Restrictions>,
+    settings: Settings,
     /// Completions that wait for room in the queue.
     overflow: VecDeque<Completion>,
     /// Heads of chains that wait for a drain, in order.
@@ -152,6 +158,8 @@ impl Engine {
             groups: Groups::default(),
             registered: Registered::default(),
             signals: Signals::default(),
+            restrictions: None,
+            settings: Settings::default(),
             overflow: VecDeque::new(),
             deferred: VecDeque::new(),
             ready: VecDeque::new(),

@@ -9,6 +9,17 @@ use super::Engine;
 use crate::usermem::{BufferRing, Span, read_plain, write_plain};
 
 impl Engine {
+    /// The first checks: the opcode, whether the ring may register that, and the argument's shape.
+    pub(crate) fn check_register(&self, opcode: u32, arg: u64, nr: u32) -> Result<u32, Errno> {
+        let opcode = opcode & !IORING_REGISTER_USE_REGISTERED_RING;
+        if opcode >= IORING_REGISTER_LAST {
+            return Err(Errno::EINVAL);
+        }
+        self.check_registration(opcode)?;
+        check_shape(opcode, arg, nr)?;
+        Ok(opcode)
+    }
+
     /// io_uring_register(2) on this ring: what it returns.
     ///
     /// # Safety
@@ -16,11 +27,7 @@ impl Engine {
     /// opcode, valid through the call, and writable where the kernel writes. A buffer ring's memory
     /// stays valid until it is unregistered or the engine is dropped.
     pub unsafe fn register(&mut self, opcode: u32, arg: u64, nr: u32) -> Result<i32, Errno> {
-        let opcode = opcode & !IORING_REGISTER_USE_REGISTERED_RING;
-        if opcode >= IORING_REGISTER_LAST {
-            return Err(Errno::EINVAL);
-        }
-        check_shape(opcode, arg, nr)?;
+        let opcode = self.check_register(opcode, arg, nr)?;
         // SAFETY: the caller's promise.
         let result = unsafe { self.register_checked(opcode, arg, nr) };
         self.signal();
@@ -44,6 +51,16 @@ impl Engine {
             IORING_REGISTER_EVENTFD => self.register_eventfd(arg, false),
             IORING_REGISTER_EVENTFD_ASYNC => self.register_eventfd(arg, true),
             IORING_UNREGISTER_EVENTFD => self.unregister_eventfd(),
+            IORING_REGISTER_PROBE => self.probe(arg, nr),
+            IORING_REGISTER_PERSONALITY => self.register_personality(),
+            IORING_UNREGISTER_PERSONALITY => self.unregister_personality(nr),
+            IORING_REGISTER_RESTRICTIONS => self.register_restrictions(arg, nr),
+            IORING_REGISTER_IOWQ_AFF => self.register_iowq_aff(arg, nr),
+            IORING_UNREGISTER_IOWQ_AFF => Ok(0),
+            IORING_REGISTER_IOWQ_MAX_WORKERS => self.register_iowq_max_workers(arg),
+            IORING_REGISTER_NAPI => self.register_napi(arg),
+            IORING_UNREGISTER_NAPI => self.unregister_napi(arg),
+            IORING_REGISTER_CLOCK => self.register_clock(arg),
             // SAFETY: the caller's promise.
             IORING_REGISTER_PBUF_RING => unsafe { self.register_buf_ring(arg) },
             IORING_UNREGISTER_PBUF_RING => self.unregister_buf_ring(arg),
@@ -104,18 +121,28 @@ fn check_shape(opcode: u32, arg: u64, nr: u32) -> Result<(), Errno> {
     let rsrc = size_of::<RsrcRegister>() as u32;
     let good = match opcode {
         IORING_REGISTER_BUFFERS | IORING_REGISTER_FILES if arg == 0 => return Err(Errno::EFAULT),
-        IORING_UNREGISTER_BUFFERS | IORING_UNREGISTER_FILES | IORING_UNREGISTER_EVENTFD => {
-            arg == 0 && nr == 0
-        }
+        IORING_UNREGISTER_BUFFERS
+        | IORING_UNREGISTER_FILES
+        | IORING_UNREGISTER_EVENTFD
+        | IORING_REGISTER_PERSONALITY
+        | IORING_REGISTER_ENABLE_RINGS
+        | IORING_UNREGISTER_IOWQ_AFF => arg == 0 && nr == 0,
+        IORING_UNREGISTER_PERSONALITY => arg == 0,
+        IORING_REGISTER_PROBE => arg != 0 && nr <= 256,
+        IORING_REGISTER_IOWQ_AFF => arg != 0 && nr != 0,
+        IORING_REGISTER_IOWQ_MAX_WORKERS => arg != 0 && nr == 2,
         IORING_REGISTER_BUFFERS2
         | IORING_REGISTER_BUFFERS_UPDATE
         | IORING_REGISTER_FILES2
         | IORING_REGISTER_FILES_UPDATE2 => nr == rsrc,
-        IORING_REGISTER_EVENTFD | IORING_REGISTER_EVENTFD_ASYNC => nr == 1,
-        IORING_REGISTER_FILE_ALLOC_RANGE => arg != 0 && nr == 0,
-        IORING_REGISTER_PBUF_RING | IORING_UNREGISTER_PBUF_RING | IORING_REGISTER_PBUF_STATUS => {
-            arg != 0 && nr == 1
-        }
+        IORING_REGISTER_EVENTFD | IORING_REGISTER_EVENTFD_ASYNC | IORING_UNREGISTER_NAPI => nr == 1,
+        IORING_REGISTER_FILE_ALLOC_RANGE | IORING_REGISTER_CLOCK => arg != 0 && nr == 0,
+        IORING_REGISTER_PBUF_RING
+        | IORING_UNREGISTER_PBUF_RING
+        | IORING_REGISTER_PBUF_STATUS
+        | IORING_REGISTER_NAPI
+        | IORING_REGISTER_SYNC_CANCEL
+        | IORING_REGISTER_CLONE_BUFFERS => arg != 0 && nr == 1,
         _ => true,
     };
     if good { Ok(()) } else { Err(Errno::EINVAL) }

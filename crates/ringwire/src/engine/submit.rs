@@ -22,7 +22,7 @@ const FAILED: Op = Op::Nop(Nop {
 });
 
 /// Whether the engine has the operation.
-fn is_there(op: &Op) -> bool {
+pub(super) fn is_there(op: &Op) -> bool {
     match op {
         Op::Nop(nop) => nop.file.is_none() && nop.buffer.is_none(),
         Op::Send(transfer) | Op::Recv(transfer) => {
@@ -113,16 +113,15 @@ impl Engine {
 
     /// The checks that need neither the socket nor the network, and what is copied at submission.
     fn prepare(&mut self, sqe: &Sqe) -> Result<(Op, Prepared), Errno> {
-        if sqe.opcode >= IORING_OP_LAST || sqe.flags & !IOSQE_ALL != 0 {
-            return Err(Errno::EINVAL);
-        }
-        request::check_common(sqe)?;
+        request::check_flags(sqe)?;
         if sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
             self.skip_seen = true;
         }
         if self.skip_seen && sqe.flags & IOSQE_IO_DRAIN != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
+        self.check_restrictions(sqe)?;
+        request::check_priority(sqe, |id| self.settings.has_personality(id))?;
         let op = request::parse(sqe)?;
         if !is_there(&op) {
             return Err(Errno::EOPNOTSUPP);

@@ -33,6 +33,7 @@ mod register_buf_ring;
 mod register_buffer;
 mod register_eventfd;
 mod register_file;
+mod register_settings;
 mod requests;
 mod skip_drain;
 mod socket;
@@ -95,6 +96,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         register_buf_ring::CASES,
         register_eventfd::CASES,
         register_file::CASES,
+        register_settings::CASES,
         requests::CASES,
         fields::CASES,
         link::CASES,
