@@ -256,6 +256,36 @@ pub struct SyncCancelReg {
 }
 
 const _: () = assert!(size_of::<SyncCancelReg>() == 64);
+const _: () = assert!(size_of::<io_uring::types::Timespec>() == size_of::<[i64; 2]>());
+
+impl SyncCancelReg {
+    /// What the `io-uring` crate's method makes of its arguments.
+    pub fn new(
+        timeout: Option<io_uring::types::Timespec>,
+        cancel: io_uring::types::CancelBuilder,
+    ) -> Self {
+        // The builder's fields are seen in the entry that it is made for.
+        let entry = io_uring::opcode::AsyncCancel2::new(cancel).build();
+        let sqe = crate::sqe::Sqe::from_entry(&entry);
+        let timeout = match timeout {
+            // SAFETY: `Timespec` is `repr(transparent)` over `__kernel_timespec`, which is two `i64`s
+            // (size asserted above); every bit pattern is a valid value.
+            Some(time) => unsafe {
+                std::mem::transmute::<io_uring::types::Timespec, [i64; 2]>(time)
+            },
+            None => [-1, -1],
+        };
+        Self {
+            addr: sqe.addr,
+            fd: sqe.fd,
+            flags: sqe.op_flags,
+            timeout,
+            opcode: 0,
+            pad: [0; 7],
+            pad2: [0; 3],
+        }
+    }
+}
 
 /// [`Restriction::opcode`]: this opcode of io_uring_register(2) is allowed.
 pub const IORING_RESTRICTION_REGISTER_OP: u16 = 0;

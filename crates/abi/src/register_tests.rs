@@ -113,3 +113,14 @@ fn the_arguments_of_a_wait_are_where_the_kernel_has_them() {
     };
     assert_eq!((arg, arg.sigmask), (expected, 0));
 }
+
+#[test]
+fn a_synchronous_cancellation_has_what_its_builder_says() {
+    let time = io_uring::types::Timespec::new().sec(3).nsec(4);
+    let by_user_data = io_uring::types::CancelBuilder::user_data(7).all();
+    let reg = SyncCancelReg::new(Some(time), by_user_data);
+    assert_eq!((reg.addr, reg.flags, reg.timeout), (7, 1, [3, 4]));
+    let by_file = io_uring::types::CancelBuilder::fd(io_uring::types::Fixed(5));
+    let reg = SyncCancelReg::new(None, by_file);
+    assert_eq!((reg.fd, reg.flags, reg.timeout), (5, 2 | 8, [-1, -1]));
+}

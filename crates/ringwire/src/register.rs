@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::RawFd;
 
-use io_uring::types::{BufRingEntry, Napi};
+use io_uring::types::{BufRingEntry, CancelBuilder, Napi, Timespec};
 use ringwire_abi::register::*;
 
 pub use io_uring::register::{Restriction, SKIP_FILE};
@@ -345,6 +345,23 @@ impl Submitter<'_> {
     pub fn register_restrictions(&self, restrictions: &mut [Restriction]) -> io::Result<()> {
         let count = restrictions.len();
         self.register_with(IORING_REGISTER_RESTRICTIONS, restrictions, count)
+            .map(drop)
+    }
+}
+
+/// Cancelling.
+impl Submitter<'_> {
+    /// Cancels requests that wait, and match. It is done at once, whatever the timeout.
+    ///
+    /// # Errors
+    /// `ENOENT`: none matches; `EBADF`: the slot that is asked for is empty.
+    pub fn register_sync_cancel(
+        &self,
+        timeout: Option<Timespec>,
+        builder: CancelBuilder,
+    ) -> io::Result<()> {
+        let mut arg = SyncCancelReg::new(timeout, builder);
+        self.register_with(IORING_REGISTER_SYNC_CANCEL, &mut arg, 1)
             .map(drop)
     }
 }

@@ -51,6 +51,7 @@ impl Engine {
             IORING_REGISTER_EVENTFD => self.register_eventfd(arg, false),
             IORING_REGISTER_EVENTFD_ASYNC => self.register_eventfd(arg, true),
             IORING_UNREGISTER_EVENTFD => self.unregister_eventfd(),
+            IORING_REGISTER_SYNC_CANCEL => self.sync_cancel(arg),
             IORING_REGISTER_PROBE => self.probe(arg, nr),
             IORING_REGISTER_PERSONALITY => self.register_personality(),
             IORING_UNREGISTER_PERSONALITY => self.unregister_personality(nr),

@@ -34,6 +34,7 @@ mod register_buffer;
 mod register_eventfd;
 mod register_file;
 mod register_settings;
+mod register_sync_cancel;
 mod requests;
 mod skip_drain;
 mod socket;
@@ -97,6 +98,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         register_eventfd::CASES,
         register_file::CASES,
         register_settings::CASES,
+        register_sync_cancel::CASES,
         requests::CASES,
         fields::CASES,
         link::CASES,
