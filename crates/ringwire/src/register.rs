@@ -4,13 +4,16 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::RawFd;
 
-use io_uring::types::{BufRingEntry, CancelBuilder, Napi, Timespec};
+use io_uring::types::{BufRingEntry, CancelBuilder, CloneBuffersFlags, Napi, Timespec};
+use ringwire_abi::errno::Errno;
 use ringwire_abi::register::*;
+use ringwire_xsk::is_open;
 
 pub use io_uring::register::{Restriction, SKIP_FILE};
 
-use crate::ring::os_error;
+use crate::ring::{Core, os_error};
 use crate::submitter::Submitter;
+use crate::usermem::read_plain;
 
 impl Submitter<'_> {
     /// io_uring_register(2) on this ring, opcode by opcode as in the kernel
@@ -32,14 +35,18 @@ impl Submitter<'_> {
         nr_args: u32,
     ) -> io::Result<i32> {
         let mut core = self.shared.enter()?;
-        if opcode == IORING_REGISTER_ENABLE_RINGS {
-            let checked = core.engine.check_register(opcode, arg as u64, nr_args);
-            drop(core);
-            let enabled = checked.and_then(|_| self.shared.enable());
-            return enabled.map(|()| 0).map_err(os_error);
+        let arg = arg as u64;
+        let checked = core.engine.check_register(opcode, arg, nr_args);
+        match checked.map_err(os_error)? {
+            IORING_REGISTER_ENABLE_RINGS => {
+                drop(core);
+                self.shared.enable().map(|()| 0)
+            }
+            IORING_REGISTER_CLONE_BUFFERS => clone_buffers(&mut core, arg),
+            // SAFETY: the caller's promise is the engine's condition.
+            _ => unsafe { core.engine.register(opcode, arg, nr_args) },
         }
-        // SAFETY: the caller's promise is the engine's condition.
-        unsafe { core.engine.register(opcode, arg as u64, nr_args) }.map_err(os_error)
+        .map_err(os_error)
     }
 
     /// An opcode whose argument is `count` of these structures, or as many bytes, that point nowhere
@@ -208,6 +215,42 @@ impl Submitter<'_> {
         let (at, size) = ((&raw const arg).cast(), size_of_val(&arg) as u32);
         // SAFETY: all are borrowed through the call; the buffers' memory is the caller's promise.
         unsafe { self.register(IORING_REGISTER_BUFFERS_UPDATE, at, size) }.map(drop)
+    }
+
+    /// Takes the buffers of a ring, without their tags: as registering them again. The ring is named
+    /// by its `AsRawFd`; it must be this one, or another that this process has.
+    ///
+    /// # Errors
+    /// `EBUSY`: this ring has buffers; `ENXIO`: the other has none; `EBADF`, `EOPNOTSUPP`: it is not
+    /// a ring.
+    pub fn register_buffers_clone(&self, src_fd: RawFd) -> io::Result<()> {
+        self.register_buffers_clone_offset(src_fd, 0, 0, 0, CloneBuffersFlags::empty())
+    }
+
+    /// As [`register_buffers_clone`](Self::register_buffers_clone), `nr` buffers from `src_off` on, to
+    /// `dst_off` and on. With `DST_REPLACE` they replace what is there.
+    ///
+    /// # Errors
+    /// As there; `EINVAL`: an offset without a number, or more than there may be; `EOVERFLOW`: more
+    /// than there are.
+    pub fn register_buffers_clone_offset(
+        &self,
+        src_fd: RawFd,
+        src_off: u32,
+        dst_off: u32,
+        nr: u32,
+        flags: CloneBuffersFlags,
+    ) -> io::Result<()> {
+        let mut arg = CloneBuffers {
+            src_fd: src_fd as u32,
+            flags: flags.bits(),
+            src_off,
+            dst_off,
+            nr,
+            pad: [0; 3],
+        };
+        self.register_with(IORING_REGISTER_CLONE_BUFFERS, &mut arg, 1)
+            .map(drop)
     }
 
     /// Unregisters all buffers. Requests in flight keep theirs.
@@ -474,6 +517,27 @@ impl Submitter<'_> {
         // SAFETY: nothing is pointed at.
         unsafe { self.register(opcode, std::ptr::null(), id) }.map(drop)
     }
+}
+
+/// `IORING_REGISTER_CLONE_BUFFERS`. A ring's own descriptor names it.
+fn clone_buffers(core: &mut Core, arg: u64) -> Result<i32, Errno> {
+    let clone: CloneBuffers = read_plain(arg)?;
+    core.engine.check_clone(&clone)?;
+    let fd = clone.src_fd as RawFd;
+    if clone.flags & IORING_REGISTER_SRC_REGISTERED != 0 {
+        // No ring is registered.
+        return Err(Errno::EBADF);
+    }
+    if fd != core.waiter.epoll_fd() {
+        let other = if is_open(fd) {
+            Errno::EOPNOTSUPP
+        } else {
+            Errno::EBADF
+        };
+        return Err(other);
+    }
+    let source = core.engine.buffers_to_clone();
+    core.engine.clone_buffers(&clone, source)
 }
 
 /// Which operations there are, as [`Submitter::register_probe`] found.

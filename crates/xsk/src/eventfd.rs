@@ -1,4 +1,4 @@
-//! An eventfd of the application's.
+//! File descriptors of the application's: eventfds, and whether there is one at all.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -45,6 +45,13 @@ impl EventFd {
     }
 }
 
+/// Whether a file descriptor of the process's is open.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: no pointers are passed.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags >= 0
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -88,5 +95,12 @@ mod tests {
         let file = File::open("/dev/null").unwrap();
         assert_eq!(error(file.as_raw_fd()), Some(libc::EINVAL));
         assert_eq!(error(-1), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn a_descriptor_is_open_or_not() {
+        let file = File::open("/dev/null").unwrap();
+        assert!(is_open(file.as_raw_fd()));
+        assert!(!is_open(-1));
     }
 }

@@ -18,7 +18,7 @@ mod waiter;
 
 pub use desc::Desc;
 pub use error::Error;
-pub use eventfd::EventFd;
+pub use eventfd::{EventFd, is_open};
 pub use interface::{Interface, MulticastMembership};
 pub use maps::{Protocol, SteerCounters};
 pub use program::{AttachMode, Attached, Program};
