@@ -17,6 +17,7 @@ pub const CASES: &[Case] = &[
     case("time_passes_only_in_turns", turns),
     case("buffer_sizes_of_a_new_socket", default_buffers),
     case("urgent_data", urgent_data),
+    case("count_of_a_timeout_and_its_batch", timeout_batch),
 ];
 
 /// A result that has no fixed value: whether it is one, or the error.
@@ -179,4 +180,13 @@ fn urgent_data(bench: &mut Bench) {
     bench.run(send_on(1, b"x", 0), 2);
     let got = bench.peer_reads(&mut stream, 1);
     bench.say(got);
+}
+
+fn timeout_batch(bench: &mut Bench) {
+    let long = types::Timespec::from(Duration::from_secs(60));
+    bench.push(opcode::Nop::new().build(), 1);
+    bench.push(opcode::Timeout::new(&long).count(1).build(), 2);
+    bench.submit();
+    bench.push(opcode::Nop::new().build(), 3);
+    bench.wait(3);
 }

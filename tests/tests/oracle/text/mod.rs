@@ -18,6 +18,7 @@ mod accept;
 mod bench;
 mod buffers;
 mod cancel;
+mod cancel_key;
 mod completions;
 mod connection;
 mod datagram;
@@ -103,6 +104,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         fields::CASES,
         link::CASES,
         skip_drain::CASES,
+        cancel_key::CASES,
         socket::CASES,
         stream_receive::CASES,
         stream_send::CASES,
