@@ -151,17 +151,19 @@ impl Connection {
         let mut arrived = |sent: &crate::flight::Sent| {
             // It answers the first of several if it echoes a time before the last.
             let spurious = match (clock, echo) {
-                (Some(clock), Some(echo)) => (echo.wrapping_sub(clock.value(sent.at)) as i32) < 0,
+                (Some(clock), Some(echo)) if sent.again => {
+                    (echo.wrapping_sub(clock.value(sent.at)) as i32) < 0
+                }
                 _ => false,
             };
             rack.delivered(now, sent, spurious);
             let overtaken = sacked_end.is_some_and(|last| sent.end.before(last));
             rack.reordering |= overtaken && !sent.again;
             delivery.bytes += sent.len();
-            path.arrived(now, sent.len());
+            path.arrived(now, sent.each());
         };
         flight.acknowledge(ack, |sent| {
-            delivery.segments += 1;
+            delivery.segments += sent.segments();
             delivery.again |= sent.again;
             delivery.sent_at = delivery.sent_at.or(Some(sent.at));
             arrived(sent);

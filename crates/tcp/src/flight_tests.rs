@@ -33,7 +33,7 @@ fn what_is_acknowledged_leaves_also_in_part() {
     flight.acknowledge(seq(150), |sent| gone.push((sent.start, sent.end)));
     assert_eq!(gone, [(seq(0), seq(100)), (seq(100), seq(150))]);
     assert_eq!((flight.len(), counts(&flight)), (4, (350, 0, 0)));
-    assert_eq!(flight.first().map(Sent::len), Some(50));
+    assert_eq!(flight.first().map(|sent| sent.len()), Some(50));
 }
 
 #[test]
@@ -96,4 +96,80 @@ fn a_large_record_gives_its_memory_back_when_it_is_empty() {
     }
     flight.acknowledge(seq(100), |_| {});
     assert!(flight.sent.capacity() <= KEEP_CAPACITY);
+}
+
+/// A run of five segments of 100 bytes.
+fn run() -> Flight {
+    let mut flight = Flight::default();
+    flight.push(at(0), seq(0), seq(100));
+    flight.push_run(at(0), seq(100), seq(500), 100);
+    assert_eq!(flight.sent.len(), 1);
+    flight
+}
+
+fn starts(flight: &Flight) -> Vec<SeqNumber> {
+    flight.iter().map(|sent| sent.start).collect()
+}
+
+#[test]
+fn a_run_is_the_segments_that_it_consists_of() {
+    let flight = run();
+    assert_eq!(starts(&flight), [0, 100, 200, 300, 400].map(seq));
+    assert_eq!((flight.len(), counts(&flight)), (5, (500, 0, 0)));
+    let (first, last) = (flight.first().unwrap(), flight.last().unwrap());
+    assert_eq!((first.start, first.end), (seq(0), seq(100)));
+    assert_eq!((last.start, last.end), (seq(400), seq(500)));
+    assert!(!flight.is_single());
+}
+
+#[test]
+fn a_run_is_acknowledged_up_to_anywhere() {
+    for (ack, segments, left) in [
+        (1, 1, 5),
+        (100, 1, 4),
+        (101, 2, 4),
+        (350, 4, 2),
+        (400, 4, 1),
+        (500, 5, 0),
+    ] {
+        let (mut flight, mut gone, mut bytes) = (run(), 0, 0);
+        flight.acknowledge(seq(ack), |sent| {
+            gone += sent.segments();
+            bytes += sent.len();
+        });
+        assert_eq!((gone, bytes, flight.len()), (segments, ack, left), "{ack}");
+        assert_eq!(counts(&flight), (500 - ack, 0, 0), "{ack}");
+        assert_eq!(flight.first().map_or(seq(500), |sent| sent.start), seq(ack));
+    }
+}
+
+#[test]
+fn segments_of_a_run_are_sacked_lost_and_sent_again_one_by_one() {
+    let mut flight = run();
+    flight.sack(seq(200), seq(300), |_| {});
+    assert!(flight.mark_lost(|sent| sent.start.before(seq(200))));
+    assert_eq!(counts(&flight), (200, 100, 200));
+    flight.resend(at(9), seq(0), seq(100));
+    assert_eq!(starts(&flight), [0, 100, 200, 300, 400].map(seq));
+    assert_eq!(counts(&flight), (300, 100, 100));
+    assert!(flight.first().unwrap().again && !flight.last().unwrap().again);
+}
+
+#[test]
+fn what_is_not_alike_is_in_no_run() {
+    let mut flight = run();
+    flight.push(at(0), seq(500), seq(550));
+    flight.push(at(1), seq(550), seq(600));
+    assert_eq!((flight.sent.len(), flight.len()), (3, 7));
+    flight.acknowledge(seq(575), |_| {});
+    // What is left of one is no whole one.
+    flight.push(at(1), seq(600), seq(650));
+    assert_eq!((flight.sent.len(), flight.len()), (2, 2));
+    flight.sack(seq(600), seq(650), |_| {});
+    flight.push_run(at(2), seq(650), seq(750), 50);
+    assert_eq!(
+        flight.sent.len(),
+        4,
+        "nothing is in runs while something is sacked"
+    );
 }

@@ -113,9 +113,8 @@ pub struct Info {
 impl Connection {
     /// The figures now.
     pub fn info(&self, now: Instant) -> Info {
-        let count = |of: fn(&crate::flight::Sent) -> bool| {
-            self.flight.iter().filter(|sent| of(sent)).count() as u32
-        };
+        let count =
+            |of: fn(&crate::flight::Sent) -> bool| self.flight.iter().filter(of).count() as u32;
         Info {
             congestion: self.congestion_state(),
             timestamps: self.clock.is_some(),

@@ -84,44 +84,49 @@ impl Connection {
         None
     }
 
-    /// Makes of the segment that [`poll_transmit`](Connection::poll_transmit) has just given out the one
-    /// that it would give out next, where that is another full segment of new data and not the last:
-    /// it differs in its number alone, and in flags that only the first of several has (PSH, CWR).
-    /// Otherwise it changes nothing and returns `false`. `whole` says how many bytes from a sequence
-    /// number on lie in one piece.
+    /// Gives out the segments behind the one that [`poll_transmit`](Connection::poll_transmit) has just
+    /// given out, as far as they are full ones of new data and not the last: they differ from it in their
+    /// numbers alone, and in flags that only the first of several has (PSH, CWR). Returns how many there
+    /// are, `most` at most: those that `poll_transmit` would give out next. `whole` says of how many full
+    /// segments behind the first the bytes lie in one piece each, asked for so many.
     pub fn poll_following(
         &mut self,
         now: Instant,
-        segment: &mut Segment,
-        whole: impl FnOnce(SeqNumber) -> u32,
-    ) -> bool {
+        first: &Segment,
+        most: u32,
+        whole: impl FnOnce(u32) -> u32,
+    ) -> u32 {
         let send = &self.send;
         let (next, len) = (send.next, send.mss);
-        // Nothing has happened since: time, segments and losses would make it another one.
+        // Nothing has happened since: time, segments and losses would make them others.
         let last = self.flight.last();
         let fresh = last.is_some_and(|last| !last.again && last.at == now && last.end == next);
-        let alike = segment.len == len && segment.end() == next && !self.has_selective();
+        let alike = first.len == len && first.end() == next && !self.has_selective();
         let quiet = self.ack.is_idle() && self.flight.lost_bytes() == 0;
         let usual = !(self.path.raising || self.ecn.agreed && self.congestion.reduced);
-        let offered = (send.una + send.window.size()).since_or_zero(next);
+        if !(fresh & alike & quiet & usual) {
+            return 0;
+        }
         let pipe = self.recovery.pipe(&self.flight, len);
-        let room = offered >= len && pipe + len <= self.congestion.window();
-        let waiting = send.end.since_or_zero(next) > len;
-        if !(fresh & alike & quiet & usual & room & waiting) || whole(next) < len {
-            return false;
+        let offered = (send.una + send.window.size()).since_or_zero(next);
+        let unsent = send.end.since_or_zero(next);
+        let room = offered
+            .min(self.congestion.window().saturating_sub(pipe))
+            .min(unsent.saturating_sub(1));
+        let count = whole(most.min(room / len));
+        if count == 0 {
+            return 0;
         }
-        segment.seq = next;
-        segment.psh = false;
-        segment.cwr = false;
-        self.flight.push(now, next, next + len);
-        self.send.next = next + len;
-        self.recovery.sent(len);
+        let end = next + count * len;
+        self.flight.push_run(now, next, end, len);
+        self.send.next = end;
+        self.recovery.sent(count * len);
         // Of all timers only this one asks how many are outstanding, and only whether it is one.
-        if self.flight.len() == 2 {
-            self.arm_tail_probe(now);
-        }
-        self.count_out(segment);
-        true
+        self.arm_tail_probe(now);
+        self.totals.segments_out += u64::from(count);
+        self.totals.data_segments_out += u64::from(count);
+        self.totals.bytes_sent += u64::from(count * len);
+        count
     }
 
     fn bare_segment(&mut self, now: Instant, seq: SeqNumber) -> Segment {
@@ -336,7 +341,7 @@ impl Connection {
         if !std::mem::take(&mut self.recovery.tail.due) {
             return None;
         }
-        let last = *self.flight.last()?;
+        let last = self.flight.last()?;
         if last.sacked || last.len() > self.send.mss + 1 {
             return None;
         }

@@ -97,7 +97,7 @@ impl Connection {
         let since = self.timers.waiting_since;
         let long = self.path.long_at.zip(since);
         let passed = long.is_some_and(|((at, len), since)| at > since && len > guess);
-        let behind = |sent: &Sent| sent.sacked && sent.len() > guess;
+        let behind = |sent: Sent| sent.sacked && sent.len() > guess;
         let suspicious = if passed || self.flight.iter().any(behind) {
             DOUBTFUL_TIMEOUTS
         } else {

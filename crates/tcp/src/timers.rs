@@ -264,7 +264,7 @@ impl Connection {
             && self.handshake.sack
             && self.recovery.may_probe(&self.flight)
         {
-            let single = self.flight.len() == 1;
+            let single = self.flight.is_single();
             let at = now + TailLoss::timeout(srtt, single, self.config.min_rto.into());
             // Where the timeout comes first, a probe goes then in its place.
             let timeout = self.timers.retransmit;

@@ -171,19 +171,24 @@ impl Stack {
         let headers = &mut headers[..(place.start - start) as usize];
         headers.copy_from_slice(&chunk[start as usize..place.start as usize]);
         post(ledger.post_tx(frame, start, len), len, false);
-        let mut count = 1;
-        let most = room.min(BURST - self.tcp.burst);
-        while count < most && connection.poll_following(now, segment, |seq| send.next_cell(seq)) {
-            let (place, frame) = send.take_next(segment.len);
+        // Those that follow have the same headers but for their number.
+        let most = room.min(BURST - self.tcp.burst) - 1;
+        let (full, end) = (segment.len, segment.end());
+        let whole = |most| send.whole_cells(end, full, most);
+        let count = connection.poll_following(now, segment, most, whole);
+        let at = headers_len(meta.destination);
+        wire::share(&mut headers[at..]);
+        for _ in 0..count {
+            segment.seq += full;
+            let (place, frame) = send.take_next(full);
             let start = place.start - headers.len() as u32;
             let bytes = &mut ledger.bytes_mut(frame)[start as usize..][..len as usize];
             bytes[..headers.len()].copy_from_slice(headers);
-            let at = headers_len(meta.destination);
-            wire::renumber(&mut bytes[at..], segment);
+            wire::number(&mut bytes[at..], segment.seq);
             write_checksum(&mut bytes[at..], &ends, segment, checksum, place.sum);
             post(ledger.post_tx(frame, start, len), len, false);
-            count += 1;
         }
+        let count = count + 1;
         self.counters.tcp_tx_segments += u64::from(count);
         self.counters.tx_packets += u64::from(count);
         self.counters.tx_bytes += u64::from(count * len);

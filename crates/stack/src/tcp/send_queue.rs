@@ -161,16 +161,19 @@ impl SendQueue {
         found.map_or(0, |index| queued.cells[index].end().since(seq))
     }
 
-    /// Bytes of the cell behind the one that was sent last, if it begins at `seq` and no part of it was
-    /// sent; else 0.
-    #[inline]
-    pub(crate) fn next_cell(&self, seq: SeqNumber) -> u32 {
+    /// How many cells from `seq` on, `most` at most, have `len` bytes each and were not sent, where the
+    /// first of them lies behind the one that was sent last.
+    pub(crate) fn whole_cells(&self, seq: SeqNumber, len: u32, most: u32) -> u32 {
         let Some(queued) = &self.queued else {
             return 0;
         };
-        let cell = queued.cells.get(queued.cursor + 1);
-        let cell = cell.filter(|cell| cell.seq == seq && !cell.sent);
-        cell.map_or(0, |cell| cell.len.into())
+        let next = queued.cursor + 1;
+        if queued.cells.get(next).is_none_or(|cell| cell.seq != seq) {
+            return 0;
+        }
+        let behind = queued.cells.range(next..).take(most as usize);
+        let whole = |cell: &&Cell| u32::from(cell.len) == len && !cell.sent;
+        behind.take_while(whole).count() as u32
     }
 
     /// Where `len` bytes from `seq` on lie, which are in one cell, and in which frame; they count as
@@ -180,7 +183,7 @@ impl SendQueue {
         self.there().take(seq, len)
     }
 
-    /// The same for `len` bytes of the cell that [`next_cell`](SendQueue::next_cell) has named.
+    /// The same for the `len` bytes of the cell behind the one that was sent last.
     #[inline]
     pub(crate) fn take_next(&mut self, len: u32) -> (Place, &mut Frame) {
         let queued = self.there();

@@ -51,7 +51,8 @@ pub(crate) fn parse(bytes: &[u8], segment_len: usize) -> Option<Header> {
     let number = |at| SeqNumber(u32_at(fixed, at));
     let flags = fixed[13];
     let syn = flags & SYN != 0;
-    let segment = Segment {
+    let options = &bytes[HEADER..len];
+    let mut segment = Segment {
         seq: number(4),
         ack: (flags & ACK != 0).then(|| number(8)),
         window: u16_at(fixed, 14),
@@ -62,9 +63,15 @@ pub(crate) fn parse(bytes: &[u8], segment_len: usize) -> Option<Header> {
         ece: flags & ECE != 0,
         cwr: flags & CWR != 0,
         ecn: Ecn::Incapable,
-        options: parse_options(&bytes[HEADER..len], syn),
+        options: Options {
+            timestamps: only_timestamps(options),
+            ..Options::default()
+        },
         len: (segment_len - len) as u32,
     };
+    if segment.options.timestamps.is_none() {
+        segment.options = parse_options(options, syn);
+    }
     Some(Header {
         source_port,
         destination_port,
@@ -92,19 +99,8 @@ fn only_timestamps(bytes: &[u8]) -> Option<Timestamps> {
     })
 }
 
-#[inline(always)]
-fn parse_options(bytes: &[u8], syn: bool) -> Options {
-    match only_timestamps(bytes) {
-        None => parse_any_options(bytes, syn),
-        timestamps => Options {
-            timestamps,
-            ..Options::default()
-        },
-    }
-}
-
 #[inline(never)]
-fn parse_any_options(mut bytes: &[u8], syn: bool) -> Options {
+fn parse_options(mut bytes: &[u8], syn: bool) -> Options {
     let mut options = Options::default();
     while !bytes.is_empty() {
         let Ok((rest, option)) = TcpOption::parse(bytes) else {
@@ -184,13 +180,17 @@ pub(crate) fn emit(bytes: &mut [u8], source_port: u16, destination_port: u16, se
     }
 }
 
-/// Makes of a header that was written the one of a segment that differs in its number and flags alone;
-/// the checksum is left zero.
-#[inline]
-pub(crate) fn renumber(bytes: &mut [u8], segment: &Segment) {
-    bytes[4..8].copy_from_slice(&segment.seq.0.to_be_bytes());
-    bytes[13] = flags(segment);
+/// Makes of a header that was written the one that segments behind it share: without the flags that only
+/// the first of several has. The checksum is left zero.
+pub(crate) fn share(bytes: &mut [u8]) {
+    bytes[13] &= !(PSH | CWR);
     bytes[16..18].fill(0);
+}
+
+/// Completes a shared header.
+#[inline]
+pub(crate) fn number(bytes: &mut [u8], seq: SeqNumber) {
+    bytes[4..8].copy_from_slice(&seq.0.to_be_bytes());
 }
 
 #[inline]

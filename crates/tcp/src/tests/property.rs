@@ -148,38 +148,51 @@ impl End {
         let (first, piece) = (self.send_first, self.piece);
         let contiguous = &mut |seq: SeqNumber| piece - seq.since(first) % piece;
         let mut sent = Vec::new();
-        while let Some(segment) = self.next_segment(now, sent.last(), contiguous) {
+        while let Some(segment) = self.connection.poll_transmit(now, contiguous) {
             sent.push(segment);
+            self.follow(now, &mut sent, contiguous);
             assert!(sent.len() < 1000, "it never stops sending");
-            self.watch_window(&segment);
-            self.watch_haste(now, &segment);
+        }
+        for segment in &sent {
+            self.watch_window(segment);
+            self.watch_haste(now, segment);
         }
         self.watch_timers(now);
         self.watch_flight();
         sent
     }
 
-    /// The next segment, by the short way where there is one from the last: the long one would give out
-    /// the same, and lead to the same.
-    fn next_segment(
+    /// Has those sent that follow the last one by the short way: the long one would give out the same,
+    /// and lead to the same.
+    fn follow(
         &mut self,
         now: Instant,
-        last: Option<&Segment>,
+        sent: &mut Vec<Segment>,
         contiguous: &mut dyn FnMut(SeqNumber) -> u32,
-    ) -> Option<Segment> {
-        let before = self.connection.clone();
-        if let Some(mut segment) = last.copied()
-            && self
-                .connection
-                .poll_following(now, &mut segment, &mut *contiguous)
-        {
-            let mut long = before;
-            assert_eq!(long.poll_transmit(now, contiguous), Some(segment));
-            assert_same(&self.connection, &long);
-            self.followed += 1;
-            return Some(segment);
+    ) {
+        let first = *sent.last().expect("there is one");
+        let mut long = self.connection.clone();
+        let whole = |count| {
+            let starts = (0..count).map(|index| first.end() + index * first.len);
+            starts.take_while(|&at| contiguous(at) >= first.len).count() as u32
+        };
+        let count = self.connection.poll_following(now, &first, 9, whole);
+        for _ in 0..count {
+            let segment = long.poll_transmit(now, contiguous).expect("the next one");
+            let seq = sent.last().expect("there is one").end();
+            let expected = Segment {
+                seq,
+                psh: false,
+                cwr: false,
+                ..first
+            };
+            assert_eq!(segment, expected);
+            sent.push(segment);
         }
-        self.connection.poll_transmit(now, contiguous)
+        if count > 0 {
+            assert_same(&self.connection, &long);
+        }
+        self.followed += u64::from(count);
     }
 
     fn watch_window(&mut self, sent: &Segment) {
