@@ -60,10 +60,10 @@ impl Stack {
         self.counters.rx_bytes += packet.len() as u64;
         let head = ledger.piece(&packet.first);
         if let Some(flow) = self.tcp.flow()
-            && let Some(header) = &mut flow.header(head)
+            && let Some(header) = &flow.header(head)
         {
-            let known = flow.known;
-            return self.receive_in_flow(now, ledger, packet, queue, &known, header);
+            let id = flow.id;
+            return self.receive_in_flow(now, ledger, packet, queue, id, header);
         }
         let Ok(ethernet) = EthernetFrame::new_checked(head) else {
             return self.reject(ledger, packet, Reject::Malformed);
@@ -227,10 +227,15 @@ impl Stack {
         len: usize,
         checksum: u16,
     ) -> Result<(), Option<Reject>> {
-        if self.config.rx_checksum == RxChecksum::Trust || cfg!(feature = "broken-checksum") {
+        if self.trusts_checksums() {
             return Ok(());
         }
         self.verify_sum(ledger, payload, ip, protocol, len, checksum)
+    }
+
+    #[inline]
+    pub(crate) fn trusts_checksums(&self) -> bool {
+        self.config.rx_checksum == RxChecksum::Trust || cfg!(feature = "broken-checksum")
     }
 
     fn verify_sum(

@@ -10,8 +10,13 @@ use crate::tcp::ends_map::EndsMap;
 use crate::tcp::wire::{self, Header};
 use ringwire_umem::Ledger;
 
+/// Where the length of the IP packet stands.
+const LENGTH_AT: usize = ETHERNET_HEADER + 2;
 /// Bytes of the Ethernet and IPv4 headers, and of the ports.
 const COMPARED: usize = ETHERNET_HEADER + IPV4_HEADER + 4;
+
+/// Where TCP begins in a packet of a flow.
+pub(crate) const IN_FLOW_AT: usize = ETHERNET_HEADER + IPV4_HEADER;
 
 /// What all packets of a flow begin with: these bytes without the IP header's length, identification and
 /// checksum.
@@ -46,13 +51,7 @@ fn part<const LEN: usize>(head: &[u8; COMPARED], at: usize) -> &[u8; LEN] {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flow {
     key: Key,
-    pub(crate) known: Known,
-}
-
-/// What is known of a flow's packets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
-    /// As it was read from one of them.
+    /// As it was read from one of its packets.
     pub(crate) ip: IpIn,
     /// The socket in the table of connections.
     pub(crate) id: SocketId,
@@ -62,28 +61,30 @@ impl Flow {
     /// The flow of a packet, if it is one of this kind.
     #[inline]
     pub(crate) fn of(ledger: &Ledger, packet: &Packet, ip: &IpIn, id: SocketId) -> Option<Flow> {
-        let plain = ip.header_at == ETHERNET_HEADER
-            && ip.payload_at == ETHERNET_HEADER + IPV4_HEADER
-            && ip.source.is_ipv4();
+        let plain =
+            ip.header_at == ETHERNET_HEADER && ip.payload_at == IN_FLOW_AT && ip.source.is_ipv4();
         let head = ledger.piece(&packet.first).first_chunk()?;
         plain.then(|| Flow {
             key: Key::new(head),
-            known: Known { ip: *ip, id },
+            ip: *ip,
+            id,
         })
     }
 
-    /// The TCP header of a packet, if that is one of this flow, in one piece, and sound as far as one can
-    /// tell without its payload.
+    /// The TCP header of a packet, if that is one of this flow, in one piece, sound as far as one can tell
+    /// without its payload, and says no more than most do.
     #[inline(always)]
     pub(crate) fn header(&self, packet: &[u8]) -> Option<Header> {
         let head: &[u8; COMPARED] = packet.first_chunk()?;
-        let total_len = usize::from(u16::from_be_bytes(*part(head, 16)));
         let sound = ipv4_header_sum(part(head, ETHERNET_HEADER)).finish() == 0;
         if Key::new(head) != self.key || !sound {
             return None;
         }
-        let tcp = packet.get(ETHERNET_HEADER + IPV4_HEADER..ETHERNET_HEADER + total_len)?;
-        wire::parse(tcp, tcp.len())
+        let total_len = usize::from(u16::from_be_bytes(*part(head, LENGTH_AT)));
+        let tcp = packet.get(IN_FLOW_AT..ETHERNET_HEADER + total_len)?;
+        let mut header = wire::parse_plain(tcp)?;
+        header.segment.ecn = self.ip.ecn;
+        Some(header)
     }
 }
 

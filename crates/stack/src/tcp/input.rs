@@ -8,7 +8,7 @@ use ringwire_tcp::{
 use ringwire_umem::{Ledger, Pool};
 use smoltcp::wire::IpProtocol;
 
-use super::flow::{Flow, Known};
+use super::flow::{Flow, IN_FLOW_AT};
 use super::listener::Cookie;
 use super::ops::wake_chunks;
 use super::wire::{self, Header, MAX_HEADER};
@@ -65,7 +65,7 @@ impl Stack {
         self.take_segment(now, ledger, &ends, &header.segment, payload, queue);
     }
 
-    /// The same for the next segment of a flow, whose header was read.
+    /// The same for the next segment of the flow, whose header was read.
     #[inline(always)]
     pub(crate) fn receive_in_flow(
         &mut self,
@@ -73,23 +73,28 @@ impl Stack {
         ledger: &mut Ledger,
         packet: Packet,
         queue: u16,
-        known: &Known,
-        header: &mut Header,
+        id: SocketId,
+        header: &Header,
     ) {
-        let Known { ip, id } = known;
         self.control_queue = queue;
         let len = header.segment.len as usize;
         let mut payload = Payload::Frames {
             packet,
-            start: ip.payload_at,
+            start: IN_FLOW_AT,
             len: header.len + len,
         };
-        if !self.admit_header(ledger, &payload, ip, header) {
+        if self.trusts_checksums() {
+            self.counters.tcp_rx_segments += 1;
+        } else if !self.admit_in_flow(ledger, &payload, header) {
             return payload.release(ledger);
         }
-        header.segment.ecn = ip.ecn;
         payload.narrow(header.len, len);
-        self.continue_connection(now, ledger, *id, &header.segment, payload, queue);
+        self.continue_connection(now, ledger, id, &header.segment, payload, queue);
+    }
+
+    fn admit_in_flow(&mut self, ledger: &Ledger, payload: &Payload, header: &Header) -> bool {
+        let ip = self.tcp.flow().map(|flow| flow.ip);
+        ip.is_some_and(|ip| self.admit_header(ledger, payload, &ip, header))
     }
 
     /// Whether the checksum of a segment is right; counts it.

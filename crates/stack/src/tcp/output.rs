@@ -167,25 +167,26 @@ impl Stack {
         let meta = meta(&ends, path, segment.ecn);
         let macs = (self.config.mac, to);
         let (start, len) = write_in_place(chunk, &place, &meta, macs, &ends, segment, checksum);
-        let mut headers = [0; HEADROOM];
-        let headers = &mut headers[..(place.start - start) as usize];
-        headers.copy_from_slice(&chunk[start as usize..place.start as usize]);
+        // The headers at the end of what lies in front of a cell.
+        let mut front = headroom(chunk, &place);
         post(ledger.post_tx(frame, start, len), len, false);
         // Those that follow have the same headers but for their number.
         let most = room.min(BURST - self.tcp.burst) - 1;
         let (full, end) = (segment.len, segment.end());
         let whole = |most| send.whole_cells(end, full, most);
         let count = connection.poll_following(now, segment, most, whole);
-        let at = headers_len(meta.destination);
-        wire::share(&mut headers[at..]);
+        let headers = (place.start - start) as usize;
+        let at = HEADROOM - headers + headers_len(meta.destination);
+        wire::share(&mut front[at..]);
         for _ in 0..count {
             segment.seq += full;
             let (place, frame) = send.take_next(full);
-            let start = place.start - headers.len() as u32;
-            let bytes = &mut ledger.bytes_mut(frame)[start as usize..][..len as usize];
-            bytes[..headers.len()].copy_from_slice(headers);
-            wire::number(&mut bytes[at..], segment.seq);
-            write_checksum(&mut bytes[at..], &ends, segment, checksum, place.sum);
+            let begin = place.start as usize - HEADROOM;
+            let cell = &mut ledger.bytes_mut(frame)[begin..][..HEADROOM + full as usize];
+            cell[..HEADROOM].copy_from_slice(&front);
+            wire::number(&mut cell[at..], segment.seq);
+            write_checksum(&mut cell[at..], &ends, segment, checksum, place.sum);
+            let start = place.start - headers as u32;
             post(ledger.post_tx(frame, start, len), len, false);
         }
         let count = count + 1;
@@ -302,6 +303,12 @@ impl Stack {
             ..Config::default()
         }
     }
+}
+
+/// What lies in front of a cell's first byte.
+fn headroom(chunk: &[u8], place: &Place) -> [u8; HEADROOM] {
+    let front = chunk[..place.start as usize].last_chunk();
+    *front.expect("send queue: a cell has its headroom")
 }
 
 /// Writes the headers in front of a cell, from one Ethernet address to another; returns where they begin

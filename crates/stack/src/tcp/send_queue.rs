@@ -16,8 +16,6 @@ pub(crate) const HEADROOM: usize = 128;
 #[derive(Debug)]
 struct Block {
     frame: Frame,
-    /// Cells of it that are in the queue.
-    cells: u32,
     /// Cells that were ever made in it, and how long each may be with its headroom: the longest segment
     /// may have changed since.
     used: u32,
@@ -124,7 +122,6 @@ impl SendQueue {
         let queued = self.queued.get_or_insert_default();
         let block = Block {
             frame,
-            cells: 1,
             used: 1,
             slot_bytes,
         };
@@ -233,7 +230,6 @@ impl Queued {
             .expect("send queue: a chunk was added");
         let start = block.used * block.slot_bytes + HEADROOM as u32;
         block.used += 1;
-        block.cells += 1;
         let room = block.cell_room(mss);
         self.push_cell(seq, start);
         room
@@ -305,22 +301,20 @@ impl Queued {
     }
 
     fn acknowledged(&mut self, una: SeqNumber, ledger: &mut Ledger) {
-        while let Some(cell) = self.cells.front()
-            && !cell.end().after(una)
-        {
-            self.blocks[cell.block.wrapping_sub(self.base) as usize].cells -= 1;
-            self.cells.pop_front();
-            self.cursor = self.cursor.saturating_sub(1);
-        }
-        // The last chunk stays while another cell may come into it and something is queued.
-        while let Some(block) = self.blocks.front()
-            && block.cells == 0
-            && (self.blocks.len() > 1 || self.cells.is_empty())
-        {
-            let block = self.blocks.pop_front().expect("it is there");
-            self.base = self.base.wrapping_add(1);
+        let gone = |cell: &&Cell| !cell.end().after(una);
+        let gone = self.cells.iter().take_while(gone).count();
+        self.cells.drain(..gone);
+        self.cursor = self.cursor.saturating_sub(gone);
+        // Chunks up to that of the first cell, which stays: another cell may come into it.
+        let first = self.cells.front();
+        let done = match first {
+            Some(first) => first.block.wrapping_sub(self.base) as usize,
+            None => self.blocks.len(),
+        };
+        for block in self.blocks.drain(..done) {
             ledger.release(block.frame);
         }
+        self.base = self.base.wrapping_add(done as u32);
     }
 
     /// The cell that holds the byte at `seq`.

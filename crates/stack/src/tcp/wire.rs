@@ -37,7 +37,7 @@ pub(crate) struct Header {
 
 /// Reads a header at the beginning of a TCP segment of `segment_len` bytes. `None` if it does not fit.
 /// What is wrong in the options makes the rest of them unread, not the segment unusable.
-#[inline(always)]
+#[inline]
 pub(crate) fn parse(bytes: &[u8], segment_len: usize) -> Option<Header> {
     let fixed: &[u8; HEADER] = bytes.first_chunk()?;
     let len = usize::from(fixed[12] >> 4) * 4;
@@ -75,6 +75,45 @@ pub(crate) fn parse(bytes: &[u8], segment_len: usize) -> Option<Header> {
     Some(Header {
         source_port,
         destination_port,
+        segment,
+        len,
+        checksum: u16_at(fixed, 16),
+    })
+}
+
+/// Reads a header as nearly every segment has it: of flags ACK and perhaps PSH, of options the
+/// timestamps or none. `None`: it is another one.
+#[inline(always)]
+pub(crate) fn parse_plain(bytes: &[u8]) -> Option<Header> {
+    const NO_OPTIONS: u8 = 5 << 4;
+    const TIMESTAMPS_ALONE: u8 = 8 << 4;
+    let fixed: &[u8; HEADER] = bytes.first_chunk()?;
+    let (timestamps, len) = match fixed[12] {
+        TIMESTAMPS_ALONE => {
+            let option = bytes.get(HEADER..HEADER + TIMESTAMPS)?;
+            (Some(only_timestamps(option)?), HEADER + TIMESTAMPS)
+        }
+        NO_OPTIONS => (None, HEADER),
+        _ => return None,
+    };
+    if fixed[13] & !PSH != ACK {
+        return None;
+    }
+    let segment = Segment {
+        seq: SeqNumber(u32_at(fixed, 4)),
+        ack: Some(SeqNumber(u32_at(fixed, 8))),
+        window: u16_at(fixed, 14),
+        psh: fixed[13] & PSH != 0,
+        options: Options {
+            timestamps,
+            ..Options::default()
+        },
+        len: (bytes.len() - len) as u32,
+        ..Segment::default()
+    };
+    Some(Header {
+        source_port: u16_at(fixed, 0),
+        destination_port: u16_at(fixed, 2),
         segment,
         len,
         checksum: u16_at(fixed, 16),
