@@ -13,17 +13,8 @@ impl Connection {
     /// Takes a segment. In TIME-WAIT segments are for
     /// [`TimeWait::on_segment`](crate::TimeWait::on_segment).
     pub fn on_segment(&mut self, now: Instant, segment: &Segment) -> Disposition {
-        self.count_in(segment);
-        if self.predicts(now, segment) {
-            return self.take_predicted(now, segment);
-        }
-        self.take_any(now, segment)
-    }
-
-    /// Takes a segment of which nothing is known.
-    #[inline(never)]
-    pub(crate) fn take_any(&mut self, now: Instant, segment: &Segment) -> Disposition {
         let mut disposition = Disposition::default();
+        self.count_in(segment);
         match self.state {
             State::Closed | State::Listen | State::TimeWait => {
                 disposition.refusal = Some(Refusal::Unexpected);

@@ -3,15 +3,31 @@
 //! way to what the long one comes to in `arrival.rs`; a property test holds one against the other.
 
 use crate::connection::Connection;
-use crate::disposition::{Disposition, Keep};
 use crate::segment::{Ecn, Segment};
 use crate::state::State;
 use crate::time::Instant;
 
 impl Connection {
-    /// Whether a segment is such a one.
+    /// Takes a segment if it is such a one: all of its payload is to be kept, and can be read; as
+    /// [`on_segment`](Connection::on_segment) would say. `false`: it is not, and nothing was done.
+    pub fn on_predicted(&mut self, now: Instant, segment: &Segment) -> bool {
+        if !self.predicts(now, segment) {
+            return false;
+        }
+        self.count_in(segment);
+        self.timers.heard(now);
+        let (seq, ack) = (segment.seq, self.send.una);
+        self.send.window.update(segment.window, seq, ack);
+        self.take_timestamp(now, segment);
+        self.receive.next = seq + segment.len;
+        self.totals.bytes_received += u64::from(segment.len);
+        let (delay, silence) = (self.config.delayed_ack, self.config.min_rto);
+        self.ack.received(now, segment.len, delay, silence);
+        true
+    }
+
     #[inline]
-    pub(crate) fn predicts(&self, now: Instant, segment: &Segment) -> bool {
+    fn predicts(&self, now: Instant, segment: &Segment) -> bool {
         let Connection { send, receive, .. } = self;
         let (next, end) = (receive.next, segment.seq + segment.len);
         let comes_next = segment.seq == next
@@ -28,28 +44,6 @@ impl Connection {
             && offered > 0;
         let standing = self.state == State::Established && !self.orphaned;
         comes_next & plain & nothing_new & standing && self.is_timely(now, segment)
-    }
-
-    /// Takes a segment that was predicted.
-    #[inline]
-    pub(crate) fn take_predicted(&mut self, now: Instant, segment: &Segment) -> Disposition {
-        self.timers.heard(now);
-        let (seq, ack) = (segment.seq, self.send.una);
-        self.send.window.update(segment.window, seq, ack);
-        self.take_timestamp(now, segment);
-        self.receive.next = seq + segment.len;
-        self.totals.bytes_received += u64::from(segment.len);
-        let (delay, silence) = (self.config.delayed_ack, self.config.min_rto);
-        self.ack.received(now, segment.len, delay, silence);
-        Disposition {
-            delivered: segment.len,
-            keep: Some(Keep {
-                skip: 0,
-                len: segment.len,
-                seq,
-            }),
-            ..Disposition::default()
-        }
     }
 
     /// Whether its timestamp is not from before, and there if they were agreed on.

@@ -82,9 +82,7 @@ impl Flow {
         }
         let total_len = usize::from(u16::from_be_bytes(*part(head, LENGTH_AT)));
         let tcp = packet.get(IN_FLOW_AT..ETHERNET_HEADER + total_len)?;
-        let mut header = wire::parse_plain(tcp)?;
-        header.segment.ecn = self.ip.ecn;
-        Some(header)
+        wire::parse_plain(tcp, self.ip.ecn)
     }
 }
 

@@ -89,7 +89,53 @@ impl Stack {
             return payload.release(ledger);
         }
         payload.narrow(header.len, len);
-        self.continue_connection(now, ledger, id, &header.segment, payload, queue);
+        let segment = &header.segment;
+        if let Err(payload) = self.take_predicted(now, ledger, id, segment, payload, queue) {
+            self.continue_connection(now, ledger, id, segment, payload, queue);
+        }
+    }
+
+    /// The short way of a segment with the data that comes next. `Err`: it is another one, or memory is
+    /// short, and nothing was done.
+    #[inline(always)]
+    fn take_predicted(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        id: SocketId,
+        segment: &Segment,
+        payload: Payload,
+        queue: u16,
+    ) -> Result<(), Payload> {
+        if self.rx_runs_short(ledger) {
+            return Err(payload);
+        }
+        let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
+        let connection = socket.connection.as_mut().expect(CONNECTED);
+        if !connection.on_predicted(now, segment) {
+            return Err(payload);
+        }
+        socket.nic_queue = queue;
+        let before = socket.receive.heap_bytes();
+        let copied = socket.receive.store_next(ledger, payload, false);
+        self.tcp.heap_bytes = self.tcp.heap_bytes + socket.receive.heap_bytes() - before;
+        self.counters.tcp_compacted += u64::from(copied);
+        note_delivery(socket, &mut self.tcp.events, id);
+        self.await_turn(id);
+        Ok(())
+    }
+
+    /// Has a connection that has heard something say what it has to say.
+    #[inline(always)]
+    fn await_turn(&mut self, id: SocketId) {
+        let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
+        if !std::mem::replace(&mut socket.ready, true) {
+            self.tcp.ready[usize::from(socket.nic_queue)].push_back(id);
+        }
+        // Who has an entry among the timers looks at it again when it has sent what it has.
+        if socket.scheduled.is_none() {
+            self.tcp.schedule(id);
+        }
     }
 
     fn admit_in_flow(&mut self, ledger: &Ledger, payload: &Payload, header: &Header) -> bool {
@@ -198,7 +244,6 @@ impl Stack {
     }
 
     /// Hands a segment to the engine, and does what that decides.
-    #[inline(always)]
     fn continue_connection(
         &mut self,
         now: Instant,
@@ -250,13 +295,7 @@ impl Stack {
             self.tcp.mark_ready(id);
             return self.tcp.schedule(id);
         }
-        if !std::mem::replace(&mut socket.ready, true) {
-            self.tcp.ready[usize::from(queue)].push_back(id);
-        }
-        // Who has an entry among the timers looks at it again when it has sent what it has.
-        if socket.scheduled.is_none() {
-            self.tcp.schedule(id);
-        }
+        self.await_turn(id);
     }
 
     /// Whether RX chunks run short: what is queued must not starve the fill rings.
@@ -469,8 +508,8 @@ fn is_eventful(disposition: &Disposition) -> bool {
         | disposition.refusal.is_some()
 }
 
-/// Lets go of what is acknowledged, so that a sender that waits for room may go on; and says that there
-/// is more to read, and less room.
+/// Lets go of what is acknowledged, so that a sender that waits for room may go on; and notes what can
+/// be read.
 #[inline(always)]
 fn note_progress(
     socket: &mut Socket,
@@ -490,12 +529,18 @@ fn note_progress(
         }
     }
     if disposition.delivered > 0 {
-        let room = socket.receive_room();
-        if let Some(connection) = &mut socket.connection {
-            connection.set_receive_room(room);
-        }
-        if socket.is_readable() {
-            events.mark(id, true, false);
-        }
+        note_delivery(socket, events, id);
+    }
+}
+
+/// Says that there is more to read, and less room.
+#[inline(always)]
+fn note_delivery(socket: &mut Socket, events: &mut Events, id: SocketId) {
+    let room = socket.receive_room();
+    if let Some(connection) = &mut socket.connection {
+        connection.set_receive_room(room);
+    }
+    if socket.is_readable() {
+        events.mark(id, true, false);
     }
 }

@@ -61,22 +61,32 @@ impl ReceiveQueue {
             self.insert(ledger, keep.seq, payload);
             return false;
         }
+        let copied = self.store_next(ledger, payload, short);
+        if self.early.capacity() > 0 {
+            self.advance(ledger, advanced, keep.seq + keep.len);
+        }
+        copied
+    }
+
+    /// The same where it begins at `next`, and nothing has come early.
+    #[inline(always)]
+    pub(crate) fn store_next(
+        &mut self,
+        ledger: &mut Ledger,
+        payload: Payload,
+        short: bool,
+    ) -> bool {
         // A whole frame is too much for a few bytes.
-        let copied = if short || payload.len() <= SMALL_BYTES {
+        if short || payload.len() <= SMALL_BYTES {
             let refused = self.append(ledger, payload).err();
             let copied = refused.is_none();
             if let Some(payload) = refused {
                 self.push(payload);
             }
-            copied
-        } else {
-            self.push(payload);
-            false
-        };
-        if self.early.capacity() > 0 {
-            self.advance(ledger, advanced, keep.seq + keep.len);
+            return copied;
         }
-        copied
+        self.push(payload);
+        false
     }
 
     /// Copies a small payload behind the last that can be read; gives it back if there is no room.

@@ -82,9 +82,9 @@ pub(crate) fn parse(bytes: &[u8], segment_len: usize) -> Option<Header> {
 }
 
 /// Reads a header as nearly every segment has it: of flags ACK and perhaps PSH, of options the
-/// timestamps or none. `None`: it is another one.
+/// timestamps or none. `ecn`: of its packet. `None`: it is another one.
 #[inline(always)]
-pub(crate) fn parse_plain(bytes: &[u8]) -> Option<Header> {
+pub(crate) fn parse_plain(bytes: &[u8], ecn: Ecn) -> Option<Header> {
     const NO_OPTIONS: u8 = 5 << 4;
     const TIMESTAMPS_ALONE: u8 = 8 << 4;
     let fixed: &[u8; HEADER] = bytes.first_chunk()?;
@@ -104,6 +104,7 @@ pub(crate) fn parse_plain(bytes: &[u8]) -> Option<Header> {
         ack: Some(SeqNumber(u32_at(fixed, 8))),
         window: u16_at(fixed, 14),
         psh: fixed[13] & PSH != 0,
+        ecn,
         options: Options {
             timestamps,
             ..Options::default()
