@@ -10,7 +10,9 @@ pub const MAX_SQ_ENTRIES: u32 = 32768;
 pub const MAX_CQ_ENTRIES: u32 = 2 * MAX_SQ_ENTRIES;
 
 /// The set-up flags that ringwire takes. Every other one is refused, as an older kernel refuses it.
-pub const SUPPORTED_FLAGS: u32 = IORING_SETUP_CQSIZE
+pub const SUPPORTED_FLAGS: u32 = IORING_SETUP_SQPOLL
+    | IORING_SETUP_SQ_AFF
+    | IORING_SETUP_CQSIZE
     | IORING_SETUP_CLAMP
     | IORING_SETUP_R_DISABLED
     | IORING_SETUP_SUBMIT_ALL
@@ -34,7 +36,7 @@ pub const SUPPORTED_FLAGS: u32 = IORING_SETUP_CQSIZE
 ///
 /// `EINVAL`: a flag outside [`SUPPORTED_FLAGS`], or flags that exclude one another: see
 /// [`check_flags`]; a size of zero; a size above [`MAX_SQ_ENTRIES`] or [`MAX_CQ_ENTRIES`] without
-/// `CLAMP`; with `CQSIZE`, fewer (after rounding) than the submission queue has. `EOVERFLOW`: a mixed
+/// `CLAMP`; `SQ_AFF` without `SQPOLL`; with `CQSIZE`, fewer (after rounding) than the submission queue has. `EOVERFLOW`: a mixed
 /// queue that no large entry fits into.
 pub fn ring_sizes(entries: u32, cq_entries: u32, flags: u32) -> Result<(u32, u32), Errno> {
     check_flags(flags)?;
@@ -52,6 +54,10 @@ pub fn ring_sizes(entries: u32, cq_entries: u32, flags: u32) -> Result<(u32, u32
     if has(IORING_SETUP_CQE_MIXED) && cq < 2 || has(IORING_SETUP_SQE_MIXED) && sq < 2 {
         return Err(Errno::EOVERFLOW);
     }
+    // Looked at when the rings are there (`io_sq_offload_create`).
+    if has(IORING_SETUP_SQ_AFF) && !has(IORING_SETUP_SQPOLL) {
+        return Err(Errno::EINVAL);
+    }
     Ok((sq, cq))
 }
 
@@ -60,11 +66,16 @@ pub fn ring_sizes(entries: u32, cq_entries: u32, flags: u32) -> Result<(u32, u32
 /// # Errors
 ///
 /// `EINVAL`: a flag outside [`SUPPORTED_FLAGS`]; `TASKRUN_FLAG` without `COOP_TASKRUN` or
-/// `DEFER_TASKRUN`; `DEFER_TASKRUN` without `SINGLE_ISSUER`; `CQE32` with `CQE_MIXED`, or `SQE128`
+/// `DEFER_TASKRUN`, or any of these with `SQPOLL`; `DEFER_TASKRUN` without `SINGLE_ISSUER`; `CQE32` with `CQE_MIXED`, or `SQE128`
 /// with `SQE_MIXED`.
 pub fn check_flags(flags: u32) -> Result<(), Errno> {
     let has = |bits: u32| flags & bits != 0;
     if has(!SUPPORTED_FLAGS) {
+        return Err(Errno::EINVAL);
+    }
+    let taskrun =
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_DEFER_TASKRUN;
+    if has(IORING_SETUP_SQPOLL) && has(taskrun) {
         return Err(Errno::EINVAL);
     }
     if has(IORING_SETUP_TASKRUN_FLAG)

@@ -119,6 +119,8 @@ where
     entries: PhantomData<(S, C)>,
     setup_flags: u32,
     cq_entries: u32,
+    sq_thread_idle: u32,
+    sq_thread_cpu: Option<u32>,
     interface: Option<String>,
     queues: Option<Vec<u32>>,
     addresses: Vec<Cidr>,
@@ -139,6 +141,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Default for Builder<S, C> {
             entries: PhantomData,
             setup_flags: S::BUILD_FLAGS | C::BUILD_FLAGS,
             cq_entries: 0,
+            sq_thread_idle: 0,
+            sq_thread_cpu: None,
             interface: None,
             queues: None,
             addresses: Vec::new(),
@@ -255,6 +259,20 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         self.flag(IORING_SETUP_CQSIZE)
     }
 
+    /// A thread of the ring's own takes the submissions and the turns. After `idle` milliseconds without
+    /// anything to do (0: a second) it sleeps until a packet comes, a timer is due, or a submit wakes
+    /// it. It takes a processor for itself while it is awake.
+    pub fn setup_sqpoll(&mut self, idle: u32) -> &mut Self {
+        self.sq_thread_idle = idle;
+        self.flag(IORING_SETUP_SQPOLL)
+    }
+
+    /// Where the polling thread runs; `EINVAL` for a processor that there is not.
+    pub fn setup_sqpoll_cpu(&mut self, cpu: u32) -> &mut Self {
+        self.sq_thread_cpu = Some(cpu);
+        self.flag(IORING_SETUP_SQ_AFF)
+    }
+
     /// Sizes above the maximum become the maximum.
     pub fn setup_clamp(&mut self) -> &mut Self {
         self.flag(IORING_SETUP_CLAMP)
@@ -352,6 +370,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             program,
             report,
             spin: self.spin,
+            abandoned: false,
             _memberships: memberships,
         };
         self.await_addresses(&mut core)?;
@@ -359,9 +378,16 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             sq_entries,
             cq_entries,
             setup_flags: self.setup_flags,
-            sq_thread_idle: 0,
+            sq_thread_idle: self.sq_thread_idle,
         };
-        Ok(IoUring::new(core, umem, params))
+        let ring = IoUring::new(core, umem, params, self.sq_thread_cpu);
+        ring.map_err(|source| match source.raw_os_error() {
+            Some(libc::EINVAL) => SetupError::Ring(Errno::EINVAL),
+            _ => SetupError::Io {
+                doing: "starting the polling thread",
+                source,
+            },
+        })
     }
 
     /// Checks what needs nothing made; returns the queues to serve.

@@ -9,6 +9,7 @@ use ringwire_abi::register::GetEventsArg;
 use ringwire_stack::Instant;
 use ringwire_xsk::clock;
 
+use crate::poller::{Poller, errno_of};
 use crate::ring::{Core, Shared, now};
 use crate::usermem::{read_plain, read_sigmask, read_timespec};
 
@@ -81,18 +82,21 @@ impl Shared {
         if !self.queues().is_enabled() {
             return Err(Errno::EBADFD);
         }
+        if let Some(poller) = &self.poller {
+            return self.enter_polled(poller, call);
+        }
         // Who only waits need not be the one who submits, unless completions are made for that one.
         let waits = call.flags & IORING_ENTER_GETEVENTS != 0;
         if call.to_submit > 0 || waits && self.defers() {
             self.check_owner()?;
         }
-        let mut core = self.try_core()?;
+        let mut core = self.engine()?;
         let core = &mut *core;
         let now = now();
         let taken = core.engine.submit(now, call.to_submit);
         let result = if waits && taken == call.to_submit {
             core.engine.turn(now);
-            self.until(core, call)
+            self.until(call, || Ok(core.engine.wait_clock()))
                 .and_then(|until| self.wait(core, &until))
         } else {
             self.turn_without_waiting(core, now);
@@ -103,6 +107,78 @@ impl Shared {
             // What was taken was taken, whatever came of the wait.
             Err(error) if taken == 0 => Err(error),
             _ => Ok(taken),
+        }
+    }
+
+    /// The same where a thread takes the entries and the turns: all were taken, whatever came of the
+    /// wait.
+    fn enter_polled(&self, poller: &Poller, call: &Enter) -> Result<u32, Errno> {
+        poller.check()?;
+        if call.flags & IORING_ENTER_SQ_WAKEUP != 0 {
+            poller.wake();
+        }
+        if call.flags & IORING_ENTER_SQ_WAIT != 0 {
+            self.wait_for_room(poller)?;
+        }
+        let mut result = Ok(());
+        if call.flags & IORING_ENTER_GETEVENTS != 0 {
+            result = self
+                .until(call, || Ok(self.engine()?.engine.wait_clock()))
+                .and_then(|until| self.wait_polled(poller, &until));
+        }
+        self.show_completions(poller);
+        match result {
+            Err(error) if call.to_submit == 0 => Err(error),
+            _ => Ok(call.to_submit),
+        }
+    }
+
+    /// Keeps the pollable fd up to date, if somebody has that.
+    pub(crate) fn show_completions(&self, poller: &Poller) {
+        if self.is_exported() {
+            poller.shown.clear();
+            if self.queues().cq_ready() > 0 {
+                poller.shown.wake();
+            }
+        }
+    }
+
+    /// Until the submission queue has room, or a signal comes (Linux `io_sqpoll_wait_sq`).
+    fn wait_for_room(&self, poller: &Poller) -> Result<(), Errno> {
+        let bell = poller.bell()?;
+        while self.queues().sq_ready() == self.queues().sq_entries() {
+            poller.check()?;
+            if bell.sleep(None, None).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_polled(&self, poller: &Poller, until: &Until) -> Result<(), Errno> {
+        if self.queues().overflowed() {
+            self.engine()?.engine.flush_overflow();
+        }
+        if self.queues().cq_ready() >= until.want {
+            return Ok(());
+        }
+        let sigmask = until.sigmask()?;
+        let timed_out = self.queues().timed_out();
+        let bell = poller.bell()?;
+        loop {
+            let (time, ready) = (now(), self.queues().cq_ready());
+            if let Some(result) = until.is_over(time, ready) {
+                return result;
+            }
+            if self.queues().timed_out() != timed_out {
+                return Ok(());
+            }
+            poller.check()?;
+            let timeout = until.next_look(time).map(|next| next - time);
+            match bell.sleep(timeout, sigmask.as_ref()) {
+                Err(_) if self.queues().cq_ready() > 0 => return Ok(()),
+                slept => slept?,
+            }
         }
     }
 
@@ -128,8 +204,12 @@ impl Shared {
             .set_timer(deadline.map(|deadline| Duration::from_nanos(deadline.as_nanos())));
     }
 
-    /// Reads the argument of a wait (Linux `io_get_ext_arg`).
-    fn until(&self, core: &Core, call: &Enter) -> Result<Until, Errno> {
+    /// Reads the argument of a wait (Linux `io_get_ext_arg`). `clock_of` is asked for the ring's clock.
+    fn until(
+        &self,
+        call: &Enter,
+        clock_of: impl FnOnce() -> Result<libc::clockid_t, Errno>,
+    ) -> Result<Until, Errno> {
         let mut until = Until {
             want: call.min_complete.min(self.queues().cq_entries()),
             min_wait: None,
@@ -154,9 +234,9 @@ impl Shared {
             (arg.min_wait_us > 0).then(|| start + Duration::from_micros(arg.min_wait_us.into()));
         if arg.timespec != 0 {
             let time = read_timespec(arg.timespec)?;
-            let clock =
-                (call.flags & IORING_ENTER_ABS_TIMER != 0).then(|| clock(core.engine.wait_clock()));
-            until.deadline = deadline(start, time, clock);
+            let absolute = call.flags & IORING_ENTER_ABS_TIMER != 0;
+            let clock_id = absolute.then(clock_of).transpose()?;
+            until.deadline = deadline(start, time, clock_id.map(clock));
         }
         Ok(until)
     }
@@ -168,14 +248,14 @@ impl Shared {
             return Ok(());
         }
         let sigmask = until.sigmask()?;
-        let timed_out = core.engine.timed_out();
+        let timed_out = self.queues().timed_out();
         let mut spin_until = now() + core.spin;
         loop {
             let (time, ready) = (now(), self.queues().cq_ready());
             if let Some(result) = until.is_over(time, ready) {
                 return result;
             }
-            if core.engine.timed_out() != timed_out {
+            if self.queues().timed_out() != timed_out {
                 return Ok(());
             }
             if !core.engine.has_work() && time >= spin_until {
@@ -214,10 +294,7 @@ fn sleep(
         .min();
     let slept = core.waiter.sleep(next.map(|next| next - now), sigmask);
     // ppoll fails for signals and for want of memory.
-    slept.map_err(|error| {
-        let errno = error.raw_os_error().and_then(Errno::new);
-        errno.unwrap_or(Errno::EINTR)
-    })
+    slept.map_err(errno_of)
 }
 
 /// When a timeout of so many seconds and nanoseconds comes; an absolute one counts on a clock, which

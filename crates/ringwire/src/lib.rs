@@ -18,6 +18,7 @@ pub mod engine;
 mod enter;
 pub mod owned;
 mod params;
+mod poller;
 mod port;
 mod queue;
 pub mod register;

@@ -55,6 +55,8 @@ pub(crate) struct QueueMemory {
     cq_entries: u32,
     cqes: Box<[UnsafeCell<[u64; 2]>]>,
     setup_flags: u32,
+    /// Timeouts that have come to their end by themselves.
+    timed_out: AtomicU32,
     /// The ring takes submissions: not yet, after `IORING_SETUP_R_DISABLED`.
     enabled: AtomicBool,
 }
@@ -91,6 +93,7 @@ impl QueueMemory {
             cq_entries,
             cqes: (0..cq_slots).map(|_| UnsafeCell::new([0; 2])).collect(),
             setup_flags,
+            timed_out: AtomicU32::new(0),
             enabled: AtomicBool::new(setup_flags & IORING_SETUP_R_DISABLED == 0),
         }
     }
@@ -102,6 +105,17 @@ impl QueueMemory {
     /// Enables the ring; `false` if it was so already.
     pub(crate) fn enable(&self) -> bool {
         !self.enabled.swap(true, Ordering::AcqRel)
+    }
+
+    /// Counts a timeout that fired, or whose number of completions was reached. Engine side only.
+    pub(crate) fn count_timeout(&self) {
+        self.timed_out.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many there were. One more ends any wait, as in the kernel (`cq_timeouts`,
+    /// `io_should_wake`).
+    pub(crate) fn timed_out(&self) -> u32 {
+        self.timed_out.load(Ordering::Acquire)
     }
 
     fn has(&self, setup_flag: u32) -> bool {
@@ -129,9 +143,13 @@ impl QueueMemory {
 
     /// Entries submitted and not yet taken by the engine.
     pub(crate) fn sq_ready(&self) -> u32 {
+        let head = self.sq_head.load(Ordering::Acquire);
         let tail = self.sq_tail.load(Ordering::Acquire);
-        tail.wrapping_sub(self.sq_head.load(Ordering::Relaxed))
-            .min(self.sq_entries)
+        tail.wrapping_sub(head).min(self.sq_entries)
+    }
+
+    pub(crate) fn sq_entries(&self) -> u32 {
+        self.sq_entries
     }
 
     /// Takes the next submission, if `left` slots at most may be taken. Engine side only.

@@ -17,6 +17,7 @@ use ringwire_xsk::{MulticastMembership, Program, Socket, Waiter, clock};
 use crate::builder::Builder;
 use crate::engine::Engine;
 use crate::params::Parameters;
+use crate::poller::{PollThread, Poller};
 use crate::queue::{CompletionQueue, QueueMemory, SubmissionQueue};
 use crate::report::{Counters, Report};
 use crate::submitter::Submitter;
@@ -35,6 +36,8 @@ pub(crate) struct Core {
     pub(crate) program: Program,
     pub(crate) report: Report,
     pub(crate) spin: Duration,
+    /// The engine panicked: it is left alone.
+    pub(crate) abandoned: bool,
     pub(crate) _memberships: Vec<MulticastMembership>,
 }
 
@@ -42,6 +45,9 @@ impl Drop for Core {
     /// Sends have completed as "queued": they go out, and connections are closed, but not for long.
     /// What is left then is reset: nobody will be there to answer.
     fn drop(&mut self) {
+        if self.abandoned {
+            return;
+        }
         self.engine.hang_up(now());
         self.drain_until(now() + DRAIN);
         self.engine.reset_all(now());
@@ -61,10 +67,11 @@ impl Core {
 ///
 /// It runs in inline mode: packets, acknowledgements and timers move only inside
 /// [`submit`](Self::submit), [`submit_and_wait`](Self::submit_and_wait) and their kin. An application
-/// that computes for long goes deaf; [`Counters::engine`] counts the late turns.
+/// that computes for long goes deaf; [`Counters::engine`] counts the late turns. One thread enters at a
+/// time: a second one gets `EEXIST`.
 ///
-/// One thread enters at a time: a second one gets `EEXIST`, as does any but the creating thread with
-/// `setup_single_issuer`.
+/// With `setup_sqpoll` a thread of the ring's own does all of that, and a submit makes no system call
+/// while that thread is awake. Any thread may enter then.
 ///
 /// `S` and `C` are the entries' types, as in that crate: `squeue::Entry128` has 128 bytes,
 /// `cqueue::Entry32` has 32.
@@ -74,21 +81,24 @@ where
     S: squeue::EntryMarker,
     C: cqueue::EntryMarker,
 {
-    shared: Shared,
+    /// Ends before what it shares with us.
+    _thread: Option<PollThread>,
+    shared: Arc<Shared>,
     entries: PhantomData<(S, C)>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     queues: Arc<QueueMemory>,
-    core: Mutex<Core>,
+    pub(crate) core: Mutex<Core>,
+    pub(crate) poller: Option<Poller>,
     umem: Arc<Umem>,
     params: Parameters,
     /// The thread that alone may submit and register; 0 for any.
     owner: AtomicUsize,
     /// The pollable fd was asked for, so its timer is kept up to date.
     exported: AtomicBool,
-    epoll_fd: RawFd,
+    pollable: RawFd,
 }
 
 impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
@@ -97,22 +107,34 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
         Builder::default()
     }
 
-    pub(crate) fn new(core: Core, umem: Arc<Umem>, params: Parameters) -> Self {
+    /// `cpu` is where the polling thread is to run, if there is one.
+    pub(crate) fn new(
+        core: Core,
+        umem: Arc<Umem>,
+        params: Parameters,
+        cpu: Option<u32>,
+    ) -> io::Result<Self> {
         // A ring that is not enabled yet is the enabling thread's.
         let owned = params.is_setup_single_issuer() && core.engine.queues().is_enabled();
-        let shared = Shared {
+        let poller = Poller::new(&params, core.waiter.waker())?;
+        let shared = Arc::new(Shared {
             queues: Arc::clone(core.engine.queues()),
             umem,
             params,
             owner: AtomicUsize::new(if owned { thread_token() } else { 0 }),
             exported: AtomicBool::new(false),
-            epoll_fd: core.waiter.epoll_fd(),
+            pollable: match &poller {
+                Some(poller) => poller.shown.as_raw_fd(),
+                None => core.waiter.epoll_fd(),
+            },
+            poller,
             core: Mutex::new(core),
-        };
-        IoUring {
+        });
+        Ok(IoUring {
+            _thread: PollThread::start(&shared, cpu)?,
             shared,
             entries: PhantomData,
-        }
+        })
     }
 
     /// What the ring was made with.
@@ -194,15 +216,21 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
 }
 
 impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> AsRawFd for IoUring<S, C> {
-    /// One fd that becomes readable when a submit would move something: packets have arrived, a
-    /// timer is due, or completions wait. For an outside event loop.
+    /// One fd for an outside event loop. It becomes readable when a submit would move something:
+    /// packets have arrived, a timer is due, or completions wait. With `setup_sqpoll`, when there are
+    /// completions, until a submit finds none.
     fn as_raw_fd(&self) -> RawFd {
-        if !self.shared.exported.swap(true, Ordering::AcqRel)
-            && let Ok(core) = self.shared.core.try_lock()
-        {
-            core.waiter.set_timer(Some(Duration::ZERO));
+        if !self.shared.exported.swap(true, Ordering::AcqRel) {
+            match &self.shared.poller {
+                Some(poller) => poller.shown.wake(),
+                None => {
+                    if let Ok(core) = self.shared.core.try_lock() {
+                        core.waiter.set_timer(Some(Duration::ZERO));
+                    }
+                }
+            }
         }
-        self.shared.epoll_fd
+        self.shared.pollable
     }
 }
 
@@ -210,12 +238,15 @@ impl Shared {
     /// The engine, for the thread that may have it.
     pub(crate) fn enter(&self) -> io::Result<MutexGuard<'_, Core>> {
         self.check_owner()
-            .and_then(|()| self.try_core())
+            .and_then(|()| self.engine())
             .map_err(os_error)
     }
 
-    /// The engine, if no other thread has it.
-    pub(crate) fn try_core(&self) -> Result<MutexGuard<'_, Core>, Errno> {
+    /// The engine, if no other thread has it but the polling one.
+    pub(crate) fn engine(&self) -> Result<MutexGuard<'_, Core>, Errno> {
+        if let Some(poller) = &self.poller {
+            return poller.take(&self.core);
+        }
         match self.core.try_lock() {
             Ok(core) => Ok(core),
             Err(TryLockError::WouldBlock) => Err(Errno::EEXIST),
@@ -234,7 +265,7 @@ impl Shared {
     }
 
     pub(crate) fn enable(&self) -> Result<(), Errno> {
-        let _core = self.try_core()?;
+        let _core = self.engine()?;
         if !self.queues.enable() {
             return Err(Errno::EBADFD);
         }

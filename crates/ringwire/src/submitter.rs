@@ -1,6 +1,7 @@
 //! What submits and waits: the `io-uring` crate's `Submitter`, over io_uring_enter(2).
 
 use std::io;
+use std::sync::atomic::{Ordering, fence};
 
 use io_uring::types::SubmitArgs;
 use ringwire_abi::flags::*;
@@ -15,7 +16,8 @@ pub struct Submitter<'a> {
 }
 
 impl Submitter<'_> {
-    /// Hands the queued entries to the engine and takes a turn; returns how many were taken.
+    /// Hands the queued entries to the engine and takes a turn; returns how many were taken. With
+    /// `setup_sqpoll`, how many are queued: a thread takes them, which is only woken here if it sleeps.
     ///
     /// # Errors
     /// As for [`enter`](Self::enter).
@@ -54,6 +56,16 @@ impl Submitter<'_> {
         if want > 0 || waiting {
             flags |= IORING_ENTER_GETEVENTS;
         }
+        if let Some(poller) = &self.shared.poller {
+            // The tail was stored before the flag is looked at; the thread does it the other way round.
+            fence(Ordering::SeqCst);
+            if queues.sq_flags() & IORING_SQ_NEED_WAKEUP != 0 {
+                flags |= IORING_ENTER_SQ_WAKEUP;
+            } else if want == 0 && !waiting {
+                self.shared.show_completions(poller);
+                return Ok(queued as usize);
+            }
+        }
         self.io_uring_enter(&Enter {
             to_submit: queued,
             min_complete: u32::try_from(want).unwrap_or(u32::MAX),
@@ -73,6 +85,7 @@ impl Submitter<'_> {
     /// `EINVAL`: a flag that is not known, or an argument of another size. `EBADF`:
     /// `IORING_ENTER_REGISTERED_RING`, since no ring is registered. `EBADFD`: the ring is not enabled.
     /// `EEXIST`: the ring is another thread's (`setup_single_issuer`), or another thread is inside.
+    /// `EOWNERDEAD`: the polling thread has ended.
     /// `EFAULT`: an argument that cannot be memory, or `IORING_ENTER_EXT_ARG_REG`, for want of a
     /// region. `ETIME`, `EINTR`: the timeout or a signal came while the completion queue was empty.
     ///
@@ -94,6 +107,20 @@ impl Submitter<'_> {
         })
     }
 
+    /// Waits until the submission queue has room (`setup_sqpoll`; otherwise it has, after a submit).
+    ///
+    /// # Errors
+    /// As for [`enter`](Self::enter).
+    pub fn squeue_wait(&self) -> io::Result<usize> {
+        self.io_uring_enter(&Enter {
+            to_submit: 0,
+            min_complete: 0,
+            flags: IORING_ENTER_SQ_WAIT,
+            arg: 0,
+            arg_bytes: 0,
+        })
+    }
+
     fn io_uring_enter(&self, call: &Enter) -> io::Result<usize> {
         let taken = self.shared.io_uring_enter(call).map_err(os_error)?;
         Ok(taken as usize)
@@ -105,6 +132,10 @@ impl Submitter<'_> {
     /// # Errors
     /// `EBADFD`: it is enabled; `EEXIST`: another thread is inside.
     pub fn register_enable_rings(&self) -> io::Result<()> {
-        self.shared.enable().map_err(os_error)
+        self.shared.enable().map_err(os_error)?;
+        if let Some(poller) = &self.shared.poller {
+            poller.wake();
+        }
+        Ok(())
     }
 }

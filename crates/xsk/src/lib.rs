@@ -24,4 +24,4 @@ pub use maps::{Protocol, SteerCounters};
 pub use program::{AttachMode, Attached, Program};
 pub use ring::{Consumer, Entry, Producer, Rings, pair};
 pub use socket::{BindMode, Kick, Mode, QueueConfig, Socket, Statistics};
-pub use waiter::{Waiter, clock};
+pub use waiter::{Waiter, Waker, block_signals, clock, run_on_cpu};

@@ -1,8 +1,10 @@
-//! Sleeping until a socket has received something, and the one fd that an outside event loop can poll.
-//! Times are on CLOCK_MONOTONIC.
+//! Sleeping until a socket has received something or another thread says so, and the one fd that an
+//! outside event loop can poll. Times are on CLOCK_MONOTONIC.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::socket::Socket;
@@ -18,11 +20,105 @@ pub fn clock(id: libc::clockid_t) -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// Wakes a thread that sleeps on it: an eventfd, which is written only for a thread that has not been
+/// woken yet.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    shared: Arc<Wake>,
+}
+
+#[derive(Debug)]
+struct Wake {
+    eventfd: OwnedFd,
+    state: AtomicU8,
+}
+
+/// The eventfd is not readable.
+const QUIET: u8 = 0;
+/// Somebody is about to write it.
+const RINGING: u8 = 1;
+/// It is readable.
+const RUNG: u8 = 2;
+/// Somebody is about to read it, and looks at what the wakes were for afterwards.
+const CLEARING: u8 = 3;
+
+impl Waker {
+    /// A waker that nobody has rung.
+    ///
+    /// # Errors
+    /// What the kernel said, for want of fds or memory.
+    pub fn new() -> io::Result<Waker> {
+        // SAFETY: no pointers are passed.
+        let eventfd = owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        let state = AtomicU8::new(QUIET);
+        Ok(Waker {
+            shared: Arc::new(Wake { eventfd, state }),
+        })
+    }
+
+    /// Wakes who sleeps, or who goes to sleep next. What was stored before is seen by whoever
+    /// [`clear`](Self::clear)s or wakes up.
+    pub fn wake(&self) {
+        if !self.change(QUIET, RINGING) {
+            return;
+        }
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the 8 bytes live through the call. It fails only where the count is at its end, and
+        // then the fd is readable anyway.
+        unsafe { libc::write(self.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        self.shared.state.store(RUNG, Ordering::SeqCst);
+    }
+
+    /// Makes the fd unreadable, without a system call if it is so.
+    pub fn clear(&self) {
+        // While it is ringing it stays readable: somebody comes back to it.
+        if !self.change(RUNG, CLEARING) {
+            return;
+        }
+        let mut count = [0u8; 8];
+        // SAFETY: the 8 bytes live through the call. It does not block: the fd is not to.
+        unsafe { libc::read(self.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        self.shared.state.store(QUIET, Ordering::SeqCst);
+    }
+
+    fn change(&self, from: u8, to: u8) -> bool {
+        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+        let changed = self
+            .shared
+            .state
+            .compare_exchange(from, to, success, failure);
+        changed.is_ok()
+    }
+
+    /// Sleeps until it is woken, or for `timeout`.
+    ///
+    /// # Errors
+    /// `EINTR` when a signal was handled.
+    pub fn sleep(
+        &self,
+        timeout: Option<Duration>,
+        sigmask: Option<&libc::sigset_t>,
+    ) -> io::Result<()> {
+        let mut fds = [readable(self.as_raw_fd())];
+        poll(&mut fds, timeout, sigmask)?;
+        self.clear();
+        Ok(())
+    }
+}
+
+impl AsRawFd for Waker {
+    /// Readable after a [`wake`](Self::wake), until it is cleared.
+    fn as_raw_fd(&self) -> RawFd {
+        self.shared.eventfd.as_raw_fd()
+    }
+}
+
 /// What a sleeping engine waits on, and the one fd that an outside event loop can wait on.
 #[derive(Debug)]
 pub struct Waiter {
     sockets: Vec<RawFd>,
     timer: OwnedFd,
+    waker: Waker,
     epoll: OwnedFd,
 }
 
@@ -42,7 +138,11 @@ impl Waiter {
         // SAFETY: no pointers are passed.
         let epoll = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         let sockets: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
-        for &fd in sockets.iter().chain([&timer.as_raw_fd()]) {
+        let waker = Waker::new()?;
+        for &fd in sockets
+            .iter()
+            .chain([&timer.as_raw_fd(), &waker.as_raw_fd()])
+        {
             let mut event = libc::epoll_event {
                 events: libc::EPOLLIN as u32,
                 u64: 0,
@@ -58,11 +158,18 @@ impl Waiter {
         Ok(Waiter {
             sockets,
             timer,
+            waker,
             epoll,
         })
     }
 
-    /// The fd that is readable when a socket has received something or the timer has gone off.
+    /// What another thread wakes this one with.
+    pub fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// The fd that is readable when a socket has received something, the timer has gone off, or the
+    /// waker was rung.
     pub fn epoll_fd(&self) -> RawFd {
         self.epoll.as_raw_fd()
     }
@@ -91,7 +198,7 @@ impl Waiter {
         };
     }
 
-    /// Sleeps until a packet is there, or for `timeout`.
+    /// Sleeps until a packet is there or the waker is rung, or for `timeout`.
     ///
     /// # Errors
     /// `EINTR` when a signal was handled.
@@ -100,25 +207,68 @@ impl Waiter {
         timeout: Option<Duration>,
         sigmask: Option<&libc::sigset_t>,
     ) -> io::Result<()> {
-        let mut fds: Vec<libc::pollfd> = self
-            .sockets
-            .iter()
-            .map(|&fd| libc::pollfd {
-                fd,
-                events: libc::POLLIN,
-                revents: 0,
-            })
-            .collect();
-        let time = timeout.map(timespec);
-        let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        let mask = sigmask.map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: all pointers are null or to values that live through the call, with their length.
-        let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, time, mask) };
-        if ready < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
-        }
+        let waker = self.waker.as_raw_fd();
+        let fds = [waker].into_iter().chain(self.sockets.iter().copied());
+        let mut fds: Vec<libc::pollfd> = fds.map(readable).collect();
+        poll(&mut fds, timeout, sigmask)?;
+        self.waker.clear();
+        Ok(())
+    }
+}
+
+fn readable(fd: RawFd) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }
+}
+
+fn poll(
+    fds: &mut [libc::pollfd],
+    timeout: Option<Duration>,
+    sigmask: Option<&libc::sigset_t>,
+) -> io::Result<()> {
+    let time = timeout.map(timespec);
+    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let mask = sigmask.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: all pointers are null or to values that live through the call, with their length.
+    let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, time, mask) };
+    if ready < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Binds this thread to a processor.
+///
+/// # Errors
+/// `EINVAL`: there is none with this number that the thread may run on.
+pub fn run_on_cpu(cpu: u32) -> io::Result<()> {
+    if cpu >= libc::CPU_SETSIZE as u32 {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: all zeroes is an empty set; the number lies in it; the set is read during the call.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu as usize, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Keeps signals from this thread, so that others take them.
+pub fn block_signals() {
+    // SAFETY: the set is filled before it is read, and no old one is asked for.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
     }
 }
 
@@ -136,3 +286,7 @@ fn owned(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the kernel has just made it, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+#[cfg(test)]
+#[path = "waiter_tests.rs"]
+mod tests;

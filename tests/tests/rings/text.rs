@@ -26,6 +26,17 @@ pub const CASES: &[(&str, Case)] = &[
     ("a_small_ring_refuses_big_completions", small_completions),
     ("entries_of_128_bytes", big_entries),
     ("big_completions_overflow_in_order", big_overflow),
+    ("set_ups_that_are_refused", refused_set_ups),
+    ("polled_submissions", polled),
+    ("polled_waits", polled_waits),
+    ("a_bad_entry_does_not_stop_a_polled_ring", polled_stop_rule),
+    ("a_polling_thread_sleeps_and_is_woken", polled_sleep),
+    ("room_in_a_polled_queue", polled_room),
+    ("a_polled_ring_that_is_disabled", polled_disabled),
+    ("a_polled_ring_registers", polled_registers),
+    ("a_polled_queue_that_overflows", polled_overflow),
+    ("anyone_submits_to_a_polled_ring", polled_threads),
+    ("a_polled_ring_receives_while_its_thread_sleeps", polled_receive),
 ];
 
 /// What a case writes down, and the peer's end of the pair.
@@ -349,4 +360,199 @@ fn big_overflow(world: &mut World) {
         ring.submit().expect("flushed");
     }
     world.say(ring.submission().cq_overflow());
+}
+
+fn raw(error: impl Into<std::io::Error>) -> Option<i32> {
+    error.into().raw_os_error()
+}
+
+fn refused_set_ups(world: &mut World) {
+    fn errno<S: squeue::EntryMarker, C: cqueue::EntryMarker>(builder: &Builder<S, C>) -> Option<i32> {
+        builder.build(8).err().and_then(raw)
+    }
+    fn small() -> Builder {
+        builder()
+    }
+    world.say([
+        errno(small().setup_sqpoll(1).setup_coop_taskrun()),
+        errno(small().setup_sqpoll(1).setup_single_issuer().setup_defer_taskrun()),
+        errno(small().setup_sqpoll_cpu(0)),
+        errno(small().setup_sqpoll(1).setup_sqpoll_cpu(9999)),
+        errno(small().setup_defer_taskrun()),
+        errno(small().setup_taskrun_flag()),
+        errno(small().setup_cqsize(4)),
+        errno(small().setup_cqsize(0)),
+    ]);
+    world.say([small().build(0).is_err(), small().build(100_000).is_err()]);
+}
+
+/// Waits for so many completions, and writes them down together.
+fn gather(world: &mut World, ring: &mut IoUring, count: usize) {
+    let mut completions = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while completions.len() < count {
+        assert!(Instant::now() < deadline, "{completions:?}");
+        ring.submit().expect("a submit");
+        completions.extend(ring.completion().map(|cqe| (cqe.user_data(), cqe.result())));
+    }
+    world.say(completions);
+}
+
+/// A ring whose thread does not fall asleep in any test.
+fn awake() -> IoUring {
+    builder().setup_sqpoll(100_000).build(8).expect("a ring")
+}
+
+fn polled(world: &mut World) {
+    let mut ring = awake();
+    world.say((ring.params().is_setup_sqpoll(), ring.params().sq_thread_idle()));
+    for round in 0..20 {
+        push(&mut ring, nop(2 * round));
+        push(&mut ring, nop(2 * round + 1));
+        gather(world, &mut ring, 2);
+    }
+    world.say(ring.submission().need_wakeup());
+    world.enter(&ring, "what is asked for is what is returned", (7, 0, 0), None);
+    world.enter(&ring, "a wake-up that is not needed", (0, 0, IORING_ENTER_SQ_WAKEUP), None);
+    world.say(ring.submit().map_err(|error| error.raw_os_error()));
+}
+
+fn polled_waits(world: &mut World) {
+    let mut ring = awake();
+    let (now, soon) = (timespec(0, 0), timespec(0, 5_000_000));
+    world.enter(&ring, "timeout", (0, 1, EXT), Some(&timed(&now)));
+    world.enter(&ring, "timeout", (0, 1, EXT), Some(&timed(&soon)));
+    world.enter(&ring, "timeout after a submission", (1, 1, EXT), Some(&timed(&soon)));
+    world.enter(&ring, "in the past", (0, 1, EXT | IORING_ENTER_ABS_TIMER), Some(&timed(&soon)));
+    push(&mut ring, nop(1));
+    world.say(ring.submit_and_wait(1).map_err(|error| error.raw_os_error()));
+    world.completions(&mut ring);
+    let time = types::Timespec::from(Duration::from_millis(5));
+    push(&mut ring, opcode::Timeout::new(&time).build().user_data(2));
+    world.say(ring.submit_and_wait(3).map_err(|error| error.raw_os_error()));
+    world.completions(&mut ring);
+    let least = GetEventsArg { min_wait_us: 20_000, ..GetEventsArg::default() };
+    push(&mut ring, nop(3));
+    gather(world, &mut ring, 1);
+    world.enter(&ring, "minimum alone", (0, 1, EXT), Some(&least));
+}
+
+fn polled_stop_rule(world: &mut World) {
+    let mut ring = awake();
+    let bad = Sqe { opcode: 200, user_data: 2, ..Sqe::default() };
+    for entry in [nop(1), bad.to_entry(), nop(3)] {
+        push(&mut ring, entry);
+    }
+    gather(world, &mut ring, 3);
+}
+
+fn until_asleep(ring: &mut IoUring) {
+    let deadline = Instant::now() + PATIENCE;
+    while !ring.submission().need_wakeup() {
+        assert!(Instant::now() < deadline, "it does not sleep");
+        std::thread::yield_now();
+    }
+}
+
+fn polled_sleep(world: &mut World) {
+    let mut ring: IoUring = builder().setup_sqpoll(1).build(8).expect("a ring");
+    until_asleep(&mut ring);
+    push(&mut ring, nop(1));
+    world.enter(&ring, "without a wake-up", (1, 0, 0), None);
+    gather(world, &mut ring, 1);
+    until_asleep(&mut ring);
+    push(&mut ring, nop(2));
+    world.say(ring.submit_and_wait(1).map_err(|error| error.raw_os_error()));
+    world.completions(&mut ring);
+    until_asleep(&mut ring);
+    // A timer wakes the thread by itself.
+    let time = types::Timespec::from(Duration::from_millis(20));
+    push(&mut ring, opcode::Timeout::new(&time).build().user_data(3));
+    world.say(ring.submit_and_wait(1).map_err(|error| error.raw_os_error()));
+    world.completions(&mut ring);
+}
+
+fn polled_room(world: &mut World) {
+    let mut ring = awake();
+    let mut pushed = 0;
+    while pushed < 100 {
+        // SAFETY: a NOP names no memory.
+        if unsafe { ring.submission().push(&nop(pushed)) }.is_ok() {
+            pushed += 1;
+        } else {
+            ring.submit().expect("a submit");
+            let waited = ring.submitter().squeue_wait().map_err(|error| error.raw_os_error());
+            assert_eq!(waited, Ok(0));
+            assert!(!ring.submission().is_full());
+        }
+        ring.completion().for_each(drop);
+    }
+    world.say(pushed);
+}
+
+fn polled_disabled(world: &mut World) {
+    let mut ring: IoUring = builder().setup_sqpoll(1).setup_r_disabled().build(8).expect("a ring");
+    push(&mut ring, nop(1));
+    world.enter(&ring, "disabled", (1, 1, GET), None);
+    world.say(ring.submission().len());
+    ring.submitter().register_enable_rings().expect("enabled");
+    gather(world, &mut ring, 1);
+}
+
+fn polled_registers(world: &mut World) {
+    let mut ring = awake();
+    for _ in 0..20 {
+        push(&mut ring, nop(1));
+        let registered = ring.submitter().register_files_sparse(4).map_err(|error| error.raw_os_error());
+        let again = ring.submitter().register_files_sparse(4).map_err(|error| error.raw_os_error());
+        let gone = ring.submitter().unregister_files().map_err(|error| error.raw_os_error());
+        world.say((registered, again, gone));
+        gather(world, &mut ring, 1);
+    }
+}
+
+fn polled_overflow(world: &mut World) {
+    let mut ring: IoUring = builder().setup_sqpoll(100_000).setup_cqsize(4).build(4).expect("a ring");
+    let deadline = Instant::now() + PATIENCE;
+    for user_data in 0..10 {
+        push(&mut ring, nop(user_data));
+        while !ring.submission().is_empty() {
+            assert!(Instant::now() < deadline, "nothing is taken");
+            std::thread::yield_now();
+        }
+    }
+    while !ring.submission().cq_overflow() {
+        assert!(Instant::now() < deadline, "nothing overflows");
+    }
+    gather(world, &mut ring, 10);
+    world.say(ring.submission().cq_overflow());
+}
+
+fn polled_threads(world: &mut World) {
+    let mut ring: IoUring = builder().setup_sqpoll(1).setup_single_issuer().build(8).expect("a ring");
+    push(&mut ring, nop(1));
+    let there = elsewhere(|| ring.submit_and_wait(1).map_err(|error| error.raw_os_error()));
+    world.say(there);
+    world.completions(&mut ring);
+    let registered = elsewhere(|| ring.submitter().register_files_sparse(4));
+    world.say(registered.map_err(|error| error.raw_os_error()));
+}
+
+fn polled_receive(world: &mut World) {
+    let mut ring: IoUring = builder().setup_sqpoll(1).build(8).expect("a ring");
+    socket(&mut ring);
+    let mut buffer = [0u8; 64];
+    for round in 0..5u8 {
+        push(&mut ring, opcode::Recv::new(types::Fixed(0), buffer.as_mut_ptr(), 64).build().user_data(5));
+        ring.submit().expect("taken");
+        until_asleep(&mut ring);
+        world.peer.send_to(&[round; 8], "10.7.0.2:7000").expect("sent");
+        world.say(ring.submit_and_wait(1).map_err(|error| error.raw_os_error()));
+        world.completions(&mut ring);
+        world.say(&buffer[..8]);
+    }
+    // A request is in flight when the ring is dropped.
+    push(&mut ring, opcode::Recv::new(types::Fixed(0), buffer.as_mut_ptr(), 64).build().user_data(5));
+    ring.submit().expect("taken");
+    drop(ring);
 }

@@ -133,19 +133,24 @@ impl Engine {
         self.posted += u64::from(counts);
     }
 
-    /// Moves completions from the overflow list into the queue, in order, while there is room.
-    pub fn flush_overflow(&mut self) {
-        if self.overflow.is_empty() {
-            return;
-        }
+    /// Moves completions from the overflow list into the queue, in order, while there is room. Whether
+    /// any was moved.
+    pub fn flush_overflow(&mut self) -> bool {
+        let mut moved = false;
         while let Some(&completion) = self.overflow.front() {
             if !self.place(&completion) {
-                return self.signal();
+                break;
             }
             self.overflow.pop_front();
+            moved = true;
         }
-        self.queues.set_sq_flag(IORING_SQ_CQ_OVERFLOW, false);
-        self.signal();
+        if moved {
+            if self.overflow.is_empty() {
+                self.queues.set_sq_flag(IORING_SQ_CQ_OVERFLOW, false);
+            }
+            self.signal();
+        }
+        moved
     }
 
     /// Issues what a drain held back, as far as its condition is met (Linux `io_queue_deferred`).

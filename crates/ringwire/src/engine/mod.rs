@@ -123,8 +123,6 @@ pub struct Engine {
     counted: BTreeMap<(u64, u64), RequestId>,
     /// Completions posted, timeouts' own left out.
     posted: u64,
-    /// Timeouts that fired, or whose number of completions was reached.
-    timed_out: u64,
     clock: libc::clockid_t,
     now: Instant,
     last_turn: Instant,
@@ -171,7 +169,6 @@ impl Engine {
             timer_serial: 0,
             counted: BTreeMap::new(),
             posted: 0,
-            timed_out: 0,
             clock: libc::CLOCK_MONOTONIC,
             now,
             last_turn: now,
@@ -242,12 +239,6 @@ impl Engine {
     /// Which clock an absolute time to wait until is on (`IORING_REGISTER_CLOCK`).
     pub(crate) fn wait_clock(&self) -> libc::clockid_t {
         self.clock
-    }
-
-    /// Timeouts that have come to their end by themselves. One that does ends any wait, as in the
-    /// kernel (`cq_timeouts`, `io_should_wake`).
-    pub(crate) fn timed_out(&self) -> u64 {
-        self.timed_out
     }
 
     /// Completions that the application can take.

@@ -71,7 +71,7 @@ impl Engine {
     }
 
     fn fire(&mut self, id: RequestId, at: Instant) {
-        self.timed_out += 1;
+        self.queues.count_timeout();
         self.disarm(id);
         let request = self.requests.get_mut(id);
         let Op::Timeout { flags, .. } = request.op else {
@@ -98,7 +98,7 @@ impl Engine {
             if target > self.posted {
                 return;
             }
-            self.timed_out += 1;
+            self.queues.count_timeout();
             self.disarm(id);
             self.complete(id, 0, 0);
         }
