@@ -24,7 +24,7 @@ pub(crate) const MAX_TRANSFER: usize = (i32::MAX & !4095) as usize;
 pub(crate) const MAX_SOCKADDR: usize = 128;
 
 /// A span of the application's memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) addr: u64,
     pub(crate) len: usize,
@@ -131,6 +131,23 @@ pub(crate) fn read_iovec(array: u64, index: u32) -> Result<Span, Errno> {
     })
 }
 
+/// Copies an array of iovecs; where they point is checked unless something else decides about it. What
+/// goes beyond the most is cut off (`__import_iovec`).
+pub(crate) fn read_iovecs(array: u64, count: u32, check: bool) -> Result<Vec<Span>, Errno> {
+    let mut spans = Vec::with_capacity(count as usize);
+    let mut room = MAX_TRANSFER;
+    for index in 0..count {
+        let mut span = read_iovec(array, index)?;
+        if check && !span.is_in_range() {
+            return Err(Errno::EFAULT);
+        }
+        span.len = span.len.min(room);
+        room -= span.len;
+        spans.push(span);
+    }
+    Ok(spans)
+}
+
 /// Copies the tag of a resource, if there are tags.
 pub(crate) fn read_tag(tags: u64, index: u32) -> Result<u64, Errno> {
     match tags {
@@ -196,7 +213,7 @@ pub(crate) struct Message {
 
 impl Message {
     /// `name_len` is an `int` in the kernel's eyes: a negative one is refused. If the payload's memory
-    /// is selected from a buffer group, it does not matter where the iovecs point.
+    /// is selected from a buffer group, or registered, it does not matter here where the iovecs point.
     pub(crate) fn read(header: u64, selects: bool) -> Result<Message, Errno> {
         let raw: libc::msghdr = read_plain(header)?;
         if (raw.msg_namelen as i32) < 0 {
@@ -205,18 +222,7 @@ impl Message {
         if raw.msg_iovlen > MAX_IOVECS {
             return Err(Errno::EMSGSIZE);
         }
-        let mut buffers = Vec::with_capacity(raw.msg_iovlen);
-        // What goes beyond the most is cut off (`__import_iovec`).
-        let mut room = MAX_TRANSFER;
-        for index in 0..raw.msg_iovlen {
-            let mut span = read_iovec(raw.msg_iov as u64, index as u32)?;
-            if !selects && !span.is_in_range() {
-                return Err(Errno::EFAULT);
-            }
-            span.len = span.len.min(room);
-            room -= span.len;
-            buffers.push(span);
-        }
+        let buffers = read_iovecs(raw.msg_iov as u64, raw.msg_iovlen as u32, !selects)?;
         let name_len = if raw.msg_name.is_null() {
             0
         } else {
@@ -242,6 +248,19 @@ impl Message {
             },
             buffers,
         })
+    }
+
+    /// A message without a `msghdr`: buffers to send, and where to.
+    pub(crate) fn of(buffers: Vec<Span>, to: Option<RawAddress>) -> Message {
+        Message {
+            header: 0,
+            name_area: 0,
+            control_area: 0,
+            to,
+            name: Span::default(),
+            control: Span::default(),
+            buffers,
+        }
     }
 
     /// Writes what a receive reports in the `msghdr`: lengths and flags.

@@ -9,18 +9,20 @@ mod control;
 mod socket;
 mod transfer;
 
+pub use transfer::notification;
+
 pub use crate::op::{
     Accept, CancelMatch, MessageTransfer, Nop, Notify, Op, OptionTransfer, PollUpdate, ReadWrite,
     RingMessage, Slot, SocketCommand, Target, TimeoutUpdate, Transfer,
 };
 
 /// The first of the checks that are the same for every operation, in the kernel's order
-/// (`io_init_req`). That the kernel refuses IO_DRAIN after any earlier CQE_SKIP_SUCCESS on the ring
-/// too, and what the ring is restricted to, is for the ring to check after this.
+/// (`io_init_req`). That the kernel refuses IO_DRAIN with CQE_SKIP_SUCCESS or after one on the ring, and
+/// what the ring is restricted to, is for the ring to check after this.
 ///
 /// # Errors
-/// `EINVAL`: no such operation, or an unknown flag. `EOPNOTSUPP`: buffer selection for an operation
-/// that has none, or IO_DRAIN with CQE_SKIP_SUCCESS.
+/// `EINVAL`: no such operation, or an unknown flag. `EOPNOTSUPP`: buffer selection for an
+/// operation that has none.
 pub fn check_flags(sqe: &Sqe) -> Result<(), Errno> {
     if sqe.opcode >= IORING_OP_LAST || sqe.flags & !IOSQE_ALL != 0 {
         return Err(Errno::EINVAL);
@@ -30,10 +32,6 @@ pub fn check_flags(sqe: &Sqe) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     if sqe.flags & IOSQE_BUFFER_SELECT != 0 && !selects_buffers(sqe.opcode) {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    let silent_drain = IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS;
-    if sqe.flags & silent_drain == silent_drain {
         return Err(Errno::EOPNOTSUPP);
     }
     Ok(())
@@ -129,15 +127,6 @@ pub fn parse(sqe: &Sqe) -> Result<Op, Errno> {
         IORING_OP_URING_CMD => socket::command(sqe),
         _ => Err(Errno::EOPNOTSUPP),
     }
-}
-
-/// Whether an entry that [`parse`] refused has a notification all the same: a zero-copy send has one
-/// from an early point of its checks on, and its completion says so with `IORING_CQE_F_MORE`
-/// (`io_send_zc_prep`).
-pub fn has_notification(sqe: &Sqe) -> bool {
-    matches!(sqe.opcode, IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC)
-        && sqe.pad2 == 0
-        && sqe.flags & IOSQE_CQE_SKIP_SUCCESS == 0
 }
 
 /// Longest socket address, in bytes (`struct sockaddr_storage`).

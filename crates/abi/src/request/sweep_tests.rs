@@ -4,7 +4,7 @@
 use crate::errno::Errno;
 use crate::flags::*;
 use crate::oracle::Kernel;
-use crate::request::{Op, Target, check_flags, check_priority, has_notification, parse};
+use crate::request::{Op, Target, check_flags, check_priority, notification, parse};
 use crate::sqe::Sqe;
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -255,7 +255,7 @@ fn must_not_run(sqe: &Sqe) -> bool {
         && !parse(sqe).is_ok_and(|op| op.target().is_some());
     let closes = sqe.opcode == IORING_OP_CLOSE && sqe.file_index == 0 && sqe.fd >= 0;
     // The kernel lets a drain wait for the notification of the request itself.
-    let stuck = has_notification(sqe) && sqe.flags & IOSQE_IO_DRAIN != 0;
+    let stuck = notification(sqe).is_some() && sqe.flags & IOSQE_IO_DRAIN != 0;
     silent || closes || stuck
 }
 
@@ -293,7 +293,12 @@ fn ran(op: &Op, res: i32) -> bool {
 
 /// Asks the kernel, and compares.
 fn compare(kernel: &Kernel, sqe: &Sqe) -> Result<(), String> {
-    let checked = check_flags(sqe).and_then(|()| check_priority(sqe, |_| false));
+    let silent_drain = IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS;
+    let checked = check_flags(sqe).and_then(|()| match sqe.flags & silent_drain {
+        // The ring's check.
+        flags if flags == silent_drain => Err(Errno::EOPNOTSUPP),
+        _ => check_priority(sqe, |_| false),
+    });
     let ours = checked.and_then(|()| parse(sqe));
     let res = kernel.result(sqe);
     if sqe.opcode == IORING_OP_SOCKET && res >= 0 && sqe.file_index == 0 {

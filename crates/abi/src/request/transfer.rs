@@ -102,20 +102,34 @@ pub(super) fn send_message(sqe: &Sqe) -> Result<Op, Errno> {
     Ok(Op::SendMsg(message(sqe)))
 }
 
+/// What `ioprio` of a zero-copy send may hold.
+const ZERO_COPY_FLAGS: u16 = IORING_RECVSEND_POLL_FIRST
+    | IORING_RECVSEND_FIXED_BUF
+    | IORING_SEND_ZC_REPORT_USAGE
+    | IORING_SEND_VECTORIZED;
+
+/// The notification of an entry that passed [`check_common`](super::check_common). A zero-copy send
+/// has one from an early point of its checks on, so also if [`parse`](super::parse) refuses it; the
+/// completion then says so with `IORING_CQE_F_MORE` (`io_send_zc_prep`).
+pub fn notification(sqe: &Sqe) -> Option<Notify> {
+    let zero_copy = matches!(sqe.opcode, IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC);
+    let silent = sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0;
+    if !zero_copy || silent || sqe.pad2 != 0 {
+        return None;
+    }
+    let known = sqe.ioprio & !ZERO_COPY_FLAGS == 0;
+    Some(Notify {
+        user_data: (sqe.addr3 != 0).then_some(sqe.addr3),
+        report_usage: known && sqe.ioprio & IORING_SEND_ZC_REPORT_USAGE != 0,
+    })
+}
+
 /// SEND_ZC and SENDMSG_ZC (`io_send_zc_prep`).
 pub(super) fn send_zero_copy(sqe: &Sqe) -> Result<Op, Errno> {
-    const KNOWN: u16 = IORING_RECVSEND_POLL_FIRST
-        | IORING_RECVSEND_FIXED_BUF
-        | IORING_SEND_ZC_REPORT_USAGE
-        | IORING_SEND_VECTORIZED;
-    let silent = sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0;
-    if sqe.pad2 != 0 || silent || sqe.ioprio & !KNOWN != 0 {
+    let notify = notification(sqe);
+    if notify.is_none() || sqe.ioprio & !ZERO_COPY_FLAGS != 0 {
         return Err(Errno::EINVAL);
     }
-    let notify = Some(Notify {
-        user_data: (sqe.addr3 != 0).then_some(sqe.addr3),
-        report_usage: sqe.ioprio & IORING_SEND_ZC_REPORT_USAGE != 0,
-    });
     if sqe.opcode == IORING_OP_SEND_ZC {
         // A message's iovecs may lie in registered memory, an array of them may not.
         if fixed(sqe).is_some() && sqe.ioprio & IORING_SEND_VECTORIZED != 0 {

@@ -2,12 +2,13 @@
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{
-    IORING_CQE_F_32, IORING_CQE_F_MORE, IORING_SETUP_CQE_MIXED, IORING_SQ_CQ_OVERFLOW,
-    IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK, IOSQE_IO_LINK,
+    IORING_CQE_F_32, IORING_CQE_F_MORE, IORING_CQE_F_NOTIF, IORING_NOTIF_USAGE_ZC_COPIED,
+    IORING_SETUP_CQE_MIXED, IORING_SQ_CQ_OVERFLOW, IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK,
+    IOSQE_IO_LINK,
 };
 use ringwire_abi::request::Op;
 
-use super::request::RequestId;
+use super::request::{Request, RequestId};
 use super::{Completion, Engine};
 
 impl Engine {
@@ -62,15 +63,17 @@ impl Engine {
         }
         let request = self.requests.remove(id);
         let counts = !matches!(request.op, Op::Timeout { .. });
+        let more = request.notify.map_or(0, |_| IORING_CQE_F_MORE);
         if !request.is_silent() {
             let completion = Completion {
                 user_data: request.user_data,
                 res,
-                flags,
+                flags: flags | more,
                 extra,
             };
             self.post(completion, counts);
         }
+        self.notify(&request);
         if let Some(socket) = request.socket {
             self.drop_file(socket);
         }
@@ -79,6 +82,27 @@ impl Engine {
             self.cancel_chain(next, request.skip_links);
         } else {
             self.start(next);
+        }
+    }
+
+    /// Says that a zero-copy send needs its memory no longer, and lets go of a registered buffer. The
+    /// payload was copied when the send was queued, or never will be, so that this follows the send's
+    /// completion at once.
+    fn notify(&mut self, request: &Request) {
+        if let Some(notify) = request.notify {
+            let completion = Completion {
+                user_data: notify.user_data.unwrap_or(request.user_data),
+                res: match notify.report_usage {
+                    true => IORING_NOTIF_USAGE_ZC_COPIED as i32,
+                    false => 0,
+                },
+                flags: IORING_CQE_F_NOTIF,
+                extra: [0; 2],
+            };
+            self.post(completion, true);
+        }
+        if let Some(buffer) = request.buffer {
+            self.let_go_of_buffer(buffer);
         }
     }
 
@@ -104,6 +128,7 @@ impl Engine {
                 };
                 self.post(completion, true);
             }
+            self.notify(&request);
         }
     }
 

@@ -16,12 +16,13 @@ mod datagram;
 mod eventfd;
 mod files;
 mod issue;
+mod memory;
 mod message;
 mod nic;
 mod poll;
 mod receive;
 mod register;
-#[allow(dead_code, reason = "sends and receives do not import from it yet")]
+#[allow(dead_code, reason = "no ring clones another's table yet")]
 mod registered;
 mod request;
 mod restriction;

@@ -125,18 +125,6 @@ impl Registered {
 }
 
 impl Engine {
-    /// The registered buffer at an index, and the span in it that a request names; the request holds
-    /// the buffer from here to its completion, or to its notification.
-    pub(super) fn import_fixed(
-        &self,
-        index: u16,
-        addr: u64,
-        len: usize,
-    ) -> Result<(BufferNode, Span), Errno> {
-        let node = self.registered.node(index)?;
-        Ok((node, self.registered.span(node, addr, len)?))
-    }
-
     /// Lets go of a buffer; the end of the last user's is told with the buffer's tag.
     pub(super) fn let_go_of_buffer(&mut self, node: BufferNode) {
         if let Some(tag) = self.registered.let_go(node)

@@ -71,9 +71,8 @@ fn tags(bed: &mut Bed) -> Vec<u64> {
 }
 
 fn import(bed: &Bed, index: u16, addr: u64, len: usize) -> Result<Span, Errno> {
-    bed.engine
-        .import_fixed(index, addr, len)
-        .map(|(_, span)| span)
+    let registered = &bed.engine.registered;
+    registered.span(registered.node(index)?, addr, len)
 }
 
 #[test]
@@ -157,7 +156,7 @@ fn the_end_of_a_buffer_is_told_with_its_tag() {
 fn a_buffer_in_use_ends_with_its_last_user() {
     let mut bed = Bed::new(0);
     register_tagged(&mut bed, &[(BASE, 10)], &[51]).unwrap();
-    let (node, _) = bed.engine.import_fixed(0, BASE, 10).unwrap();
+    let node = bed.engine.registered.node(0).unwrap();
     bed.engine.registered.hold(node);
     bed.engine.registered.hold(node);
     unregister(&mut bed).unwrap();

@@ -5,10 +5,11 @@ use std::time::Duration;
 use ringwire_abi::flags::{
     IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_DRAIN, IOSQE_IO_HARDLINK, IOSQE_IO_LINK,
 };
-use ringwire_abi::request::Op;
+use ringwire_abi::request::{Notify, Op};
 use ringwire_stack::{Instant, SocketId};
 
 use super::buffers::{Bundle, Selected};
+use super::registered::BufferNode;
 use crate::usermem::{Message, RawAddress};
 
 /// Names a request until it completes.
@@ -41,6 +42,10 @@ pub(super) struct Request {
     /// `IOSQE_*` as submitted; changed as links break.
     pub(super) flags: u8,
     pub(super) prepared: Prepared,
+    /// What follows the completion of a zero-copy send.
+    pub(super) notify: Option<Notify>,
+    /// The registered buffer that it holds.
+    pub(super) buffer: Option<BufferNode>,
     /// The socket that it holds a reference to.
     pub(super) socket: Option<SocketId>,
     /// The next request of its chain.
@@ -75,6 +80,8 @@ impl Request {
             op,
             flags,
             prepared: Prepared::Nothing,
+            notify: None,
+            buffer: None,
             socket: None,
             link: None,
             failed: None,

@@ -1,13 +1,31 @@
 //! SEND and SENDMSG: copied at issue; the completion means "queued", as in the kernel.
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::request::Op;
+use ringwire_abi::request::{Op, Transfer};
 use ringwire_stack::{Protocol, SendOptions, SocketId};
 
 use super::buffers::Selected;
 use super::request::{Prepared, RequestId};
 use super::{Engine, address, errno, message};
-use crate::usermem::{self, Span};
+use crate::usermem::{self, Message, RawAddress, Span};
+
+/// Copies a SEND's destination and its iovecs, if it has any (Linux `io_send_setup`).
+pub(super) fn prepare(send: &Transfer) -> Result<Prepared, Errno> {
+    let to = match send.to {
+        (0, _) => None,
+        (addr, len) => Some(RawAddress::read(addr, len.into())?),
+    };
+    if send.vectored {
+        let buffers = usermem::read_iovecs(send.addr, send.len, true)?;
+        return Ok(Prepared::Message(Box::new(Message::of(buffers, to))));
+    }
+    let own = send.group.is_none() && send.fixed.is_none();
+    let (addr, len) = (send.addr, send.len as usize);
+    if own && !(Span { addr, len }).is_in_range() {
+        return Err(Errno::EFAULT);
+    }
+    Ok(to.map_or(Prepared::Nothing, Prepared::Address))
+}
 
 impl Engine {
     /// First attempt of a send.
@@ -42,7 +60,7 @@ impl Engine {
     }
 
     /// A send's `MSG_*` flags, and whether it polls first.
-    fn send_flags(&self, id: RequestId) -> (i32, bool) {
+    pub(super) fn send_flags(&self, id: RequestId) -> (i32, bool) {
         match self.requests.get(id).op {
             Op::Send(send) => (send.msg_flags, send.poll_first),
             Op::SendMsg(send) => (send.msg_flags, send.poll_first),
@@ -85,6 +103,10 @@ impl Engine {
     fn attempt_send(&mut self, id: RequestId, socket: SocketId) -> bool {
         if let Op::Connect { .. } = self.requests.get(id).op {
             return self.attempt_connect(id, socket);
+        }
+        if let Err(error) = self.import_memory(id) {
+            self.complete(id, error.res(), 0);
+            return true;
         }
         if socket.protocol() == Protocol::Tcp {
             return self.attempt_stream_send(id, socket);
@@ -129,32 +151,23 @@ impl Engine {
         let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
         let mut options = SendOptions::default();
         let request = self.requests.get(id);
-        let single;
-        let (raw_to, spans): (Option<&[u8]>, &[Span]) = match (&request.op, &request.prepared) {
-            (Op::Send(send), prepared) => {
-                single = [selected.map_or(
-                    Span {
-                        addr: send.addr,
-                        len: send.len as usize,
-                    },
-                    |chosen| chosen.span,
-                )];
-                let to = match prepared {
-                    Prepared::Address(address) => Some(address.bytes()),
-                    _ => None,
-                };
-                (to, &single)
-            }
-            (Op::SendMsg(_), Prepared::Message(message)) => {
+        let to = match &request.prepared {
+            Prepared::Address(address) => Some(address),
+            Prepared::Message(message) => {
                 if message.control.len > 0 {
                     message::read_control(message.control, &mut options)?;
                 }
-                (message.to.as_ref().map(|to| to.bytes()), &message.buffers)
+                message.to.as_ref()
             }
-            _ => unreachable!("send: a request that sends nothing"),
+            _ => None,
         };
-        if let Some(raw) = raw_to {
-            options.to = match address::parse(raw, family)? {
+        let mut single = [Span::default()];
+        let spans = match &selected {
+            Some(selected) => std::slice::from_ref(&selected.span),
+            None => request.own_memory(&mut single),
+        };
+        if let Some(to) = to {
+            options.to = match address::parse(to.bytes(), family)? {
                 address::Given::Address(to) => Some(to),
                 address::Given::Unspecified => return Err(Errno::EAFNOSUPPORT),
             };

@@ -5,7 +5,7 @@ use ringwire_abi::errno::Errno;
 use ringwire_abi::request::Op;
 use ringwire_stack::SocketId;
 
-use super::request::{Kept, Prepared, RequestId};
+use super::request::{Kept, RequestId};
 use super::send::Gather;
 use super::{Engine, errno};
 use crate::usermem::{MAX_TRANSFER, Span};
@@ -84,26 +84,13 @@ impl Engine {
 
     fn send_bytes(&mut self, id: RequestId, socket: SocketId) -> Outcome {
         let request = self.requests.get(id);
-        let single;
-        let (spans, msg_flags, bundle): (&[Span], i32, bool) = match (&request.op, &request.kept) {
-            (Op::Send(send), Some(Kept::Many(bundle))) => (&bundle.spans, send.msg_flags, true),
-            (Op::Send(send), Some(Kept::One(selected))) => {
-                single = [selected.span];
-                (&single, send.msg_flags, false)
-            }
-            (Op::Send(send), None) => {
-                single = [Span {
-                    addr: send.addr,
-                    len: (send.len as usize).min(MAX_TRANSFER),
-                }];
-                (&single, send.msg_flags, false)
-            }
-            (Op::SendMsg(send), _) => match &request.prepared {
-                Prepared::Message(message) => (&message.buffers, send.msg_flags, false),
-                _ => unreachable!("send: a message was copied at submission"),
-            },
-            _ => unreachable!("send: a request that sends nothing"),
+        let mut single = [Span::default()];
+        let (spans, bundle) = match &request.kept {
+            Some(Kept::Many(bundle)) => (&bundle.spans[..], true),
+            Some(Kept::One(selected)) => (std::slice::from_ref(&selected.span), false),
+            None => (request.own_memory(&mut single), false),
         };
+        let (msg_flags, _) = self.send_flags(id);
         let wait_all = bundle || msg_flags & libc::MSG_WAITALL != 0;
         let more = msg_flags & libc::MSG_MORE != 0;
         // As the kernel has it for what goes in one copy; a bad pointer further on is found early.

@@ -10,6 +10,7 @@ use ringwire_stack::Instant;
 
 use super::Engine;
 use super::request::{Prepared, Request, RequestId};
+use super::send;
 use crate::queue::Submission;
 use crate::usermem::{self, Message, RawAddress, Span};
 
@@ -25,10 +26,7 @@ const FAILED: Op = Op::Nop(Nop {
 pub(super) fn is_there(op: &Op) -> bool {
     match op {
         Op::Nop(nop) => nop.file.is_none() && nop.buffer.is_none(),
-        Op::Send(transfer) | Op::Recv(transfer) => {
-            transfer.fixed.is_none() && !transfer.vectored && transfer.notify.is_none()
-        }
-        Op::SendMsg(message) => message.notify.is_none(),
+        Op::Recv(transfer) => transfer.fixed.is_none(),
         Op::Timeout { flags, .. } => flags & IORING_TIMEOUT_IMMEDIATE_ARG == 0,
         Op::Read(_)
         | Op::Write(_)
@@ -77,11 +75,14 @@ impl Engine {
     }
 
     fn submit_one(&mut self, sqe: &Sqe, chain: &mut Chain) -> Result<(), Errno> {
-        let prepared = self.prepare(sqe);
+        let checked = self.check(sqe);
+        let notify = checked.ok().and_then(|()| request::notification(sqe));
+        let prepared = checked.and_then(|()| self.prepare(sqe));
         let error = prepared.as_ref().err().copied();
         let (op, prepared) = prepared.unwrap_or((FAILED, Prepared::Nothing));
         let mut request = Request::new(sqe.user_data, sqe.flags, op);
         request.prepared = prepared;
+        request.notify = notify;
         if let Some(error) = error {
             request.set_failed(error.res());
         }
@@ -111,8 +112,8 @@ impl Engine {
         error.map_or(Ok(()), Err)
     }
 
-    /// The checks that need neither the socket nor the network, and what is copied at submission.
-    fn prepare(&mut self, sqe: &Sqe) -> Result<(Op, Prepared), Errno> {
+    /// The checks that are the same for every operation.
+    fn check(&mut self, sqe: &Sqe) -> Result<(), Errno> {
         request::check_flags(sqe)?;
         if sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
             self.skip_seen = true;
@@ -121,7 +122,11 @@ impl Engine {
             return Err(Errno::EOPNOTSUPP);
         }
         self.check_restrictions(sqe)?;
-        request::check_priority(sqe, |id| self.settings.has_personality(id))?;
+        request::check_priority(sqe, |id| self.settings.has_personality(id))
+    }
+
+    /// The operation's own checks, and what is copied at submission.
+    fn prepare(&self, sqe: &Sqe) -> Result<(Op, Prepared), Errno> {
         let op = request::parse(sqe)?;
         if !is_there(&op) {
             return Err(Errno::EOPNOTSUPP);
@@ -228,11 +233,9 @@ fn prepare_pointers(op: &Op) -> Result<Prepared, Errno> {
         Op::Bind { addr, len, .. } | Op::Connect { addr, len, .. } => {
             RawAddress::read(addr, len as usize).map(Prepared::Address)
         }
-        Op::Send(send) if send.to.0 != 0 => {
-            RawAddress::read(send.to.0, send.to.1.into()).map(Prepared::Address)
-        }
+        Op::Send(send) => send::prepare(&send),
         Op::SendMsg(send) => {
-            let mut message = Message::read(send.header, false)?;
+            let mut message = Message::read(send.header, send.fixed.is_some())?;
             if message.name.len > 0 {
                 message.to = Some(RawAddress::read(message.name.addr, message.name.len)?);
             }

@@ -95,6 +95,17 @@ impl Bench {
         }
     }
 
+    /// Waits for so many completions, and writes down those of each request in their order: requests
+    /// may complete in any.
+    pub fn wait_for_each(&mut self, want: usize) {
+        let from = self.transcript.len();
+        self.wait(want);
+        self.transcript[from..].sort_by_key(|line| {
+            let user_data = line.trim_start_matches('(').split(',').next();
+            user_data.and_then(|number| number.parse::<u64>().ok())
+        });
+    }
+
     /// One request, from submission to completion.
     pub fn run(&mut self, entry: squeue::Entry, user_data: u64) {
         self.push(entry, user_data);

@@ -1,0 +1,59 @@
+//! The memory that a request names: a buffer, an array of buffers, or a part of a registered one.
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::request::Op;
+
+use super::Engine;
+use super::request::{Prepared, Request, RequestId};
+use crate::usermem::{MAX_TRANSFER, Span};
+
+impl Request {
+    /// What it sends from or receives into, if that is not provided. `single` keeps a span that stands
+    /// alone.
+    pub(super) fn own_memory<'a>(&'a self, single: &'a mut [Span; 1]) -> &'a [Span] {
+        if let Prepared::Message(message) = &self.prepared {
+            return &message.buffers;
+        }
+        let (addr, len) = match &self.op {
+            Op::Send(transfer) | Op::Recv(transfer) => (transfer.addr, transfer.len),
+            _ => unreachable!("memory: a request that names none"),
+        };
+        *single = [Span {
+            addr,
+            len: (len as usize).min(MAX_TRANSFER),
+        }];
+        single
+    }
+
+    /// The registered buffer that its memory is to lie in.
+    fn fixed(&self) -> Option<u16> {
+        match &self.op {
+            Op::Send(transfer) | Op::Recv(transfer) => transfer.fixed,
+            Op::SendMsg(message) => message.fixed,
+            _ => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Finds the registered buffer of a request at its first attempt, and holds it from there on. Its
+    /// memory is then memory like any other (Linux `io_import_reg_buf`, `io_import_reg_vec`).
+    pub(super) fn import_memory(&mut self, id: RequestId) -> Result<(), Errno> {
+        let request = self.requests.get(id);
+        let Some(index) = request.fixed().filter(|_| request.buffer.is_none()) else {
+            return Ok(());
+        };
+        let node = self.registered.node(index)?;
+        let vectored = matches!(request.prepared, Prepared::Message(_));
+        let mut single = [Span::default()];
+        for span in request.own_memory(&mut single) {
+            self.registered.span(node, span.addr, span.len)?;
+            if vectored && span.len == 0 {
+                return Err(Errno::EFAULT);
+            }
+        }
+        self.registered.hold(node);
+        self.requests.get_mut(id).buffer = Some(node);
+        Ok(())
+    }
+}
