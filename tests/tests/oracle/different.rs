@@ -97,6 +97,39 @@ pub const DIFFERENCES: &[Difference] = &[
         kernel: &["(2, 0, 0)", "(3, 0, 0)"],
         ringwire: &["(3, 0, 0)", "(2, 0, 0)"],
     },
+    Difference {
+        name: "descriptors_in_a_table",
+        kernel: &[
+            "(\"a socket's\", Ok(0))",
+            "(\"end\", Ok(0))",
+            "(\"in a slot\", Ok(1))",
+        ],
+        ringwire: &[
+            "(\"a socket's\", Err(Some(9)))",
+            "(\"end\", Err(Some(6)))",
+            "(\"in a slot\", Err(Some(9)))",
+        ],
+    },
+    Difference {
+        name: "registrations_that_are_not_there",
+        kernel: &["(\"a region\", Err(Some(14)))"],
+        ringwire: &["(\"a region\", Err(Some(22)))"],
+    },
+    Difference {
+        name: "limits_of_workers_at_first",
+        kernel: &["(Ok(0), [true, true])"],
+        ringwire: &["(Ok(0), [false, false])"],
+    },
+    Difference {
+        name: "napi_ids_of_processors",
+        kernel: &["(\"napi\", Err(Some(22)))"],
+        ringwire: &["(\"napi\", Ok(0))"],
+    },
+    Difference {
+        name: "entry_overwritten_while_in_use",
+        kernel: &["(1, 16, 17)"],
+        ringwire: &["(1, 16, 1)"],
+    },
 ];
 
 impl Difference {

@@ -1,5 +1,6 @@
 //! Where ringwire differs from the kernel, and is meant to.
 
+use super::register::*;
 use super::*;
 
 pub const CASES: &[Case] = &[
@@ -18,6 +19,11 @@ pub const CASES: &[Case] = &[
     case("buffer_sizes_of_a_new_socket", default_buffers),
     case("urgent_data", urgent_data),
     case("count_of_a_timeout_and_its_batch", timeout_batch),
+    case("descriptors_in_a_table", descriptors_in_a_table),
+    case("registrations_that_are_not_there", missing_registrations),
+    case("limits_of_workers_at_first", first_workers),
+    case("napi_ids_of_processors", napi_ids_of_processors),
+    case("entry_overwritten_while_in_use", entry_overwritten),
 ];
 
 /// A result that has no fixed value: whether it is one, or the error.
@@ -189,4 +195,47 @@ fn timeout_batch(bench: &mut Bench) {
     bench.submit();
     bench.push(opcode::Nop::new().build(), 3);
     bench.wait(3);
+}
+
+fn descriptors_in_a_table(bench: &mut Bench) {
+    let peer = [bench.peer.as_raw_fd()];
+    bench.register("a socket's", REGISTER_FILES, &peer, 1);
+    bench.register_at("end", UNREGISTER_FILES, 0, 0);
+    bench.files();
+    bench.register("in a slot", FILES_UPDATE, &rsrc_update(0, at(&peer)), 1);
+}
+
+fn missing_registrations(bench: &mut Bench) {
+    // A region of memory, at an address that is none: what is there says so.
+    bench.register_at("a region", 34, 8, 1);
+}
+
+fn first_workers(bench: &mut Bench) {
+    let mut limits = [0u32; 2];
+    let result = bench.register_quietly(19, limits.as_mut_ptr() as u64, 2);
+    bench.say((result, limits.map(|limit| limit > 0)));
+}
+
+fn napi_ids_of_processors(bench: &mut Bench) {
+    // Microseconds, what to do in the third byte, with what.
+    for mut napi in [[0u32, 0, 1, 0], [0, 1 << 8, 1, 0]] {
+        let result = bench.register_quietly(27, napi.as_mut_ptr() as u64, 1);
+        bench.say(("napi", result));
+    }
+}
+
+fn entry_overwritten(bench: &mut Bench) {
+    const INCREMENTAL: u16 = 2;
+    bench.bound();
+    bench.buffer_ring(INCREMENTAL);
+    bench.provide(0, 16);
+    // SAFETY: the entry is in the ring, which is never unmapped.
+    unsafe { (*bench.buffer_ring).set_addr(bench.buffer_ring as u64) };
+    // Received over its own entry: the length becomes 2 MiB. The tail stays.
+    let mut over = [0; 16];
+    over[10] = 0x20;
+    over[14] = 1;
+    bench.peer_sends(&over);
+    bench.until_readable();
+    bench.run(recv_group(0, 0, 0, 0), 1);
 }
