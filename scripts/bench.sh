@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # TCP ping-pong and UDP echo over a veth pair, the servers in turn: ringwire, the kernel's io_uring, and
-# (for UDP) a raw AF_XDP loop; and TCP in memory beside smoltcp. Each round runs all three, so a machine that slows down slows all of them: compare the ratios.
+# (for UDP) a raw AF_XDP loop; TCP in memory beside smoltcp; requests in memory. Each round runs all three, so a machine that slows down slows all of them: compare the ratios.
 # On two cores the load itself is the limit at small sizes: there the CPU time per echo tells more.
 #   scripts/bench.sh [ROUNDS] [MILLISECONDS] [WINDOW]
 set -uo pipefail
@@ -102,6 +102,16 @@ awk -v hz="$(getconf CLK_TCK)" '
     }' "$work/tcp"
 echo
 "$BIN/memory" "$ROUNDS"
+echo
+"$BIN/requests" "$ROUNDS"
+# By the difference of two counts: what starting takes is in both.
+instructions() {
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$BIN/requests" "$1" "$2" 2>&1 | awk '/Collected/ { print $4 }'
+}
+echo "instructions for the same, ringwire (callgrind):"
+for kind in nop stream-64 stream-1024 datagram-64 datagram-1024; do
+    echo "  $kind $((($(instructions "$kind" 3000) - $(instructions "$kind" 1000)) / 2000))"
+done
 echo
 
 echo "UDP echo over veth, $WINDOW outstanding, $ROUNDS rounds of $MILLISECONDS ms each, in turn"

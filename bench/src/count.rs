@@ -3,6 +3,7 @@
 //! whoever calls a host opens its account first.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 const ACCOUNTS: usize = 3;
@@ -14,7 +15,12 @@ static BLOCKS: [AtomicIsize; ACCOUNTS] = [const { AtomicIsize::new(0) }; ACCOUNT
 /// Install it with `#[global_allocator]`. The figures are right while one thread alone allocates.
 pub struct Counting;
 
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
 fn count(bytes: isize, blocks: isize) {
+    CALLS.set(CALLS.get() + 1);
     let account = OPEN.load(Ordering::Relaxed);
     // Not `fetch_add`: a locked instruction in each allocation would be part of what is measured.
     let add = |total: &AtomicIsize, by| {
@@ -64,4 +70,9 @@ pub fn bytes(account: usize) -> isize {
 /// Blocks that an account has in use. A malloc(3) adds 8 bytes to each and rounds up to 16.
 pub fn blocks(account: usize) -> isize {
     BLOCKS[account].load(Ordering::Relaxed)
+}
+
+/// Calls that this thread has made of the allocator: to allocate, to free, or to resize.
+pub fn calls() -> u64 {
+    CALLS.get()
 }

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod count;
+pub mod engines;
 pub mod hosts;
 pub mod smol;
 pub mod take;

@@ -1,0 +1,204 @@
+//! What a request costs in memory, on one core, checksums off. A NOP: submission, a turn, completion. A
+//! SEND with the RECV that takes it: the same at both ends, with both stacks, TCP or UDP, and the wire's
+//! copy. CPU time of one thread, beside the kernel's io_uring over loopback in the same run.
+//!
+//!     requests [ROUNDS]
+//!     requests KIND COUNT    one kind, so many times, without a clock: for an instruction counter
+
+use std::os::fd::AsRawFd;
+
+use io_uring::IoUring;
+use ringwire::{opcode, squeue, types};
+use ringwire_bench::clock::{cpu_nanos, median};
+use ringwire_bench::engines::{Engines, first, second};
+
+/// Operations in a measurement.
+const OPERATIONS: usize = 20_000;
+const LARGE: usize = 1024;
+
+type Kind = (&'static str, Measured);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measured {
+    Nop,
+    /// A SEND and a RECV of so many bytes, on a stream.
+    Stream(usize),
+    /// The same with datagrams.
+    Datagram(usize),
+}
+
+const KINDS: [Kind; 5] = [
+    ("nop", Measured::Nop),
+    ("stream-64", Measured::Stream(64)),
+    ("stream-1024", Measured::Stream(LARGE)),
+    ("datagram-64", Measured::Datagram(64)),
+    ("datagram-1024", Measured::Datagram(LARGE)),
+];
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [kind, count] = &words[..] {
+        let kind = KINDS.iter().find(|(name, _)| name == kind);
+        let &(_, measured) = kind.expect("a kind that is measured");
+        let count = count.parse().expect("a number of operations");
+        let mut ours = Ours::new(measured);
+        return (0..count).for_each(|_| ours.operation());
+    }
+    let rounds = words.first().and_then(|word| word.parse().ok());
+    table(rounds.unwrap_or(7));
+}
+
+fn table(rounds: usize) {
+    println!(
+        "CPU ns for a request's round trip (a SEND with its RECV): ringwire in memory, both ends;"
+    );
+    println!("the kernel's io_uring over loopback, both ends");
+    for (name, measured) in KINDS {
+        let (mut ours, mut kernel) = (Ours::new(measured), Kernel::new(measured));
+        let mut figures = Vec::new();
+        for round in 0..rounds + 1 {
+            let mine = per_operation(|| ours.operation());
+            let other = per_operation(|| kernel.operation());
+            // The first one warms up.
+            if round > 0 {
+                figures.push((mine, other));
+            }
+        }
+        let of = |each: fn(&(f64, f64)) -> f64| median(figures.iter().map(each).collect());
+        println!(
+            "  {name:14} ringwire {:5.0}  io_uring {:5.0}  ratio {:.2}",
+            of(|figure| figure.0),
+            of(|figure| figure.1),
+            of(|figure| figure.0 / figure.1)
+        );
+    }
+}
+
+fn per_operation(mut operation: impl FnMut()) -> f64 {
+    let start = cpu_nanos();
+    (0..OPERATIONS).for_each(|_| operation());
+    (cpu_nanos() - start) as f64 / OPERATIONS as f64
+}
+
+fn send(slot: u32, from: &[u8]) -> squeue::Entry {
+    opcode::Send::new(types::Fixed(slot), from.as_ptr(), from.len() as u32).build()
+}
+
+fn recv(slot: u32, to: &mut [u8]) -> squeue::Entry {
+    opcode::Recv::new(types::Fixed(slot), to.as_mut_ptr(), to.len() as u32)
+        .flags(libc::MSG_WAITALL)
+        .build()
+}
+
+/// Two engines in memory. The entries' memory lives beside them.
+struct Ours {
+    engines: Engines,
+    entries: Option<[squeue::Entry; 2]>,
+    _memory: [Box<[u8]>; 2],
+}
+
+impl Ours {
+    fn new(measured: Measured) -> Ours {
+        let mut engines = Engines::new();
+        let (slot, bytes) = match measured {
+            Measured::Nop => (0, 0),
+            Measured::Stream(bytes) => (0, bytes),
+            Measured::Datagram(bytes) => (2, bytes),
+        };
+        engines.connect_streams();
+        engines.connect_datagrams();
+        let from = vec![1; bytes].into_boxed_slice();
+        let mut to = vec![0; bytes].into_boxed_slice();
+        let entries = (bytes > 0).then(|| [send(slot, &from), recv(slot, &mut to)]);
+        Ours {
+            engines,
+            entries,
+            _memory: [from, to],
+        }
+    }
+
+    fn operation(&mut self) {
+        let Some([send, recv]) = &self.entries else {
+            // SAFETY: a NOP points at nothing.
+            unsafe { self.engines.a.push(&opcode::Nop::new().build()) };
+            self.engines.turn_first();
+            return assert_eq!(self.engines.a.engine.completion().count(), 1);
+        };
+        // SAFETY: the buffers live as long as the engines, and each request is waited for.
+        unsafe {
+            self.engines.b.push(recv);
+            self.engines.a.push(send);
+        }
+        self.engines
+            .wait(second, 1, |cqe| assert!(cqe.result() > 0));
+        self.engines.wait(first, 1, |cqe| assert!(cqe.result() > 0));
+    }
+}
+
+/// The kernel's ring over a pair of loopback sockets, which it has as registered files.
+struct Kernel {
+    ring: IoUring,
+    entries: Vec<squeue::Entry>,
+    _memory: [Box<[u8]>; 2],
+    _sockets: Vec<Box<dyn AsRawFd>>,
+}
+
+impl Kernel {
+    fn new(measured: Measured) -> Kernel {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .build(8)
+            .expect("a ring of the kernel's");
+        let (sockets, bytes): (Vec<Box<dyn AsRawFd>>, usize) = match measured {
+            Measured::Nop => (Vec::new(), 0),
+            Measured::Stream(bytes) => (streams(), bytes),
+            Measured::Datagram(bytes) => (datagrams(), bytes),
+        };
+        let fds: Vec<_> = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
+        if !fds.is_empty() {
+            ring.submitter().register_files(&fds).expect("files");
+        }
+        let from = vec![1; bytes].into_boxed_slice();
+        let mut to = vec![0; bytes].into_boxed_slice();
+        let entries = match bytes {
+            0 => vec![opcode::Nop::new().build()],
+            _ => vec![recv(1, &mut to), send(0, &from)],
+        };
+        Kernel {
+            ring,
+            entries,
+            _memory: [from, to],
+            _sockets: sockets,
+        }
+    }
+
+    fn operation(&mut self) {
+        // SAFETY: the buffers live as long as the ring, and each request is waited for.
+        unsafe { self.ring.submission().push_multiple(&self.entries) }.expect("room");
+        self.ring
+            .submit_and_wait(self.entries.len())
+            .expect("io_uring_enter");
+        self.ring
+            .completion()
+            .for_each(|cqe| assert!(cqe.result() >= 0, "{cqe:?}"));
+    }
+}
+
+fn streams() -> Vec<Box<dyn AsRawFd>> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let to = listener.local_addr().expect("an address");
+    let sender = std::net::TcpStream::connect(to).expect("a connection");
+    sender.set_nodelay(true).expect("an option");
+    let (receiver, _) = listener.accept().expect("the connection");
+    vec![Box::new(sender), Box::new(receiver)]
+}
+
+fn datagrams() -> Vec<Box<dyn AsRawFd>> {
+    let socket = || std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let (sender, receiver) = (socket(), socket());
+    sender
+        .connect(receiver.local_addr().expect("an address"))
+        .expect("a peer");
+    vec![Box::new(sender), Box::new(receiver)]
+}
