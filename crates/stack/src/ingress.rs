@@ -230,7 +230,9 @@ impl Stack {
         if self.trusts_checksums() {
             return Ok(());
         }
-        self.verify_sum(ledger, payload, ip, protocol, len, checksum)
+        let mut sum = Checksum::new();
+        payload.for_each(ledger, len, |part| sum.add(part));
+        self.verify_sum(sum, ip, protocol, len, checksum)
     }
 
     #[inline]
@@ -238,10 +240,10 @@ impl Stack {
         self.config.rx_checksum == RxChecksum::Trust || cfg!(feature = "broken-checksum")
     }
 
-    fn verify_sum(
+    /// The same, given the sum of those `len` bytes.
+    pub(crate) fn verify_sum(
         &mut self,
-        ledger: &Ledger,
-        payload: &Payload,
+        bytes: Checksum,
         ip: &IpIn,
         protocol: IpProtocol,
         len: usize,
@@ -252,7 +254,7 @@ impl Stack {
         }
         let pseudo = Checksum::pseudo(ip.source, ip.destination, protocol.into(), len as u32);
         let mut sum = pseudo;
-        payload.for_each(ledger, len, |part| sum.add(part));
+        sum.add_u16(bytes.fold());
         if sum.finish() == 0 {
             return Ok(());
         }

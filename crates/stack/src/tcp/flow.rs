@@ -1,14 +1,21 @@
 //! The flow that the last segment belonged to: nearly always the next one does too, and what its headers
 //! say beside its own numbers was found out before (as Linux compares headers in GRO).
 
+use ringwire_tcp::Instant;
+use ringwire_umem::Ledger;
+use smoltcp::wire::IpProtocol;
+
+use super::ends_map::EndsMap;
+use super::input::{CONNECTED, note_delivery};
+use super::receive_queue::SMALL_BYTES;
+use super::wire::{self, Header};
+use super::{Ends, IN_TABLE};
+use crate::Stack;
+use crate::checksum::Checksum;
 use crate::headers::{ETHERNET_HEADER, IPV4_HEADER};
 use crate::ingress::{IpIn, ipv4_header_sum};
-use crate::packet::Packet;
+use crate::packet::{Packet, Payload};
 use crate::socket::SocketId;
-use crate::tcp::Ends;
-use crate::tcp::ends_map::EndsMap;
-use crate::tcp::wire::{self, Header};
-use ringwire_umem::Ledger;
 
 /// Where the length of the IP packet stands.
 const LENGTH_AT: usize = ETHERNET_HEADER + 2;
@@ -16,7 +23,7 @@ const LENGTH_AT: usize = ETHERNET_HEADER + 2;
 const COMPARED: usize = ETHERNET_HEADER + IPV4_HEADER + 4;
 
 /// Where TCP begins in a packet of a flow.
-pub(crate) const IN_FLOW_AT: usize = ETHERNET_HEADER + IPV4_HEADER;
+const IN_FLOW_AT: usize = ETHERNET_HEADER + IPV4_HEADER;
 
 /// What all packets of a flow begin with: these bytes without the IP header's length, identification and
 /// checksum.
@@ -128,5 +135,52 @@ impl Connections {
 
     pub(crate) fn set_flow(&mut self, flow: Option<Flow>) {
         self.flow = flow;
+    }
+}
+
+impl Stack {
+    /// Takes the next segment of the flow, whose header was read.
+    #[inline(always)]
+    pub(crate) fn receive_in_flow(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        packet: Packet,
+        queue: u16,
+        id: SocketId,
+        header: &Header,
+    ) {
+        self.control_queue = queue;
+        if self.trusts_checksums() {
+            self.counters.tcp_rx_segments += 1;
+        } else if !self.check_in_flow(ledger, &packet, header) {
+            return packet.release(ledger);
+        }
+        let segment = &header.segment;
+        let (start, len) = (IN_FLOW_AT + header.len, segment.len as usize);
+        // A few bytes, or what comes while memory is short, are copied.
+        let whole = len > SMALL_BYTES && !self.rx_runs_short(ledger);
+        let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
+        let connection = socket.connection.as_mut().expect(CONNECTED);
+        if !(whole && connection.on_predicted(now, segment)) {
+            let payload = Payload::Frames { packet, start, len };
+            return self.continue_connection(now, ledger, id, segment, payload, queue);
+        }
+        socket.nic_queue = queue;
+        socket.receive.store_next(packet, start, len);
+        note_delivery(socket, &mut self.tcp.events, id);
+        self.await_turn(id);
+    }
+
+    /// Whether the checksum of a packet of the flow is right; counts it.
+    fn check_in_flow(&mut self, ledger: &Ledger, packet: &Packet, header: &Header) -> bool {
+        let Some(ip) = self.tcp.flow().map(|flow| flow.ip) else {
+            return false;
+        };
+        let len = header.len + header.segment.len as usize;
+        let mut sum = Checksum::new();
+        packet.for_each(ledger, IN_FLOW_AT, len, |part| sum.add(part));
+        let checked = self.verify_sum(sum, &ip, IpProtocol::Tcp, len, header.checksum);
+        self.count_checked(checked)
     }
 }

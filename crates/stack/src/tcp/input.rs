@@ -8,19 +8,19 @@ use ringwire_tcp::{
 use ringwire_umem::{Ledger, Pool};
 use smoltcp::wire::IpProtocol;
 
-use super::flow::{Flow, IN_FLOW_AT};
+use super::flow::Flow;
 use super::listener::Cookie;
 use super::ops::wake_chunks;
-use super::wire::{self, Header, MAX_HEADER};
+use super::wire::{self, MAX_HEADER};
 use super::{Ends, IN_TABLE, Path, Socket, nothing};
 use crate::Stack;
 use crate::error::SocketError;
 use crate::ingress::{IpIn, Reject};
-use crate::packet::{Packet, Payload};
+use crate::packet::Payload;
 use crate::socket::{Events, SocketId};
 
 /// Why it may be expected that a socket has a connection.
-const CONNECTED: &str = "tcp: what is in the table of connections has one";
+pub(super) const CONNECTED: &str = "tcp: what is in the table of connections has one";
 
 impl Stack {
     /// Takes a received TCP segment; `payload` begins with its header.
@@ -48,86 +48,31 @@ impl Stack {
             self.count_reject(Reject::Malformed);
             return payload.release(ledger);
         };
-        if !self.admit_header(ledger, &payload, ip, header) {
+        let (len, checksum) = (payload.len(), header.checksum);
+        let checked = self.verify(ledger, &payload, ip, IpProtocol::Tcp, len, checksum);
+        if !self.count_checked(checked) {
             return payload.release(ledger);
         }
         header.segment.ecn = ip.ecn;
         let local = SocketAddr::new(ip.destination, header.destination_port);
         let remote = SocketAddr::new(ip.source, header.source_port);
         let ends = (local, remote);
-        if let (Some(id), Payload::Frames { packet, .. }) =
-            (self.tcp.connections.get(&ends), &payload)
-        {
+        let found = self.tcp.connections.get(&ends);
+        if let (Some(id), Payload::Frames { packet, .. }) = (found, &payload) {
             let flow = Flow::of(ledger, packet, ip, id);
             self.tcp.connections.set_flow(flow);
         }
-        payload.narrow(header.len, header.segment.len as usize);
-        self.take_segment(now, ledger, &ends, &header.segment, payload, queue);
-    }
-
-    /// The same for the next segment of the flow, whose header was read.
-    #[inline(always)]
-    pub(crate) fn receive_in_flow(
-        &mut self,
-        now: Instant,
-        ledger: &mut Ledger,
-        packet: Packet,
-        queue: u16,
-        id: SocketId,
-        header: &Header,
-    ) {
-        self.control_queue = queue;
-        let len = header.segment.len as usize;
-        let mut payload = Payload::Frames {
-            packet,
-            start: IN_FLOW_AT,
-            len: header.len + len,
-        };
-        if self.trusts_checksums() {
-            self.counters.tcp_rx_segments += 1;
-        } else if !self.admit_in_flow(ledger, &payload, header) {
-            return payload.release(ledger);
-        }
-        payload.narrow(header.len, len);
         let segment = &header.segment;
-        if let Err(payload) = self.take_predicted(now, ledger, id, segment, payload, queue) {
-            self.continue_connection(now, ledger, id, segment, payload, queue);
+        payload.narrow(header.len, segment.len as usize);
+        match found {
+            Some(id) => self.continue_connection(now, ledger, id, segment, payload, queue),
+            None => self.take_first_segment(now, ledger, ends, segment, payload, queue),
         }
-    }
-
-    /// The short way of a segment with the data that comes next. `Err`: it is another one, or memory is
-    /// short, and nothing was done.
-    #[inline(always)]
-    fn take_predicted(
-        &mut self,
-        now: Instant,
-        ledger: &mut Ledger,
-        id: SocketId,
-        segment: &Segment,
-        payload: Payload,
-        queue: u16,
-    ) -> Result<(), Payload> {
-        if self.rx_runs_short(ledger) {
-            return Err(payload);
-        }
-        let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
-        let connection = socket.connection.as_mut().expect(CONNECTED);
-        if !connection.on_predicted(now, segment) {
-            return Err(payload);
-        }
-        socket.nic_queue = queue;
-        let before = socket.receive.heap_bytes();
-        let copied = socket.receive.store_next(ledger, payload, false);
-        self.tcp.heap_bytes = self.tcp.heap_bytes + socket.receive.heap_bytes() - before;
-        self.counters.tcp_compacted += u64::from(copied);
-        note_delivery(socket, &mut self.tcp.events, id);
-        self.await_turn(id);
-        Ok(())
     }
 
     /// Has a connection that has heard something say what it has to say.
     #[inline(always)]
-    fn await_turn(&mut self, id: SocketId) {
+    pub(super) fn await_turn(&mut self, id: SocketId) {
         let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
         if !std::mem::replace(&mut socket.ready, true) {
             self.tcp.ready[usize::from(socket.nic_queue)].push_back(id);
@@ -138,22 +83,8 @@ impl Stack {
         }
     }
 
-    fn admit_in_flow(&mut self, ledger: &Ledger, payload: &Payload, header: &Header) -> bool {
-        let ip = self.tcp.flow().map(|flow| flow.ip);
-        ip.is_some_and(|ip| self.admit_header(ledger, payload, &ip, header))
-    }
-
-    /// Whether the checksum of a segment is right; counts it.
-    #[inline(always)]
-    fn admit_header(
-        &mut self,
-        ledger: &Ledger,
-        payload: &Payload,
-        ip: &IpIn,
-        header: &Header,
-    ) -> bool {
-        let (len, checksum) = (payload.len(), header.checksum);
-        let checked = self.verify(ledger, payload, ip, IpProtocol::Tcp, len, checksum);
+    /// Counts a segment by what became of its checksum; says whether that is right.
+    pub(super) fn count_checked(&mut self, checked: Result<(), Option<Reject>>) -> bool {
         self.counters.tcp_rx_segments += u64::from(checked.is_ok());
         if let Err(Some(reject)) = checked {
             self.count_reject(reject);
@@ -162,7 +93,6 @@ impl Stack {
     }
 
     /// Hands a segment to its connection, or whoever answers for none.
-    #[inline(always)]
     pub(super) fn take_segment(
         &mut self,
         now: Instant,
@@ -244,7 +174,7 @@ impl Stack {
     }
 
     /// Hands a segment to the engine, and does what that decides.
-    fn continue_connection(
+    pub(super) fn continue_connection(
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
@@ -535,7 +465,7 @@ fn note_progress(
 
 /// Says that there is more to read, and less room.
 #[inline(always)]
-fn note_delivery(socket: &mut Socket, events: &mut Events, id: SocketId) {
+pub(super) fn note_delivery(socket: &mut Socket, events: &mut Events, id: SocketId) {
     let room = socket.receive_room();
     if let Some(connection) = &mut socket.connection {
         connection.set_receive_room(room);

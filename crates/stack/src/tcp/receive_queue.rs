@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 use ringwire_tcp::{Keep, SeqNumber};
 use ringwire_umem::Ledger;
 
-use crate::packet::Payload;
+use crate::packet::{Packet, Payload};
 
 /// Payloads of at most this many bytes are copied behind the one before, where it has room: a whole
 /// frame is too much for them.
-const SMALL_BYTES: usize = 256;
+pub(crate) const SMALL_BYTES: usize = 256;
 
 /// Payloads that a queue has memory for when the first comes: a burst of a sender's.
 const FIRST_PAYLOADS: usize = 16;
@@ -61,32 +61,34 @@ impl ReceiveQueue {
             self.insert(ledger, keep.seq, payload);
             return false;
         }
-        let copied = self.store_next(ledger, payload, short);
+        // A whole frame is too much for a few bytes.
+        let copied = if short || payload.len() <= SMALL_BYTES {
+            let refused = self.append(ledger, payload).err();
+            let copied = refused.is_none();
+            if let Some(payload) = refused {
+                self.push(payload);
+            }
+            copied
+        } else {
+            self.push(payload);
+            false
+        };
         if self.early.capacity() > 0 {
             self.advance(ledger, advanced, keep.seq + keep.len);
         }
         copied
     }
 
-    /// The same where it begins at `next`, and nothing has come early.
+    /// Keeps a payload of more than [`SMALL_BYTES`] behind what can be read, `len` bytes from `start` of a
+    /// packet; nothing has come early.
     #[inline(always)]
-    pub(crate) fn store_next(
-        &mut self,
-        ledger: &mut Ledger,
-        payload: Payload,
-        short: bool,
-    ) -> bool {
-        // A whole frame is too much for a few bytes.
-        if short || payload.len() <= SMALL_BYTES {
-            let refused = self.append(ledger, payload).err();
-            let copied = refused.is_none();
-            if let Some(payload) = refused {
-                self.push(payload);
-            }
-            return copied;
+    pub(crate) fn store_next(&mut self, packet: Packet, start: usize, len: usize) {
+        self.bytes += len;
+        if self.ready.capacity() == 0 {
+            self.ready.reserve(FIRST_PAYLOADS);
         }
-        self.push(payload);
-        false
+        // Made where it stays: whoever moves it right after its fields were written waits for the stores.
+        self.ready.push_back(Payload::Frames { packet, start, len });
     }
 
     /// Copies a small payload behind the last that can be read; gives it back if there is no room.
