@@ -84,7 +84,7 @@ pub struct MessageTransfer {
     pub multishot: bool,
 }
 
-/// READ and WRITE in all their forms. Offset and priority mean nothing on a socket.
+/// READ and WRITE in all their forms. The priority means nothing on a socket.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct ReadWrite {
     /// The socket.
@@ -94,6 +94,8 @@ pub struct ReadWrite {
     /// Its length in bytes, or the number of iovecs; with a buffer group, the most that is used of a
     /// buffer (0: no limit).
     pub len: u32,
+    /// Where in the file, in bytes; -1 as `u64` for its own position. A socket has only the beginning.
+    pub offset: u64,
     /// `RWF_*`.
     pub rw_flags: i32,
     /// READV, WRITEV and their fixed forms.

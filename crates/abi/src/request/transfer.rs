@@ -195,7 +195,7 @@ pub(super) fn receive_message(sqe: &Sqe) -> Result<Op, Errno> {
     }))
 }
 
-/// What READ and WRITE have in common (`__io_prep_rw`). The offset is not looked at: a socket has none.
+/// What READ and WRITE have in common (`__io_prep_rw`).
 fn read_write(sqe: &Sqe) -> Result<ReadWrite, Errno> {
     check_io_priority(sqe.ioprio)?;
     // No attribute is known for a socket.
@@ -219,6 +219,7 @@ fn read_write(sqe: &Sqe) -> Result<ReadWrite, Errno> {
         target: target(sqe),
         addr: sqe.addr,
         len: sqe.len,
+        offset: sqe.off,
         rw_flags: sqe.op_flags as i32,
         vectored,
         fixed: fixed.then_some(sqe.buf_index),

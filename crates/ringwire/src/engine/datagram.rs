@@ -1,7 +1,7 @@
 //! RECV and RECVMSG of datagrams.
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::request::{MessageTransfer, Op, Transfer};
+use ringwire_abi::request::{MessageTransfer, Op};
 use ringwire_stack::SocketId;
 
 use super::buffers::Selected;
@@ -31,14 +31,16 @@ impl Engine {
     ) -> Attempt {
         let readiness = self.stack.readiness(&self.ledger, socket);
         let ready = readiness.readable || readiness.error || readiness.receive_shut;
-        if first && wanted.poll_first && !ready {
+        // A multishot read looks for data before it looks for a buffer, but for the first time.
+        let looks = first && wanted.poll_first || !first && wanted.reads && wanted.multishot;
+        if looks && !ready {
             return Attempt::Wait;
         }
         let selected = match self.select_one(id, wanted) {
             Ok(selected) => selected,
             Err(error) => return Attempt::failed(error),
         };
-        match self.receive_into(id, socket, selected, wanted.msg_flags, ready) {
+        match self.receive_into(id, socket, selected, wanted, ready) {
             Ok(Some(received)) if wanted.multishot && !received.empty && received.res > 0 => {
                 self.post_received(id, received.res, received.flags)
             }
@@ -61,7 +63,7 @@ impl Engine {
         id: RequestId,
         socket: SocketId,
         selected: Option<Selected>,
-        msg_flags: i32,
+        wanted: &Wanted,
         ready: bool,
     ) -> Result<Option<Received>, Errno> {
         let recycle = |engine: &mut Engine| {
@@ -69,6 +71,7 @@ impl Engine {
                 engine.groups.recycle(selected);
             }
         };
+        let msg_flags = wanted.msg_flags;
         let error_queue = msg_flags & libc::MSG_ERRQUEUE != 0;
         if !ready || error_queue {
             recycle(self);
@@ -80,16 +83,16 @@ impl Engine {
             return Err(errno(error));
         }
         if self.stack.udp_front(socket).is_none() {
-            recycle(self);
-            return Ok(Some(Received {
+            let end = Received {
                 res: 0,
                 flags: 0,
-                short: false,
+                short: wanted.reads && wanted.whole(),
                 empty: true,
-            }));
+            };
+            return Ok(Some(self.commit(end, selected, wanted)));
         }
         let stored = match self.requests.get(id).op {
-            Op::Recv(recv) => self.store_datagram(socket, &recv, selected),
+            Op::Recv(_) | Op::Read(_) => self.store_datagram(id, socket, selected, wanted),
             Op::RecvMsg(recv) => self.store_message(id, socket, &recv, selected),
             _ => unreachable!("receive: a request that receives nothing"),
         };
@@ -98,7 +101,7 @@ impl Engine {
                 if msg_flags & libc::MSG_PEEK == 0 {
                     self.stack.udp_consume(&mut self.ledger, socket);
                 }
-                Ok(Some(self.commit(stored, selected)))
+                Ok(Some(self.commit(stored, selected, wanted)))
             }
             Err(error) => {
                 recycle(self);
@@ -111,10 +114,16 @@ impl Engine {
         }
     }
 
-    /// Uses the buffer up, unless nothing went into it.
-    fn commit(&mut self, stored: Received, selected: Option<Selected>) -> Received {
+    /// Uses the buffer up, unless nothing went into it and it is no read's (`kiocb_done`).
+    fn commit(
+        &mut self,
+        stored: Received,
+        selected: Option<Selected>,
+        wanted: &Wanted,
+    ) -> Received {
+        let uses = stored.res > 0 || wanted.reads && !wanted.multishot;
         let flags = match selected {
-            Some(selected) if stored.res > 0 => self.groups.commit(selected, stored.res as usize),
+            Some(selected) if uses => self.groups.commit(selected, stored.res as usize),
             Some(selected) => {
                 self.groups.recycle(selected);
                 0
@@ -128,30 +137,33 @@ impl Engine {
     }
 
     fn store_datagram(
-        &mut self,
+        &self,
+        id: RequestId,
         socket: SocketId,
-        recv: &Transfer,
         selected: Option<Selected>,
+        wanted: &Wanted,
     ) -> Result<Received, Errno> {
         let datagram = self
             .stack
             .udp_front(socket)
             .expect("receive: a datagram is queued");
         let full = datagram.len();
-        let span = selected.map_or(
-            Span {
-                addr: recv.addr,
-                len: recv.len as usize,
-            },
-            |selected| selected.span,
-        );
-        let stored = full.min(span.len);
-        self.copy_payload(socket, &[span])?;
-        let wants_all = recv.msg_flags & libc::MSG_WAITALL != 0;
+        let mut single = [Span::default()];
+        let spans = match &selected {
+            Some(selected) => std::slice::from_ref(&selected.span),
+            None => self.requests.get(id).own_memory(&mut single),
+        };
+        let room: usize = spans.iter().map(|span| span.len).sum();
+        let stored = full.min(room);
+        self.copy_payload(socket, spans)?;
         // With a buffer group MSG_TRUNC's length could exceed the buffer that the completion names.
-        let truncated_len = recv.msg_flags & libc::MSG_TRUNC != 0;
-        let res = if truncated_len { full } else { stored };
-        let short = wants_all && (res < span.len || full > stored);
+        let res = if wanted.has(libc::MSG_TRUNC) {
+            full
+        } else {
+            stored
+        };
+        let cut = full > stored && wanted.has(libc::MSG_WAITALL);
+        let short = wanted.whole() && (res < room || cut);
         Ok(Received {
             res: res as i32,
             flags: 0,
@@ -268,7 +280,7 @@ impl Engine {
     }
 
     /// Copies the queued datagram into the application's memory, as far as it goes.
-    fn copy_payload(&mut self, socket: SocketId, spans: &[Span]) -> Result<(), Errno> {
+    fn copy_payload(&self, socket: SocketId, spans: &[Span]) -> Result<(), Errno> {
         let datagram = self
             .stack
             .udp_front(socket)

@@ -24,6 +24,7 @@ impl Engine {
         match op {
             Op::Recv(_) | Op::RecvMsg(_) | Op::Accept(_) => self.issue_receive(id, socket()),
             Op::Send(_) | Op::SendMsg(_) => self.issue_send(id, socket()),
+            Op::Read(_) | Op::Write(_) => self.issue_read_write(id, socket()),
             Op::PollAdd { events, .. } => self.issue_poll(id, socket(), events),
             Op::Timeout { count, flags, .. } => self.issue_timeout(id, count, flags),
             Op::AsyncCancel(key) => self.issue_cancel(id, &key),
@@ -96,9 +97,7 @@ impl Engine {
                 let result = self.groups.remove(group, count).map(|count| count as i32);
                 self.complete_with(id, result);
             }
-            Op::Read(_)
-            | Op::Write(_)
-            | Op::LinkTimeout { .. }
+            Op::LinkTimeout { .. }
             | Op::TimeoutRemove { .. }
             | Op::PollRemove(_)
             | Op::MsgRing(_) => unreachable!("issue: refused at submission"),

@@ -7,22 +7,26 @@ use super::Engine;
 use super::request::{Prepared, Request, RequestId};
 use crate::usermem::{MAX_TRANSFER, Span};
 
+/// What a request sends from or receives into, if that is not provided. `single` keeps a span that stands
+/// alone.
+pub(super) fn own<'a>(op: &Op, prepared: &'a Prepared, single: &'a mut [Span; 1]) -> &'a [Span] {
+    let (addr, len) = match (op, prepared) {
+        (_, Prepared::Message(message)) => return &message.buffers,
+        (_, Prepared::Spans(spans)) => return spans,
+        (Op::Send(transfer) | Op::Recv(transfer), _) => (transfer.addr, transfer.len),
+        (Op::Read(transfer) | Op::Write(transfer), _) => (transfer.addr, transfer.len),
+        _ => unreachable!("memory: a request that names none"),
+    };
+    *single = [Span {
+        addr,
+        len: (len as usize).min(MAX_TRANSFER),
+    }];
+    single
+}
+
 impl Request {
-    /// What it sends from or receives into, if that is not provided. `single` keeps a span that stands
-    /// alone.
     pub(super) fn own_memory<'a>(&'a self, single: &'a mut [Span; 1]) -> &'a [Span] {
-        if let Prepared::Message(message) = &self.prepared {
-            return &message.buffers;
-        }
-        let (addr, len) = match &self.op {
-            Op::Send(transfer) | Op::Recv(transfer) => (transfer.addr, transfer.len),
-            _ => unreachable!("memory: a request that names none"),
-        };
-        *single = [Span {
-            addr,
-            len: (len as usize).min(MAX_TRANSFER),
-        }];
-        single
+        own(&self.op, &self.prepared, single)
     }
 
     /// The registered buffer that its memory is to lie in.
@@ -30,13 +34,14 @@ impl Request {
         match &self.op {
             Op::Send(transfer) | Op::Recv(transfer) => transfer.fixed,
             Op::SendMsg(message) => message.fixed,
+            Op::Read(transfer) | Op::Write(transfer) => transfer.fixed,
             _ => None,
         }
     }
 }
 
 impl Engine {
-    /// Finds the registered buffer of a request at its first attempt, and holds it from there on. Its
+    /// Finds the registered buffer of a request when it is issued, and holds it from there on. Its
     /// memory is then memory like any other (Linux `io_import_reg_buf`, `io_import_reg_vec`).
     pub(super) fn import_memory(&mut self, id: RequestId) -> Result<(), Errno> {
         let request = self.requests.get(id);
@@ -44,7 +49,7 @@ impl Engine {
             return Ok(());
         };
         let node = self.registered.node(index)?;
-        let vectored = matches!(request.prepared, Prepared::Message(_));
+        let vectored = matches!(request.prepared, Prepared::Message(_) | Prepared::Spans(_));
         let mut single = [Span::default()];
         for span in request.own_memory(&mut single) {
             self.registered.span(node, span.addr, span.len)?;

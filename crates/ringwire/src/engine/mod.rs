@@ -20,6 +20,7 @@ mod memory;
 mod message;
 mod nic;
 mod poll;
+mod read_write;
 mod receive;
 mod register;
 #[allow(dead_code, reason = "no ring clones another's table yet")]

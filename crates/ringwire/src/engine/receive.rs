@@ -4,10 +4,10 @@ use ringwire_abi::errno::Errno;
 use ringwire_abi::request::Op;
 use ringwire_stack::{Protocol, SocketId};
 
-use super::Engine;
 use super::buffers::Selected;
 use super::message::MultishotLayout;
 use super::request::{Prepared, RequestId};
+use super::{Engine, read_write};
 use crate::usermem::{self, Span};
 
 /// Receives of one multishot request before others have their turn (`MULTISHOT_MAX_RETRY`).
@@ -45,17 +45,27 @@ pub(super) struct Wanted {
     pub(super) multishot: bool,
     pub(super) bundle: bool,
     pub(super) msg_flags: i32,
+    /// It is a READ.
+    pub(super) reads: bool,
 }
 
 impl Wanted {
     pub(super) fn has(&self, flag: i32) -> bool {
         self.msg_flags & flag != 0
     }
+
+    /// Whether what is linked behind it is cancelled if it receives less than it asked for.
+    pub(super) fn whole(&self) -> bool {
+        self.has(libc::MSG_WAITALL) || self.reads && !self.multishot
+    }
 }
 
 impl Engine {
-    /// First attempt of a receive, or of an accept.
+    /// First attempt of a receive, or of an accept. Its memory is looked at even if it is to wait in line.
     pub(super) fn issue_receive(&mut self, id: RequestId, socket: SocketId) {
+        if let Err(error) = self.import_memory(id) {
+            return self.complete(id, error.res(), 0);
+        }
         let file = self
             .files
             .get(socket)
@@ -74,6 +84,7 @@ impl Engine {
             Op::Recv(transfer) => transfer.msg_flags & libc::MSG_DONTWAIT == 0,
             Op::RecvMsg(message) => message.msg_flags & libc::MSG_DONTWAIT == 0,
             Op::Accept(accept) => !accept.dont_wait,
+            Op::Read(read) => read_write::message_flags(&read) == 0,
             _ => true,
         }
     }
@@ -142,6 +153,19 @@ impl Engine {
                 multishot: recv.multishot,
                 bundle: recv.bundle,
                 msg_flags: recv.msg_flags,
+                reads: false,
+            },
+            Op::Read(read) => Wanted {
+                group: read.group,
+                limit: match &request.prepared {
+                    Prepared::Spans(spans) => spans.first().map_or(0, |span| span.len),
+                    _ => read.len as usize,
+                },
+                poll_first: false,
+                multishot: read.multishot,
+                bundle: false,
+                msg_flags: read_write::message_flags(read),
+                reads: true,
             },
             Op::RecvMsg(recv) => {
                 let limit = match &request.prepared {
@@ -157,6 +181,7 @@ impl Engine {
                     multishot: recv.multishot,
                     bundle: false,
                     msg_flags: recv.msg_flags,
+                    reads: false,
                 }
             }
             _ => unreachable!("receive: a request that receives nothing"),

@@ -10,7 +10,7 @@ use ringwire_stack::{Instant, SocketId};
 
 use super::buffers::{Bundle, Selected};
 use super::registered::BufferNode;
-use crate::usermem::{Message, RawAddress};
+use crate::usermem::{Message, RawAddress, Span};
 
 /// Names a request until it completes.
 pub(super) type RequestId = u32;
@@ -22,6 +22,8 @@ pub(super) enum Prepared {
     Nothing,
     Address(RawAddress),
     Message(Box<Message>),
+    /// What READV and WRITEV are given.
+    Spans(Vec<Span>),
     Time(Duration),
 }
 

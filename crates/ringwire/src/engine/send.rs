@@ -6,7 +6,7 @@ use ringwire_stack::{Protocol, SendOptions, SocketId};
 
 use super::buffers::Selected;
 use super::request::{Prepared, RequestId};
-use super::{Engine, address, errno, message};
+use super::{Engine, address, errno, message, read_write};
 use crate::usermem::{self, Message, RawAddress, Span};
 
 /// Copies a SEND's destination and its iovecs, if it has any (Linux `io_send_setup`).
@@ -30,6 +30,9 @@ pub(super) fn prepare(send: &Transfer) -> Result<Prepared, Errno> {
 impl Engine {
     /// First attempt of a send.
     pub(super) fn issue_send(&mut self, id: RequestId, socket: SocketId) {
+        if let Err(error) = self.import_memory(id) {
+            return self.complete(id, error.res(), 0);
+        }
         let file = self
             .files
             .get(socket)
@@ -64,6 +67,7 @@ impl Engine {
         match self.requests.get(id).op {
             Op::Send(send) => (send.msg_flags, send.poll_first),
             Op::SendMsg(send) => (send.msg_flags, send.poll_first),
+            Op::Write(write) => (read_write::message_flags(&write), false),
             _ => unreachable!("send: a request that sends nothing"),
         }
     }
@@ -103,10 +107,6 @@ impl Engine {
     fn attempt_send(&mut self, id: RequestId, socket: SocketId) -> bool {
         if let Op::Connect { .. } = self.requests.get(id).op {
             return self.attempt_connect(id, socket);
-        }
-        if let Err(error) = self.import_memory(id) {
-            self.complete(id, error.res(), 0);
-            return true;
         }
         if socket.protocol() == Protocol::Tcp {
             return self.attempt_stream_send(id, socket);

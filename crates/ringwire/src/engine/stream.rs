@@ -10,8 +10,8 @@ use super::buffers::{Bundle, Selected};
 use super::message::{MultishotLayout, write_message};
 use super::receive::{Attempt, Scatter, Wanted};
 use super::request::{Kept, Prepared, RequestId};
-use super::{Engine, errno};
-use crate::usermem::{MAX_TRANSFER, Message, Span};
+use super::{Engine, errno, memory};
+use crate::usermem::{Message, Span};
 
 /// Where received bytes go.
 enum Room {
@@ -145,17 +145,23 @@ impl Engine {
         wanted: &Wanted,
         room: Room,
     ) -> Attempt {
-        let nonempty = self.nonempty(socket);
+        let nonempty = self.nonempty(id, socket);
         let multishot_message =
             wanted.multishot && matches!(self.requests.get(id).op, Op::RecvMsg(_));
         let mut attempt = match room {
             // A message without payload, which is the last.
             Room::One(selected) if multishot_message => self.end_message(id, selected),
+            // A read uses its buffer up for nothing (`kiocb_done`).
+            room if wanted.reads && !wanted.multishot => Attempt::Done {
+                res: 0,
+                flags: self.commit_room(room, 0),
+                failed: true,
+            },
             room => self.finish_without(id, room, 0),
         };
         if let Attempt::Done { flags, failed, .. } = &mut attempt {
             *flags |= nonempty;
-            *failed |= wanted.has(libc::MSG_WAITALL);
+            *failed |= wanted.whole();
         }
         attempt
     }
@@ -192,7 +198,7 @@ impl Engine {
             return self.finish_bundle(id, socket, wanted, bundle, done + count, count == size);
         }
         let res = done + header + count;
-        let mut flags = self.nonempty(socket);
+        let mut flags = self.nonempty(id, socket);
         if res > 0 {
             flags |= self.commit_room(room, res);
         } else {
@@ -244,7 +250,7 @@ impl Engine {
             return Attempt::Done {
                 res,
                 flags,
-                failed: short && wanted.has(libc::MSG_WAITALL),
+                failed: short && wanted.whole(),
             };
         }
         let capped = matches!(self.requests.get(id).op, Op::Recv(_))
@@ -296,7 +302,7 @@ impl Engine {
         }
         let inq = self.stack.tcp_inq(socket);
         self.requests.get_mut(id).inq = Some(inq);
-        flags |= self.nonempty(socket);
+        flags |= self.nonempty(id, socket);
         if exhausted {
             return Attempt::Done {
                 res: res as i32,
@@ -307,9 +313,11 @@ impl Engine {
         self.deliver(id, wanted, res, flags, inq, false)
     }
 
-    fn nonempty(&self, socket: SocketId) -> u32 {
+    /// What a receive says of what is left; a read does not.
+    fn nonempty(&self, id: RequestId, socket: SocketId) -> u32 {
         match self.stack.tcp_inq(socket) {
             0 => 0,
+            _ if matches!(self.requests.get(id).op, Op::Read(_)) => 0,
             _ => IORING_CQE_F_SOCK_NONEMPTY,
         }
     }
@@ -331,11 +339,9 @@ impl Engine {
         room: &Room,
         available: usize,
     ) -> Result<Stored, Errno> {
-        let message = self.take_message(id);
-        let stored = self.store_with(id, socket, wanted, room, message.as_deref(), available);
-        if let Some(message) = message {
-            self.requests.get_mut(id).prepared = Prepared::Message(message);
-        }
+        let prepared = std::mem::take(&mut self.requests.get_mut(id).prepared);
+        let stored = self.store_with(id, socket, wanted, room, &prepared, available);
+        self.requests.get_mut(id).prepared = prepared;
         stored
     }
 
@@ -345,28 +351,24 @@ impl Engine {
         socket: SocketId,
         wanted: &Wanted,
         room: &Room,
-        message: Option<&Message>,
+        prepared: &Prepared,
         available: usize,
     ) -> Result<Stored, Errno> {
-        if let (Room::One(selected), Some(message), true) = (room, message, wanted.multishot) {
+        if let (Room::One(selected), Prepared::Message(message), true) =
+            (room, prepared, wanted.multishot)
+        {
             return self.store_stream_message(socket, wanted, selected, message, available);
         }
-        let single;
-        let spans: &[Span] = match (room, message) {
-            (Room::Many(bundle), _) => &bundle.spans,
-            (Room::Own, Some(message)) => &message.buffers,
-            (Room::One(selected), _) => {
-                single = [selected.span];
-                &single
-            }
-            (Room::Own, None) => {
-                single = [self.own_span(id)];
-                &single
-            }
+        let request = self.requests.get(id);
+        let mut single = [Span::default()];
+        let spans = match room {
+            Room::Many(bundle) => &bundle.spans[..],
+            Room::One(selected) => std::slice::from_ref(&selected.span),
+            Room::Own => memory::own(&request.op, prepared, &mut single),
         };
-        let done = self.requests.get(id).done;
+        let done = request.done;
         let count = self.copy_bytes(socket, wanted, spans, done, available)?;
-        if let Some(message) = message {
+        if let Prepared::Message(message) = prepared {
             // A connection's peer is no name of a message (`tcp_recvmsg`).
             message.write_back(0, 0, 0)?;
         }
@@ -394,25 +396,6 @@ impl Engine {
             header: layout.header_len(),
             size: layout.payload.len,
         })
-    }
-
-    fn own_span(&self, id: RequestId) -> Span {
-        match self.requests.get(id).op {
-            Op::Recv(recv) => Span {
-                addr: recv.addr,
-                len: (recv.len as usize).min(MAX_TRANSFER),
-            },
-            _ => unreachable!("stream: a request without memory of its own"),
-        }
-    }
-
-    /// Takes the message that a RECVMSG was given out of the request; `None` for RECV.
-    fn take_message(&mut self, id: RequestId) -> Option<Box<Message>> {
-        match std::mem::take(&mut self.requests.get_mut(id).prepared) {
-            Prepared::Message(message) => Some(message),
-            // A RECV has nothing prepared.
-            _ => None,
-        }
     }
 
     /// Copies bytes to the spans, after the first `skip` bytes of them. A pointer that cannot be one is
@@ -445,9 +428,10 @@ impl Engine {
 
     /// The end of the stream, for a multishot RECVMSG: a message without payload.
     fn end_message(&mut self, id: RequestId, selected: Selected) -> Attempt {
-        let message = self.take_message(id);
-        let message = message.expect("stream: a message was copied at submission");
-        let written = MultishotLayout::new(&message, selected.span).and_then(|layout| {
+        let Prepared::Message(message) = &self.requests.get(id).prepared else {
+            unreachable!("stream: a message was copied at submission");
+        };
+        let written = MultishotLayout::new(message, selected.span).and_then(|layout| {
             write_message(&layout, &[], 0, 0)?;
             Ok(layout.header_len())
         });

@@ -113,7 +113,7 @@ impl Engine {
             if done == len || !wait_all {
                 break Outcome::Done {
                     res: done as i32,
-                    failed: false,
+                    failed: done < len && matches!(request.op, Op::Write(_)),
                 };
             }
         };

@@ -10,7 +10,7 @@ use ringwire_stack::Instant;
 
 use super::Engine;
 use super::request::{Prepared, Request, RequestId};
-use super::send;
+use super::{read_write, send};
 use crate::queue::Submission;
 use crate::usermem::{self, Message, RawAddress, Span};
 
@@ -26,14 +26,10 @@ const FAILED: Op = Op::Nop(Nop {
 pub(super) fn is_there(op: &Op) -> bool {
     match op {
         Op::Nop(nop) => nop.file.is_none() && nop.buffer.is_none(),
-        Op::Recv(transfer) => transfer.fixed.is_none(),
         Op::Timeout { flags, .. } => flags & IORING_TIMEOUT_IMMEDIATE_ARG == 0,
-        Op::Read(_)
-        | Op::Write(_)
-        | Op::LinkTimeout { .. }
-        | Op::TimeoutRemove { .. }
-        | Op::PollRemove(_)
-        | Op::MsgRing(_) => false,
+        Op::LinkTimeout { .. } | Op::TimeoutRemove { .. } | Op::PollRemove(_) | Op::MsgRing(_) => {
+            false
+        }
         _ => true,
     }
 }
@@ -234,6 +230,15 @@ fn prepare_pointers(op: &Op) -> Result<Prepared, Errno> {
             RawAddress::read(addr, len as usize).map(Prepared::Address)
         }
         Op::Send(send) => send::prepare(&send),
+        Op::Read(transfer) | Op::Write(transfer) => read_write::prepare(&transfer),
+        Op::Recv(recv) => {
+            let own = recv.group.is_none() && recv.fixed.is_none();
+            let (addr, len) = (recv.addr, recv.len as usize);
+            if own && !(Span { addr, len }).is_in_range() {
+                return Err(Errno::EFAULT);
+            }
+            Ok(Prepared::Nothing)
+        }
         Op::SendMsg(send) => {
             let mut message = Message::read(send.header, send.fixed.is_some())?;
             if message.name.len > 0 {

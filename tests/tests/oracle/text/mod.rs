@@ -29,6 +29,7 @@ mod link;
 mod option;
 mod option_effect;
 mod poll;
+mod read_write;
 mod register;
 mod register_buf_ring;
 mod register_buffer;
@@ -95,6 +96,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         option::CASES,
         option_effect::CASES,
         poll::CASES,
+        read_write::CASES,
         register_buffer::CASES,
         register_buf_ring::CASES,
         register_eventfd::CASES,
