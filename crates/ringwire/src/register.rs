@@ -37,16 +37,20 @@ impl Submitter<'_> {
         let mut core = self.shared.enter()?;
         let arg = arg as u64;
         let checked = core.engine.check_register(opcode, arg, nr_args);
-        match checked.map_err(os_error)? {
+        let result = match checked.map_err(os_error)? {
             IORING_REGISTER_ENABLE_RINGS => {
                 drop(core);
                 self.shared.enable().map(|()| 0)
             }
-            IORING_REGISTER_CLONE_BUFFERS => clone_buffers(&mut core, arg),
+            IORING_REGISTER_CLONE_BUFFERS => clone_buffers(&mut core, self.shared.fd(), arg),
             // SAFETY: the caller's promise is the engine's condition.
             _ => unsafe { core.engine.register(opcode, arg, nr_args) },
+        };
+        // The polling thread begins with the enabling, and shows what has been posted.
+        if let Some(poller) = &self.shared.poller {
+            poller.wake();
         }
-        .map_err(os_error)
+        result.map_err(os_error)
     }
 
     /// An opcode whose argument is `count` of these structures, or as many bytes, that point nowhere
@@ -365,7 +369,7 @@ impl Submitter<'_> {
     }
 }
 
-/// Asking, restricting, enabling.
+/// Asking and restricting.
 impl Submitter<'_> {
     /// Asks which operations there are.
     ///
@@ -389,6 +393,19 @@ impl Submitter<'_> {
         let count = restrictions.len();
         self.register_with(IORING_REGISTER_RESTRICTIONS, restrictions, count)
             .map(drop)
+    }
+}
+
+/// Enabling.
+impl Submitter<'_> {
+    /// Enables a ring that was made with `setup_r_disabled`. With `setup_single_issuer` it is this
+    /// thread's from here on.
+    ///
+    /// # Errors
+    /// `EBADFD`: it is enabled; `EACCES`: it is enabled, and restricted from this; `EEXIST`: another
+    /// thread is inside.
+    pub fn register_enable_rings(&self) -> io::Result<()> {
+        self.register_plain(IORING_REGISTER_ENABLE_RINGS)
     }
 }
 
@@ -520,7 +537,7 @@ impl Submitter<'_> {
 }
 
 /// `IORING_REGISTER_CLONE_BUFFERS`. A ring's own descriptor names it.
-fn clone_buffers(core: &mut Core, arg: u64) -> Result<i32, Errno> {
+fn clone_buffers(core: &mut Core, own: RawFd, arg: u64) -> Result<i32, Errno> {
     let clone: CloneBuffers = read_plain(arg)?;
     core.engine.check_clone(&clone)?;
     let fd = clone.src_fd as RawFd;
@@ -528,7 +545,7 @@ fn clone_buffers(core: &mut Core, arg: u64) -> Result<i32, Errno> {
         // No ring is registered.
         return Err(Errno::EBADF);
     }
-    if fd != core.waiter.epoll_fd() {
+    if fd != own {
         let other = if is_open(fd) {
             Errno::EOPNOTSUPP
         } else {

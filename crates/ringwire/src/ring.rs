@@ -288,6 +288,11 @@ impl Shared {
         &self.queues
     }
 
+    /// The descriptor that the ring is known by.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.pollable
+    }
+
     pub(crate) fn is_exported(&self) -> bool {
         self.exported.load(Ordering::Acquire)
     }

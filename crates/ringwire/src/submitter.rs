@@ -125,17 +125,4 @@ impl Submitter<'_> {
         let taken = self.shared.io_uring_enter(call).map_err(os_error)?;
         Ok(taken as usize)
     }
-
-    /// Enables a ring that was made with `setup_r_disabled`. With `setup_single_issuer` it is this
-    /// thread's from here on.
-    ///
-    /// # Errors
-    /// `EBADFD`: it is enabled; `EEXIST`: another thread is inside.
-    pub fn register_enable_rings(&self) -> io::Result<()> {
-        self.shared.enable().map_err(os_error)?;
-        if let Some(poller) = &self.shared.poller {
-            poller.wake();
-        }
-        Ok(())
-    }
 }

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::AsRawFd;
 
-pub use io_uring::{Builder, IoUring};
+pub use io_uring::{Builder, IoUring, Probe, Submitter};
 
 #[path = "text/mod.rs"]
 pub mod text;

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::io;
 
-pub use ringwire::{Builder, IoUring};
+pub use ringwire::{Builder, IoUring, Probe, Submitter};
 use ringwire_tests::net::{RING_INTERFACE, RING_V4, RING_V6};
 
 #[path = "text/mod.rs"]

@@ -35,6 +35,7 @@ mod register_buf_ring;
 mod register_buffer;
 mod register_eventfd;
 mod register_file;
+mod register_methods;
 mod register_settings;
 mod register_sync_cancel;
 mod requests;
@@ -101,6 +102,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         register_buf_ring::CASES,
         register_eventfd::CASES,
         register_file::CASES,
+        register_methods::CASES,
         register_settings::CASES,
         register_sync_cancel::CASES,
         requests::CASES,
