@@ -23,7 +23,6 @@ mod poll;
 mod read_write;
 mod receive;
 mod register;
-#[allow(dead_code, reason = "no ring clones another's table yet")]
 mod registered;
 mod request;
 mod restriction;

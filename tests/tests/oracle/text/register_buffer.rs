@@ -4,6 +4,10 @@ use super::register::*;
 use super::*;
 
 pub const CASES: &[Case] = &[
+    case("buffers_tags_of_what_is_in_use", tags_in_use),
+    case("buffers_tags_of_what_two_use", tags_of_two_users),
+    case("buffers_tags_of_what_is_cancelled", tags_of_cancelled),
+    case("buffers_replaced_in_use", replaced_in_use),
     case("buffers_registration_errors", registration_errors),
     case("buffers_registration_limits", limits),
     case("buffers_sparse_registration", sparse),
@@ -296,4 +300,64 @@ fn clone_own(bench: &mut Bench) {
     bench.wait(2);
     bench.register_at("end", UNREGISTER_BUFFERS, 0, 0);
     bench.run(opcode::Nop::new().build(), 1);
+}
+
+/// A receive into the registered buffer 0, of which this is the memory.
+fn read_fixed(buffer: &libc::iovec) -> squeue::Entry {
+    let memory = buffer.iov_base.cast();
+    opcode::ReadFixed::new(types::Fixed(0), memory, 64, 0).build()
+}
+
+/// Receives that wait, into a buffer with a tag.
+fn waiting(bench: &mut Bench, receives: u64) -> Vec<libc::iovec> {
+    bench.bound();
+    let buffers = pages(1);
+    bench.register("tagged", REGISTER_BUFFERS2, &tagged(&buffers, &[51]), RSRC);
+    for _ in 0..receives {
+        bench.push(read_fixed(&buffers[0]), 1);
+    }
+    bench.submit();
+    buffers
+}
+
+fn tags_in_use(bench: &mut Bench) {
+    let _buffers = waiting(bench, 1);
+    bench.register_at("end", UNREGISTER_BUFFERS, 0, 0);
+    bench.run(opcode::Nop::new().build(), 2);
+    bench.peer_sends(b"and then the tag");
+    bench.wait(2);
+}
+
+fn tags_of_two_users(bench: &mut Bench) {
+    let _buffers = waiting(bench, 2);
+    bench.register_at("end", UNREGISTER_BUFFERS, 0, 0);
+    bench.peer_sends(b"one");
+    bench.wait(1);
+    bench.run(opcode::Nop::new().build(), 2);
+    bench.peer_sends(b"two");
+    bench.wait(2);
+}
+
+fn tags_of_cancelled(bench: &mut Bench) {
+    let _buffers = waiting(bench, 1);
+    bench.register_at("end", UNREGISTER_BUFFERS, 0, 0);
+    bench.cancel(1);
+    bench.wait(3);
+}
+
+fn replaced_in_use(bench: &mut Bench) {
+    let old = waiting(bench, 1);
+    let new = pages(1);
+    let update = rsrc_update2(0, at(&new[..]), at(&[61u64]), 1);
+    bench.register("replace", BUFFERS_UPDATE, &update, RSRC);
+    bench.peer_sends(b"into the old one");
+    bench.wait(2);
+    // SAFETY: the pages are leaked.
+    let got = unsafe { std::slice::from_raw_parts(old[0].iov_base.cast::<u8>(), 16) }.to_vec();
+    bench.say(got);
+    // The old one's memory lies outside the new one.
+    bench.run(read_fixed(&old[0]), 3);
+    bench.register_at("end", UNREGISTER_BUFFERS, 0, 0);
+    bench.wait(1);
+    bench.run(read_fixed(&old[0]), 4);
 }
