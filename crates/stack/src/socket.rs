@@ -262,6 +262,18 @@ impl Stack {
         }
     }
 
+    /// The address that a socket is connected to: getpeername(2).
+    ///
+    /// # Errors
+    /// [`SocketError::NotConnected`]: it is not, or not any more.
+    pub fn peer(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
+        let peer = match id.protocol {
+            Protocol::Udp => self.sockets.get(id).and_then(|socket| socket.remote),
+            Protocol::Tcp => self.tcp.get(id).and_then(|socket| socket.peer()),
+        };
+        peer.ok_or(SocketError::NotConnected)
+    }
+
     /// The address that packets from a socket with this local address have, to there.
     pub(crate) fn source(
         &self,

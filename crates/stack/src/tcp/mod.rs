@@ -146,6 +146,12 @@ impl Socket {
         }
     }
 
+    /// The other end of its connection, from when both know of it until it is closed.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        let connected = !matches!(self.state(), State::Closed | State::Listen | State::SynSent);
+        self.remote.filter(|_| connected)
+    }
+
     fn is_connecting(&self) -> bool {
         matches!(self.state(), State::SynSent | State::SynReceived)
     }
