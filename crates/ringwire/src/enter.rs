@@ -92,6 +92,8 @@ impl Shared {
         }
         let mut core = self.engine()?;
         let core = &mut *core;
+        // What it was rung for is seen by the turn.
+        core.waiter.waker().clear();
         let now = now();
         let taken = core.engine.submit(now, call.to_submit);
         let result = if waits && taken == call.to_submit {

@@ -16,6 +16,7 @@ pub mod command;
 #[doc(hidden)]
 pub mod engine;
 mod enter;
+mod mailbox;
 pub mod owned;
 mod params;
 mod poller;
@@ -38,7 +39,7 @@ pub use queue::{CompletionQueue, SubmissionQueue};
 pub use register::Probe;
 pub use report::{Counters, Report};
 pub use ring::IoUring;
-pub use submitter::Submitter;
+pub use submitter::{Submitter, register_sync_msg};
 
 /// Submission entries and their queue.
 pub mod squeue {

@@ -16,6 +16,7 @@ use ringwire_xsk::{MulticastMembership, Program, Socket, Waiter, clock};
 
 use crate::builder::Builder;
 use crate::engine::Engine;
+use crate::mailbox::{Listed, Peer};
 use crate::params::Parameters;
 use crate::poller::{PollThread, Poller};
 use crate::queue::{CompletionQueue, QueueMemory, SubmissionQueue};
@@ -89,6 +90,8 @@ where
 
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// Goes first, since its file descriptor may be another's afterwards.
+    _listed: Listed,
     queues: Arc<QueueMemory>,
     pub(crate) core: Mutex<Core>,
     pub(crate) poller: Option<Poller>,
@@ -117,16 +120,23 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
         // A ring that is not enabled yet is the enabling thread's.
         let owned = params.is_setup_single_issuer() && core.engine.queues().is_enabled();
         let poller = Poller::new(&params, core.waiter.waker())?;
+        let pollable = match &poller {
+            Some(poller) => poller.shown.as_raw_fd(),
+            None => core.waiter.epoll_fd(),
+        };
+        let peer = Peer {
+            mailbox: Arc::clone(core.engine.mailbox()),
+            queues: Arc::clone(core.engine.queues()),
+            waker: core.waiter.waker().clone(),
+        };
         let shared = Arc::new(Shared {
+            _listed: Listed::new(pollable, peer),
             queues: Arc::clone(core.engine.queues()),
             umem,
             params,
             owner: AtomicUsize::new(if owned { thread_token() } else { 0 }),
             exported: AtomicBool::new(false),
-            pollable: match &poller {
-                Some(poller) => poller.shown.as_raw_fd(),
-                None => core.waiter.epoll_fd(),
-            },
+            pollable,
             poller,
             core: Mutex::new(core),
         });
@@ -216,9 +226,10 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
 }
 
 impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> AsRawFd for IoUring<S, C> {
-    /// One fd for an outside event loop. It becomes readable when a submit would move something:
-    /// packets have arrived, a timer is due, or completions wait. With `setup_sqpoll`, when there are
-    /// completions, until a submit finds none.
+    /// One fd for an outside event loop, which also names the ring in a MSG_RING of another. It becomes
+    /// readable when a submit would move something: packets have arrived, a timer is due, another ring
+    /// has sent a message, or completions wait. With `setup_sqpoll`, when there are completions, until a
+    /// submit finds none.
     fn as_raw_fd(&self) -> RawFd {
         if !self.shared.exported.swap(true, Ordering::AcqRel) {
             match &self.shared.poller {

@@ -3,10 +3,13 @@
 use std::io;
 use std::sync::atomic::{Ordering, fence};
 
+use io_uring::squeue;
 use io_uring::types::SubmitArgs;
 use ringwire_abi::flags::*;
+use ringwire_abi::sqe::Sqe;
 
 use crate::enter::Enter;
+use crate::mailbox;
 use crate::ring::{Shared, os_error};
 
 /// Submits what is queued, waits, and registers buffers and files.
@@ -125,4 +128,19 @@ impl Submitter<'_> {
         let taken = self.shared.io_uring_enter(call).map_err(os_error)?;
         Ok(taken as usize)
     }
+}
+
+/// Sends the message of a MSG_RING entry without a ring to send it from: io_uring_register(2)'s
+/// `IORING_REGISTER_SEND_MSG_RING`, liburing's `io_uring_register_sync_msg`. The ring is named by its
+/// [`as_raw_fd`](std::os::fd::AsRawFd::as_raw_fd), and wakes from a wait. Any thread may do it.
+///
+/// # Errors
+/// `EINVAL`: another operation than MSG_RING with data, or flags; `EBADF`, `EBADFD`: no ring of this
+/// process, or one that is not enabled.
+///
+/// # Safety
+/// As for [`SubmissionQueue::push`](crate::SubmissionQueue::push): a message to a ring of
+/// [`owned`](crate::owned) must have a `user_data` that is allowed there.
+pub unsafe fn register_sync_msg(entry: &squeue::Entry) -> io::Result<()> {
+    mailbox::send_entry(&Sqe::from_entry(entry)).map_err(os_error)
 }

@@ -8,6 +8,21 @@ use ringwire_tests::privileged;
 mod on_kernel {
     use io_uring::{Builder, IoUring, cqueue, squeue};
 
+    /// `io_uring_register_sync_msg` of liburing.
+    ///
+    /// # Safety
+    /// None is needed here.
+    pub unsafe fn register_sync_msg(entry: &squeue::Entry) -> std::io::Result<()> {
+        const SEND_MSG_RING: u32 = 31;
+        // SAFETY: the kernel reads the 64 bytes of the entry during the call.
+        let sent =
+            unsafe { libc::syscall(libc::SYS_io_uring_register, -1, SEND_MSG_RING, entry, 1) };
+        if sent < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
     pub fn builder<S: squeue::EntryMarker, C: cqueue::EntryMarker>() -> Builder<S, C> {
         IoUring::<S, C>::builder()
     }
@@ -16,7 +31,7 @@ mod on_kernel {
 }
 
 mod on_ringwire {
-    use ringwire::{Builder, IoUring, cqueue, squeue};
+    use ringwire::{Builder, IoUring, cqueue, register_sync_msg, squeue};
     use ringwire_tests::net::{RING_INTERFACE, RING_V4};
 
     pub fn builder<S: squeue::EntryMarker, C: cqueue::EntryMarker>() -> Builder<S, C> {

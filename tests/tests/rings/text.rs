@@ -1,6 +1,7 @@
 // What rings of other set-ups do. Compiled twice, with the rings of the kernel's crate and of ringwire.
 
 use std::net::UdpSocket;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, types};
@@ -26,6 +27,14 @@ pub const CASES: &[(&str, Case)] = &[
     ("a_small_ring_refuses_big_completions", small_completions),
     ("entries_of_128_bytes", big_entries),
     ("big_completions_overflow_in_order", big_overflow),
+    ("messages_to_another_ring", messages),
+    ("messages_that_are_refused", refused_messages),
+    ("messages_to_oneself", own_messages),
+    ("messages_overflow_over_there", overflowing_messages),
+    ("messages_without_a_ring", ringless_messages),
+    ("a_message_wakes_a_ring", waking_message),
+    ("a_message_wakes_a_polling_thread", waking_message_polled),
+    ("messages_to_a_ring_that_defers", deferred_messages),
     ("set_ups_that_are_refused", refused_set_ups),
     ("polled_submissions", polled),
     ("polled_waits", polled_waits),
@@ -362,6 +371,184 @@ fn big_overflow(world: &mut World) {
     world.say(ring.submission().cq_overflow());
 }
 
+/// A pair for a second ring: an interface has one ring.
+fn second() -> Veth {
+    Veth::new(1, 1500, false)
+}
+
+/// MSG_RING with data, as an entry to be changed.
+fn message(ring: RawFd) -> Sqe {
+    Sqe {
+        opcode: IORING_OP_MSG_RING,
+        fd: ring,
+        off: 7,
+        len: 42,
+        user_data: 1,
+        ..Sqe::default()
+    }
+}
+
+/// Sends a message, and writes down what came of it on both sides.
+fn send(world: &mut World, from: &mut IoUring, to: &mut IoUring, sqe: &Sqe) {
+    push(from, sqe.to_entry());
+    from.submit_and_wait(1).expect("a completion");
+    world.completions(from);
+    to.submit().expect("a turn");
+    world.completions(to);
+}
+
+fn messages(world: &mut World) {
+    let (mut from, veth) = (plain(), second());
+    let mut to: IoUring = veth.in_ring(plain);
+    let fd = to.as_raw_fd();
+    send(world, &mut from, &mut to, &message(fd));
+    send(world, &mut from, &mut to, &Sqe { len: -5i32 as u32, ..message(fd) });
+    let passes = Sqe { file_index: 0x0001_0001, op_flags: IORING_MSG_RING_FLAGS_PASS, ..message(fd) };
+    send(world, &mut from, &mut to, &passes);
+    push(&mut from, Sqe { flags: IOSQE_CQE_SKIP_SUCCESS, ..message(fd) }.to_entry());
+    from.submit().expect("taken");
+    world.completions(&mut from);
+    to.submit_and_wait(1).expect("a message");
+    world.completions(&mut to);
+    for user_data in 0..5 {
+        push(&mut from, Sqe { off: user_data, user_data, ..message(fd) }.to_entry());
+    }
+    from.submit_and_wait(5).expect("completions");
+    to.submit_and_wait(5).expect("messages");
+    world.completions(&mut from);
+    world.completions(&mut to);
+}
+
+fn refused_messages(world: &mut World) {
+    let (mut from, veth) = (plain(), second());
+    let disabled: IoUring = veth.in_ring(|| builder().setup_r_disabled().build(8).expect("a ring"));
+    let (own, fd, socket) = (from.as_raw_fd(), disabled.as_raw_fd(), world.peer.as_raw_fd());
+    let slot = 1 << 1;
+    let refused = [
+        Sqe { file_index: 3, ..message(own) },
+        Sqe { op_flags: 1, ..message(own) },
+        Sqe { op_flags: 4, ..message(own) },
+        Sqe { addr3: 9, ..message(own) },
+        Sqe { buf_index: 1, ..message(own) },
+        Sqe { addr: 2, ..message(own) },
+        Sqe { ioprio: 1, ..message(own) },
+        message(-1),
+        message(socket),
+        Sqe { addr: 5, ..message(socket) },
+        message(fd),
+        Sqe { addr3: 3, ..message(fd) },
+        Sqe { flags: IOSQE_FIXED_FILE, ..message(0) },
+        Sqe { addr: 1, len: 1, ..message(own) },
+        Sqe { addr: 1, len: 0, ..message(own) },
+        Sqe { addr: 1, len: 0, ..message(fd) },
+        Sqe { addr: 1, len: 0, ..message(socket) },
+        Sqe { addr: 1, len: 0, file_index: slot, ..message(fd) },
+    ];
+    for sqe in refused {
+        push(&mut from, sqe.to_entry());
+        from.submit_and_wait(1).expect("a completion");
+        world.completions(&mut from);
+    }
+    disabled.submitter().register_enable_rings().expect("enabled");
+    // There is no descriptor to send.
+    push(&mut from, Sqe { addr: 1, len: 0, ..message(fd) }.to_entry());
+    from.submit_and_wait(1).expect("a completion");
+    world.completions(&mut from);
+}
+
+fn own_messages(world: &mut World) {
+    let mut ring = plain();
+    let fd = ring.as_raw_fd();
+    push(&mut ring, message(fd).to_entry());
+    ring.submit_and_wait(2).expect("both");
+    world.completions(&mut ring);
+}
+
+fn overflowing_messages(world: &mut World) {
+    let (mut from, veth) = (plain(), second());
+    let mut to: IoUring = veth.in_ring(|| builder().setup_cqsize(2).build(2).expect("a ring"));
+    let fd = to.as_raw_fd();
+    for user_data in 0..5 {
+        push(&mut from, Sqe { off: user_data, ..message(fd) }.to_entry());
+        from.submit_and_wait(1).expect("a completion");
+        world.completions(&mut from);
+    }
+    world.enter(&to, "nothing is asked for", (0, 0, 0), None);
+    world.say(to.submission().cq_overflow());
+    for _ in 0..3 {
+        world.completions(&mut to);
+        world.enter(&to, "flushed", (0, 0, GET), None);
+    }
+    world.say(to.submission().cq_overflow());
+}
+
+fn ringless_messages(world: &mut World) {
+    let mut ring = plain();
+    let (fd, socket) = (ring.as_raw_fd(), world.peer.as_raw_fd());
+    for sqe in [
+        message(fd),
+        Sqe { flags: IOSQE_FIXED_FILE, ..message(fd) },
+        Sqe { addr: 1, ..message(fd) },
+        Sqe { addr3: 1, ..message(fd) },
+        Sqe { opcode: IORING_OP_NOP, ..message(fd) },
+        message(socket),
+        message(-1),
+    ] {
+        // SAFETY: the ring takes any user_data.
+        let sent = unsafe { register_sync_msg(&sqe.to_entry()) };
+        world.say(sent.map_err(|error| error.raw_os_error()));
+        ring.submit().expect("a turn");
+        world.completions(&mut ring);
+    }
+}
+
+/// A message comes while a thread waits.
+fn wake(world: &mut World, mut to: IoUring) {
+    let mut from = plain();
+    let fd = to.as_raw_fd();
+    for round in 0..20 {
+        let waited = std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| to.submit_and_wait(1).map_err(|error| error.raw_os_error()));
+            push(&mut from, Sqe { off: round, ..message(fd) }.to_entry());
+            from.submit_and_wait(1).expect("a completion");
+            waiter.join().expect("the waiting thread")
+        });
+        world.say(waited);
+        world.completions(&mut to);
+        world.completions(&mut from);
+    }
+}
+
+fn waking_message(world: &mut World) {
+    let veth = second();
+    let to = veth.in_ring(plain);
+    wake(world, to);
+}
+
+fn waking_message_polled(world: &mut World) {
+    let veth = second();
+    let to = veth.in_ring(|| builder().setup_sqpoll(1).build(8).expect("a ring"));
+    wake(world, to);
+}
+
+fn deferred_messages(world: &mut World) {
+    let (mut from, veth) = (plain(), second());
+    let mut to: IoUring = veth.in_ring(|| {
+        let mut builder = builder();
+        builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+        builder.build(8).expect("a ring")
+    });
+    push(&mut from, message(to.as_raw_fd()).to_entry());
+    from.submit_and_wait(1).expect("a completion");
+    world.completions(&mut from);
+    world.enter(&to, "not asked for", (0, 0, 0), None);
+    world.say(to.submission().taskrun());
+    world.completions(&mut to);
+    world.enter(&to, "asked for", (0, 0, GET), None);
+    world.say(to.submission().taskrun());
+    world.completions(&mut to);
+}
+
 fn raw(error: impl Into<std::io::Error>) -> Option<i32> {
     error.into().raw_os_error()
 }
@@ -425,11 +612,11 @@ fn polled_waits(world: &mut World) {
     world.enter(&ring, "timeout after a submission", (1, 1, EXT), Some(&timed(&soon)));
     world.enter(&ring, "in the past", (0, 1, EXT | IORING_ENTER_ABS_TIMER), Some(&timed(&soon)));
     push(&mut ring, nop(1));
-    world.say(ring.submit_and_wait(1).map_err(|error| error.raw_os_error()));
+    ring.submit_and_wait(1).expect("a wait");
     world.completions(&mut ring);
     let time = types::Timespec::from(Duration::from_millis(5));
     push(&mut ring, opcode::Timeout::new(&time).build().user_data(2));
-    world.say(ring.submit_and_wait(3).map_err(|error| error.raw_os_error()));
+    ring.submit_and_wait(3).expect("a wait");
     world.completions(&mut ring);
     let least = GetEventsArg { min_wait_us: 20_000, ..GetEventsArg::default() };
     push(&mut ring, nop(3));
@@ -462,13 +649,13 @@ fn polled_sleep(world: &mut World) {
     gather(world, &mut ring, 1);
     until_asleep(&mut ring);
     push(&mut ring, nop(2));
-    world.say(ring.submit_and_wait(1).map_err(|error| error.raw_os_error()));
+    ring.submit_and_wait(1).expect("a wait");
     world.completions(&mut ring);
     until_asleep(&mut ring);
     // A timer wakes the thread by itself.
     let time = types::Timespec::from(Duration::from_millis(20));
     push(&mut ring, opcode::Timeout::new(&time).build().user_data(3));
-    world.say(ring.submit_and_wait(1).map_err(|error| error.raw_os_error()));
+    ring.submit_and_wait(1).expect("a wait");
     world.completions(&mut ring);
 }
 
@@ -531,8 +718,8 @@ fn polled_overflow(world: &mut World) {
 fn polled_threads(world: &mut World) {
     let mut ring: IoUring = builder().setup_sqpoll(1).setup_single_issuer().build(8).expect("a ring");
     push(&mut ring, nop(1));
-    let there = elsewhere(|| ring.submit_and_wait(1).map_err(|error| error.raw_os_error()));
-    world.say(there);
+    // How many were queued still is the thread's pace.
+    elsewhere(|| ring.submit_and_wait(1)).expect("a wait");
     world.completions(&mut ring);
     let registered = elsewhere(|| ring.submitter().register_files_sparse(4));
     world.say(registered.map_err(|error| error.raw_os_error()));
@@ -547,7 +734,7 @@ fn polled_receive(world: &mut World) {
         ring.submit().expect("taken");
         until_asleep(&mut ring);
         world.peer.send_to(&[round; 8], "10.7.0.2:7000").expect("sent");
-        world.say(ring.submit_and_wait(1).map_err(|error| error.raw_os_error()));
+        ring.submit_and_wait(1).expect("a wait");
         world.completions(&mut ring);
         world.say(&buffer[..8]);
     }

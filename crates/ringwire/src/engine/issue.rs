@@ -93,14 +93,17 @@ impl Engine {
                     .map(|()| 0);
                 self.complete_with(id, result);
             }
+            Op::MsgRing(message) => {
+                let result = self.send_message(&message);
+                self.complete_with(id, result);
+            }
             Op::RemoveBuffers { group, count } => {
                 let result = self.groups.remove(group, count).map(|count| count as i32);
                 self.complete_with(id, result);
             }
-            Op::LinkTimeout { .. }
-            | Op::TimeoutRemove { .. }
-            | Op::PollRemove(_)
-            | Op::MsgRing(_) => unreachable!("issue: refused at submission"),
+            Op::LinkTimeout { .. } | Op::TimeoutRemove { .. } | Op::PollRemove(_) => {
+                unreachable!("issue: refused at submission")
+            }
         }
     }
 

@@ -26,6 +26,7 @@ mod register;
 mod registered;
 mod request;
 mod restriction;
+mod ring_message;
 mod send;
 mod settings;
 mod socket_option;
@@ -46,6 +47,7 @@ use ringwire_stack::{Instant, SocketError, Stack};
 use ringwire_umem::{Census, Ledger};
 use ringwire_xsk::Rings;
 
+use crate::mailbox::Mailbox;
 use crate::queue::{CompletionQueue, QueueMemory, SubmissionQueue};
 use buffers::Groups;
 use eventfd::Signals;
@@ -105,6 +107,8 @@ pub struct Engine {
     signals: Signals,
     restrictions: Option<Restrictions>,
     settings: Settings,
+    /// What other rings have sent to this one.
+    mailbox: Arc<Mailbox>,
     /// Completions that wait for room in the queue.
     overflow: VecDeque<Completion>,
     /// Heads of chains that wait for a drain, in order.
@@ -159,6 +163,7 @@ impl Engine {
             signals: Signals::default(),
             restrictions: None,
             settings: Settings::default(),
+            mailbox: Arc::default(),
             overflow: VecDeque::new(),
             deferred: VecDeque::new(),
             ready: VecDeque::new(),
@@ -192,10 +197,16 @@ impl Engine {
         &self.queues
     }
 
+    /// Where other rings put their messages.
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
     /// One step: completion rings, fill rings, received packets, timers, sockets, packets to send.
     /// Each part is bounded.
     pub fn turn(&mut self, now: Instant) {
         self.move_in(now);
+        self.take_messages();
         self.fire_timers();
         self.service_sockets();
         self.move_out();
@@ -210,7 +221,8 @@ impl Engine {
         self.move_in(now);
         self.move_out();
         let due = self.timers.first_key_value();
-        self.show_waiting(self.stack.has_event() || due.is_some_and(|(&(at, _), _)| at <= now));
+        let fires = due.is_some_and(|(&(at, _), _)| at <= now);
+        self.show_waiting(self.stack.has_event() || fires || self.mailbox.is_filled());
     }
 
     /// Tells the application whether an enter that asks for completions would find work.

@@ -27,9 +27,7 @@ pub(super) fn is_there(op: &Op) -> bool {
     match op {
         Op::Nop(nop) => nop.file.is_none() && nop.buffer.is_none(),
         Op::Timeout { flags, .. } => flags & IORING_TIMEOUT_IMMEDIATE_ARG == 0,
-        Op::LinkTimeout { .. } | Op::TimeoutRemove { .. } | Op::PollRemove(_) | Op::MsgRing(_) => {
-            false
-        }
+        Op::LinkTimeout { .. } | Op::TimeoutRemove { .. } | Op::PollRemove(_) => false,
         _ => true,
     }
 }
@@ -43,9 +41,9 @@ struct Chain {
 
 impl Engine {
     /// Takes up to `count` submissions and issues them; returns how many were taken. In a mixed queue
-    /// one of 128 bytes counts twice. An entry that
-    /// cannot be prepared completes with its error and ends the batch, unless the ring was set up
-    /// with `IORING_SETUP_SUBMIT_ALL` (Linux `io_submit_sqes`).
+    /// one of 128 bytes counts twice. An entry that cannot be prepared completes with its error and
+    /// ends the batch, unless the ring was set up with `IORING_SETUP_SUBMIT_ALL` (Linux
+    /// `io_submit_sqes`).
     pub fn submit(&mut self, now: Instant, count: u32) -> u32 {
         self.now = now;
         let mut taken = 0;
