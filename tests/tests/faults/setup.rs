@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use ringwire::{IoUring, SetupError};
+use ringwire::{IoUring, SetupError, opcode};
 use ringwire_tests::net::{PATIENCE, PEER_V4, RING_INTERFACE, Veth, ip};
 use ringwire_umem::{Layout, Umem};
 use ringwire_xsk::{BindMode, Error, QueueConfig, Socket};
@@ -345,7 +345,9 @@ fn second_thread() {
     drop(free);
     let mut single = builder();
     single.setup_single_issuer();
-    let bound = Server::new(&veth, &single);
+    let mut bound = Server::new(&veth, &single);
+    // Without anything to submit the kernel lets anybody enter.
+    bound.push(&opcode::Nop::new().build());
     let ring = &bound.ring;
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -353,5 +355,5 @@ fn second_thread() {
             assert_eq!(error.raw_os_error(), Some(libc::EEXIST));
         });
     });
-    assert_eq!(ring.submit().expect("our own ring"), 0);
+    assert_eq!(ring.submit().expect("our own ring"), 1);
 }

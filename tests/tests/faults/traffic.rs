@@ -75,7 +75,7 @@ fn wrong_requests() {
     server.echo(&peer, b"still there?");
 }
 
-/// Takes completions; each request has one that is its last.
+/// Takes completions; each request has one that is its last: of a zero-copy send it is the notification.
 fn take_final(server: &mut Server, outstanding: &mut BTreeSet<u64>) {
     for cqe in server.ring.completion() {
         let last = !cqueue::more(cqe.flags());
