@@ -212,7 +212,8 @@ impl Engine {
                 failed: false,
             };
         }
-        self.deliver(id, wanted, res, flags, inq, short)
+        let more = inq > 0 || self.has_failed(socket);
+        self.deliver(id, wanted, res, flags, more, short)
     }
 
     /// MSG_WAITALL has received something, but not all.
@@ -242,7 +243,7 @@ impl Engine {
         wanted: &Wanted,
         res: usize,
         flags: u32,
-        inq: usize,
+        more: bool,
         short: bool,
     ) -> Attempt {
         let res = res as i32;
@@ -259,10 +260,15 @@ impl Engine {
             && res as usize >= wanted.limit;
         match self.post_received(id, res, flags) {
             // Only what is known to be there is asked for again: an empty group is no error before.
-            Attempt::More if inq == 0 => Attempt::Wait,
+            Attempt::More if !more => Attempt::Wait,
             Attempt::More if capped => Attempt::Requeue,
             attempt => attempt,
         }
+    }
+
+    /// Whether an error is there to be reported, which no event will tell of again.
+    fn has_failed(&self, socket: SocketId) -> bool {
+        self.stack.readiness(&self.ledger, socket).error
     }
 
     /// A bundle's buffers are filled: one more pass takes what is known to be left, into the same
@@ -310,7 +316,8 @@ impl Engine {
                 failed: false,
             };
         }
-        self.deliver(id, wanted, res, flags, inq, false)
+        let more = inq > 0 || self.has_failed(socket);
+        self.deliver(id, wanted, res, flags, more, false)
     }
 
     /// What a receive says of what is left; a read does not.
