@@ -17,6 +17,7 @@ use ringwire_stack::Instant;
 use ringwire_xsk::{Waker, block_signals, run_on_cpu};
 
 use crate::params::Parameters;
+use crate::queue::QueueMemory;
 use crate::ring::{Core, Shared, now};
 
 /// How long the thread polls without anything to do, if it was not told (`HZ` jiffies).
@@ -213,20 +214,23 @@ impl Drop for PollThread {
 }
 
 /// Says that the thread has ended, however it does.
-struct LastWords<'a>(&'a Shared, &'a Poller);
+struct LastWords<'a> {
+    queues: &'a QueueMemory,
+    poller: &'a Poller,
+}
 
 impl Drop for LastWords<'_> {
     fn drop(&mut self) {
-        let LastWords(shared, poller) = self;
-        poller.dead.store(true, Ordering::SeqCst);
+        self.poller.dead.store(true, Ordering::SeqCst);
         // So that the application enters, and is told.
-        shared.queues().set_sq_flag(IORING_SQ_NEED_WAKEUP, true);
-        poller.tell();
+        self.queues.set_sq_flag(IORING_SQ_NEED_WAKEUP, true);
+        self.poller.tell();
     }
 }
 
 fn run(shared: &Shared, poller: &Poller) {
-    let _last_words = LastWords(shared, poller);
+    let queues = shared.queues();
+    let _last_words = LastWords { queues, poller };
     let mut active = now();
     while !poller.stop.load(Ordering::SeqCst) {
         while poller.wanted.load(Ordering::SeqCst) > 0 {
@@ -291,3 +295,7 @@ fn doze(shared: &Shared, core: &mut Core) {
     }
     queues.set_sq_flag(IORING_SQ_NEED_WAKEUP, false);
 }
+
+#[cfg(test)]
+#[path = "poller_tests.rs"]
+mod tests;

@@ -62,7 +62,7 @@ pub(crate) struct QueueMemory {
 }
 
 // SAFETY: a slot of `sqes` is written by the one application side (`SubmissionQueue`, made from an
-// exclusive borrow of the ring) while it is outside head..tail, and read by the one engine side while
+// exclusive borrow of the ring, or by a caller's promise that there is one only) while it is outside head..tail, and read by the one engine side while
 // it is inside; the release store and acquire load of `sq_tail` and `sq_head` order the two. `cqes`
 // likewise, with the roles exchanged.
 unsafe impl Sync for QueueMemory {}
@@ -287,7 +287,8 @@ pub struct SubmissionQueue<'a, E: squeue::EntryMarker = squeue::Entry> {
 }
 
 impl<'a, E: squeue::EntryMarker> SubmissionQueue<'a, E> {
-    /// `memory` must have no other `SubmissionQueue`: callers hold an exclusive borrow of the ring.
+    /// `memory` must have no other `SubmissionQueue`: callers hold an exclusive borrow of the ring,
+    /// or have promised it.
     pub(crate) fn new(memory: &'a QueueMemory) -> Self {
         let wide = memory.has(IORING_SETUP_SQE128 | IORING_SETUP_SQE_MIXED);
         assert_eq!(
@@ -454,7 +455,8 @@ pub struct CompletionQueue<'a, E: cqueue::EntryMarker = cqueue::Entry> {
 }
 
 impl<'a, E: cqueue::EntryMarker> CompletionQueue<'a, E> {
-    /// `memory` must have no other `CompletionQueue`: callers hold an exclusive borrow of the ring.
+    /// `memory` must have no other `CompletionQueue`: callers hold an exclusive borrow of the ring,
+    /// or have promised it.
     pub(crate) fn new(memory: &'a QueueMemory) -> Self {
         let big = memory.has(IORING_SETUP_CQE32 | IORING_SETUP_CQE_MIXED);
         assert_eq!(

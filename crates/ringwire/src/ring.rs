@@ -201,6 +201,22 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
         CompletionQueue::new(&self.shared.queues)
     }
 
+    /// The submission queue, from a shared ring.
+    ///
+    /// # Safety
+    /// There is no other submission queue of this ring meanwhile.
+    pub unsafe fn submission_shared(&self) -> SubmissionQueue<'_, S> {
+        SubmissionQueue::new(&self.shared.queues)
+    }
+
+    /// The completion queue, from a shared ring.
+    ///
+    /// # Safety
+    /// There is no other completion queue of this ring meanwhile.
+    pub unsafe fn completion_shared(&self) -> CompletionQueue<'_, C> {
+        CompletionQueue::new(&self.shared.queues)
+    }
+
     /// Takes a registered area, once. Areas are numbered in the order in which the builder was asked
     /// for them.
     pub fn take_area(&self, area: usize) -> Option<Area> {

@@ -28,6 +28,8 @@ mod on_kernel {
     }
 
     include!("text.rs");
+    include!("messages_text.rs");
+    include!("polled_text.rs");
 }
 
 mod on_ringwire {
@@ -45,6 +47,8 @@ mod on_ringwire {
     }
 
     include!("text.rs");
+    include!("messages_text.rs");
+    include!("polled_text.rs");
 }
 
 fn main() {

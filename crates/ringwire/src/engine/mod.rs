@@ -13,6 +13,8 @@ mod cancel;
 mod command;
 mod complete;
 mod datagram;
+#[cfg(test)]
+mod entries_tests;
 mod eventfd;
 mod files;
 mod issue;
