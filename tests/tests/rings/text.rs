@@ -17,6 +17,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("arguments_of_a_wait", wait_arguments),
     ("signal_masks_of_a_wait", signal_masks),
     ("how_waits_end", wait_ends),
+    ("signals_and_waits", interrupted),
     ("what_is_asked_for_and_is_not_there", short_queue),
     ("a_disabled_ring", disabled),
     ("a_disabled_ring_is_its_enablers", enabler),
@@ -37,6 +38,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("messages_to_a_ring_that_defers", deferred_messages),
     ("set_ups_that_are_refused", refused_set_ups),
     ("polled_submissions", polled),
+    ("signals_and_polled_waits", interrupted_polled),
     ("the_pollable_fd_of_a_polled_ring", polled_fd),
     ("polled_waits", polled_waits),
     ("a_bad_entry_does_not_stop_a_polled_ring", polled_stop_rule),
@@ -205,6 +207,53 @@ fn wait_ends(world: &mut World) {
     world.enter(&ring, "a timeout of one's own", (1, 3, EXT), Some(&timed(&time)));
     world.completions(&mut ring);
     world.enter(&ring, "more than the queue holds", (0, 1000, EXT), Some(&timed(&past)));
+}
+
+/// A thread that waits gets signals until its wait is over.
+fn interrupt(world: &mut World, ring: &mut IoUring) {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: the action is whole, and its handler does nothing.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
+    }
+    let mask = 1u64 << (libc::SIGUSR1 - 1);
+    let time = timespec(0, 30_000_000);
+    let masked = GetEventsArg { sigmask: &raw const mask as u64, sigmask_bytes: 8, ..timed(&time) };
+    for arg in [None, Some(&masked)] {
+        let ring = &*ring;
+        let waited = std::thread::scope(|scope| {
+            let (tell, told) = std::sync::mpsc::channel();
+            let waiter = scope.spawn(move || {
+                // SAFETY: no pointers are passed.
+                tell.send(unsafe { libc::pthread_self() }).expect("the other thread");
+                let flags = if arg.is_some() { EXT } else { GET };
+                // SAFETY: what the argument points at outlives the call.
+                unsafe { ring.submitter().enter(0, 1, flags, arg) }
+            });
+            let thread = told.recv().expect("the thread");
+            while !waiter.is_finished() {
+                // SAFETY: the thread has not been joined.
+                unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            waiter.join().expect("the waiting thread")
+        });
+        world.say(waited.map_err(|error| error.raw_os_error()));
+    }
+    push(ring, nop(1));
+    ring.submit_and_wait(1).expect("a completion");
+    world.completions(ring);
+}
+
+fn interrupted(world: &mut World) {
+    interrupt(world, &mut plain());
+}
+
+fn interrupted_polled(world: &mut World) {
+    interrupt(world, &mut awake());
 }
 
 fn short_queue(world: &mut World) {
