@@ -151,6 +151,7 @@ pub(super) fn command(sqe: &Sqe) -> Result<Op, Errno> {
             SOCKET_URING_OP_GETSOCKOPT => SocketCommand::GetOption(option),
             SOCKET_URING_OP_SETSOCKOPT => SocketCommand::SetOption(option),
             SOCKET_URING_OP_TX_TIMESTAMP => SocketCommand::TxTimestamp,
+            SOCKET_URING_OP_GETSOCKNAME if sqe.len != 0 => return Err(Errno::EINVAL),
             SOCKET_URING_OP_GETSOCKNAME => SocketCommand::Name {
                 peer: match sqe.file_index {
                     0 => false,

@@ -1,10 +1,12 @@
 //! URING_CMD on sockets (Linux `io_uring/cmd_net.c`).
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use ringwire_abi::errno::Errno;
 use ringwire_abi::request::{OptionTransfer, SocketCommand};
-use ringwire_stack::{Protocol, SocketId};
+use ringwire_stack::{Family, Protocol, SocketId};
 
-use super::{Engine, errno};
+use super::{Engine, address, errno};
 use crate::usermem::{self, Span};
 
 impl Engine {
@@ -21,8 +23,32 @@ impl Engine {
             SocketCommand::SetOption(option) => self.set_option(socket, option).map(|()| 0),
             // Stamps come in 32-byte completions, which no ring here has.
             SocketCommand::TxTimestamp => Err(Errno::EINVAL),
-            SocketCommand::Name { .. } | SocketCommand::Unknown(_) => Err(Errno::EOPNOTSUPP),
+            SocketCommand::Name {
+                peer,
+                addr,
+                addr_len,
+            } => {
+                let (bytes, len) = self.socket_name(socket, *peer)?;
+                usermem::write_address(*addr, *addr_len, &bytes[..len]).map(|()| 0)
+            }
+            SocketCommand::Unknown(_) => Err(Errno::EOPNOTSUPP),
         }
+    }
+
+    /// As getsockname(2) and getpeername(2) have it.
+    fn socket_name(
+        &self,
+        socket: SocketId,
+        peer: bool,
+    ) -> Result<([u8; address::IN6_BYTES], usize), Errno> {
+        let (family, local) = self.stack.local(socket).ok_or(Errno::EBADF)?;
+        let name = match (peer, local, family) {
+            (true, ..) => self.stack.peer(socket).map_err(errno)?,
+            (false, Some(local), _) => local,
+            (false, None, Family::V4) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            (false, None, Family::V6) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        Ok(address::emit(name, family))
     }
 
     /// As getsockopt(2); returns the length of what was written. The kernel's command knows SOL_SOCKET

@@ -21,6 +21,8 @@ mod issue;
 mod memory;
 mod message;
 mod nic;
+#[cfg(test)]
+mod notify_tests;
 mod poll;
 mod read_write;
 mod receive;

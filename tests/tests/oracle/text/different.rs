@@ -18,6 +18,9 @@ pub const CASES: &[Case] = &[
     case("time_passes_only_in_turns", turns),
     case("buffer_sizes_of_a_new_socket", default_buffers),
     case("urgent_data", urgent_data),
+    case("names_of_sockets", names),
+    case("registered_memory_and_copies", registered_copies),
+    case("user_data_of_a_notification", notification_user_data),
     case("count_of_a_timeout_and_its_batch", timeout_batch),
     case("descriptors_in_a_table", descriptors_in_a_table),
     case("registrations_that_are_not_there", missing_registrations),
@@ -238,4 +241,85 @@ fn entry_overwritten(bench: &mut Bench) {
     bench.peer_sends(&over);
     bench.until_readable();
     bench.run(recv_group(0, 0, 0, 0), 1);
+}
+
+/// GETSOCKNAME: the socket's own address, or its peer's.
+fn name_entry(slot: u32, peer: u8, name: &mut [u8], len: &mut u32) -> squeue::Entry {
+    const GETSOCKNAME: u8 = 5;
+    let entry = option_entry(slot, GETSOCKNAME, (0, 0), 0, 0);
+    raw(entry, |bytes| {
+        bytes[16..24].copy_from_slice(&(name.as_mut_ptr() as u64).to_ne_bytes());
+        bytes[44] = peer;
+        bytes[48..56].copy_from_slice(&(std::ptr::from_mut(len) as u64).to_ne_bytes());
+    })
+}
+
+fn names(bench: &mut Bench) {
+    let stream = bench.connected();
+    bench.stream_socket(libc::AF_INET6, 2, 1);
+    let port = stream.local_addr().unwrap().port().to_be_bytes();
+    let asked = [
+        (0, 0, 16),
+        (0, 1, 16),
+        (1, 0, 4),
+        (1, 0, 16),
+        (1, 1, 16),
+        (2, 0, 28),
+        (3, 0, 16),
+    ];
+    for (user_data, (slot, peer, room)) in (2..).zip(asked) {
+        let (mut name, mut len) = ([0; 28], room);
+        bench.run(name_entry(slot, peer, &mut name, &mut len), user_data);
+        let (name, len) = std::hint::black_box((name, len));
+        // The peer's port is another each time.
+        let shown = if name[2..4] == port {
+            &name[4..8]
+        } else {
+            &name[..8]
+        };
+        bench.say((len, shown));
+    }
+    let (mut name, mut len) = ([0; 28], -1i32 as u32);
+    bench.run(name_entry(1, 0, &mut name, &mut len), 10);
+    bench.run(name_entry(1, 2, &mut name, &mut len), 11);
+    let longer = raw(name_entry(1, 0, &mut name, &mut len), |bytes| bytes[24] = 1);
+    bench.run(longer, 12);
+}
+
+fn registered_copies(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    let memory = counted(4096);
+    let parts = [libc::iovec {
+        iov_base: memory.as_ptr().cast_mut().cast(),
+        iov_len: 4000,
+    }];
+    // SAFETY: the memory lives until the case ends.
+    unsafe { bench.ring.submitter().register_buffers(&parts) }.expect("a registered buffer");
+    let fixed = |entry: squeue::Entry, index: u8| {
+        raw(entry, |bytes| {
+            bytes[2] |= 4;
+            bytes[40] = index;
+        })
+    };
+    bench.run(fixed(send_on(1, &memory[..8], 0), 0), 1);
+    bench.run(fixed(send_on(1, &memory[3990..4001], 0), 0), 2);
+    bench.run(fixed(send_on(1, &memory[..8], 0), 1), 3);
+    stream.write_all(b"received").unwrap();
+    bench.readable(1);
+    let into = |at: usize, len| {
+        let at = memory.as_ptr().wrapping_add(at).cast_mut();
+        opcode::Recv::new(types::Fixed(1), at, len).build()
+    };
+    bench.run(fixed(into(3990, 11), 0), 4);
+    bench.run(fixed(into(0, 8), 1), 5);
+    bench.run(fixed(into(100, 8), 0), 6);
+    bench.say(std::hint::black_box(&memory)[100..108].to_vec());
+}
+
+fn notification_user_data(bench: &mut Bench) {
+    let _stream = bench.connected();
+    let send = opcode::SendZc::new(types::Fixed(1), b"zero".as_ptr(), 4).build();
+    let other = raw(send, |bytes| bytes[48] = 77);
+    bench.run(other, 1);
+    bench.run(opcode::Nop::new().build(), 2);
 }

@@ -13,6 +13,9 @@ pub const CASES: &[Case] = &[
     case("tcp_send_that_is_cancelled_half_way", send_cancelled),
     case("tcp_send_without_waiting", send_dont_wait),
     case("tcp_send_more", send_more),
+    case("tcp_send_vectorized", vectorized),
+    case("udp_send_vectorized", vectorized_datagram),
+    case("tcp_send_vectorized_and_provided", vectorized_and_provided),
 ];
 
 fn stream_send_errors(bench: &mut Bench) {
@@ -171,4 +174,83 @@ fn send_more(bench: &mut Bench) {
     bench.run(send_on(1, b" and gone", 0), 3);
     let got = bench.peer_reads(&mut stream, 18);
     bench.say(String::from_utf8(got));
+}
+
+const VECTORIZED: u16 = 32;
+
+fn part(bytes: &[u8]) -> libc::iovec {
+    libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    }
+}
+
+fn send_parts(slot: u32, parts: &[libc::iovec]) -> squeue::Entry {
+    let len = parts.len() as u32;
+    let send = opcode::Send::new(types::Fixed(slot), parts.as_ptr().cast(), len);
+    raw(send.build(), |bytes| bytes[2] = VECTORIZED as u8)
+}
+
+fn vectorized(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    let parts = [part(b"one "), part(b""), part(b"two "), part(b"three")];
+    bench.run(send_parts(1, &parts), 1);
+    let got = bench.peer_reads(&mut stream, 13);
+    bench.say(got);
+    bench.run(send_parts(1, &[]), 2);
+    bench.run(send_parts(1, &[part(b"")]), 3);
+    let many = vec![part(b"x"); 1025];
+    bench.run(send_parts(1, &many), 4);
+    bench.run(send_parts(1, &many[1..]), 5);
+    let got = bench.peer_reads(&mut stream, 1024);
+    bench.say(got.len());
+    let beyond = libc::iovec {
+        iov_base: (1u64 << 63) as *mut libc::c_void,
+        iov_len: 4,
+    };
+    bench.run(send_parts(1, &[part(b"good"), beyond]), 6);
+    let negative = libc::iovec {
+        iov_len: 1 << 63,
+        ..parts[0]
+    };
+    bench.run(send_parts(1, &[part(b"good"), negative]), 7);
+    let nowhere = opcode::Send::new(types::Fixed(1), 8 as *const u8, 1);
+    let nowhere = raw(nowhere.build(), |bytes| bytes[2] = VECTORIZED as u8);
+    bench.run(nowhere, 8);
+    // The array is copied at submission.
+    let mut parts = vec![part(b"copied")];
+    bench.push(send_parts(1, &parts), 9);
+    bench.submit();
+    parts[0] = part(b"forgotten");
+    bench.wait(1);
+    let got = bench.peer_reads(&mut stream, 6);
+    bench.say((got, parts.len()));
+}
+
+fn vectorized_datagram(bench: &mut Bench) {
+    bench.bound();
+    let address = v4(PEER_V4, bench.peer.local_addr().unwrap().port());
+    let to = |entry| {
+        raw(entry, |bytes: &mut [u8; 64]| {
+            let at = (&raw const address) as u64;
+            bytes[8..16].copy_from_slice(&at.to_ne_bytes());
+            bytes[44] = 16;
+        })
+    };
+    bench.run(to(send_parts(0, &[part(b"in "), part(b"parts")])), 1);
+    bench.at_peer();
+    bench.run(to(send_parts(0, &[])), 2);
+    bench.at_peer();
+    bench.run(send_parts(0, &[part(b"nowhere")]), 3);
+}
+
+fn vectorized_and_provided(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.buffer_ring(0);
+    bench.buffers[..4].copy_from_slice(b"bid0");
+    bench.provide(0, 4);
+    bench.run(send_group(0, VECTORIZED), 1);
+    let got = bench.peer_reads(&mut stream, 4);
+    bench.say(got);
+    bench.run(send_group(2000, VECTORIZED), 2);
 }
