@@ -148,3 +148,7 @@ fn check_shape(opcode: u32, arg: u64, nr: u32) -> Result<(), Errno> {
     };
     if good { Ok(()) } else { Err(Errno::EINVAL) }
 }
+
+#[cfg(test)]
+#[path = "register_tests.rs"]
+mod tests;
