@@ -12,6 +12,7 @@ use ringwire_abi::request::{self, Op, RingMessage};
 use ringwire_abi::sqe::Sqe;
 use ringwire_xsk::{Waker, is_open};
 
+use crate::engine::Shown;
 use crate::queue::{Completion, QueueMemory};
 
 /// What other rings have sent to one, in order. Like the overflow list it has no bound but memory.
@@ -52,6 +53,8 @@ impl Mailbox {
 pub(crate) struct Peer {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) queues: Arc<QueueMemory>,
+    /// The registered buffers, for a clone.
+    pub(crate) buffers: Arc<Shown>,
     /// Wakes whoever takes the ring's turns.
     pub(crate) waker: Waker,
 }

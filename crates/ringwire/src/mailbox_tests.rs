@@ -31,6 +31,7 @@ fn a_ring_is_found_while_it_is_listed() {
     let peer = Peer {
         mailbox: Arc::default(),
         queues: Arc::new(QueueMemory::new(1, 1, 0)),
+        buffers: Arc::default(),
         waker,
     };
     let listed = Listed::new(fd, peer.clone());

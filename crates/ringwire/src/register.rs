@@ -7,10 +7,10 @@ use std::os::fd::RawFd;
 use io_uring::types::{BufRingEntry, CancelBuilder, CloneBuffersFlags, Napi, Timespec};
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::*;
-use ringwire_xsk::is_open;
 
 pub use io_uring::register::{Restriction, SKIP_FILE};
 
+use crate::mailbox;
 use crate::ring::{Core, os_error};
 use crate::submitter::Submitter;
 use crate::usermem::read_plain;
@@ -42,7 +42,7 @@ impl Submitter<'_> {
                 drop(core);
                 self.shared.enable().map(|()| 0)
             }
-            IORING_REGISTER_CLONE_BUFFERS => clone_buffers(&mut core, self.shared.fd(), arg),
+            IORING_REGISTER_CLONE_BUFFERS => clone_buffers(&mut core, arg),
             // SAFETY: the caller's promise is the engine's condition.
             _ => unsafe { core.engine.register(opcode, arg, nr_args) },
         };
@@ -536,25 +536,19 @@ impl Submitter<'_> {
     }
 }
 
-/// `IORING_REGISTER_CLONE_BUFFERS`. A ring's own descriptor names it.
-fn clone_buffers(core: &mut Core, own: RawFd, arg: u64) -> Result<i32, Errno> {
+/// `IORING_REGISTER_CLONE_BUFFERS`, from any ring of the process.
+fn clone_buffers(core: &mut Core, arg: u64) -> Result<i32, Errno> {
     let clone: CloneBuffers = read_plain(arg)?;
     core.engine.check_clone(&clone)?;
-    let fd = clone.src_fd as RawFd;
     if clone.flags & IORING_REGISTER_SRC_REGISTERED != 0 {
         // No ring is registered.
         return Err(Errno::EBADF);
     }
-    if fd != own {
-        let other = if is_open(fd) {
-            Errno::EOPNOTSUPP
-        } else {
-            Errno::EBADF
-        };
-        return Err(other);
-    }
-    let source = core.engine.buffers_to_clone();
-    core.engine.clone_buffers(&clone, source)
+    let source = mailbox::find(clone.src_fd as RawFd).map_err(|error| match error {
+        Errno::EBADFD => Errno::EOPNOTSUPP,
+        error => error,
+    })?;
+    core.engine.clone_buffers(&clone, source.buffers.spans())
 }
 
 /// Which operations there are, as [`Submitter::register_probe`] found.

@@ -127,6 +127,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
         let peer = Peer {
             mailbox: Arc::clone(core.engine.mailbox()),
             queues: Arc::clone(core.engine.queues()),
+            buffers: Arc::clone(core.engine.shown_buffers()),
             waker: core.waiter.waker().clone(),
         };
         let shared = Arc::new(Shared {
@@ -313,11 +314,6 @@ impl Shared {
 
     pub(crate) fn queues(&self) -> &QueueMemory {
         &self.queues
-    }
-
-    /// The descriptor that the ring is known by.
-    pub(crate) fn fd(&self) -> RawFd {
-        self.pollable
     }
 
     pub(crate) fn is_exported(&self) -> bool {

@@ -36,6 +36,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("a_message_wakes_a_ring", waking_message),
     ("a_message_wakes_a_polling_thread", waking_message_polled),
     ("messages_to_a_ring_that_defers", deferred_messages),
+    ("buffers_cloned_from_another_ring", clones),
     ("set_ups_that_are_refused", refused_set_ups),
     ("polled_submissions", polled),
     ("signals_and_polled_waits", interrupted_polled),
@@ -443,4 +444,47 @@ fn refused_set_ups(world: &mut World) {
         errno(small().setup_cqsize(0)),
     ]);
     world.say([small().build(0).is_err(), small().build(100_000).is_err()]);
+}
+
+/// Pages that stay, each a buffer.
+fn pages(count: usize) -> Vec<libc::iovec> {
+    let memory = vec![0u8; count * 4096].leak();
+    let pages = memory.chunks_mut(4096);
+    pages.map(|page| libc::iovec { iov_base: page.as_mut_ptr().cast(), iov_len: page.len() }).collect()
+}
+
+fn clones(world: &mut World) {
+    let (mut into, veth) = (plain(), second());
+    let mut from: IoUring = veth.in_ring(plain);
+    let fd = from.as_raw_fd();
+    let none = io_uring::types::CloneBuffersFlags::empty();
+    let replace = io_uring::types::CloneBuffersFlags::DST_REPLACE;
+    let error = |result: std::io::Result<()>| result.map_err(|error| error.raw_os_error());
+    let clone = |world: &mut World, into: &IoUring, what, (from, to, count), flags| {
+        let cloned = into.submitter().register_buffers_clone_offset(fd, from, to, count, flags);
+        world.say((what, error(cloned)));
+    };
+    clone(world, &into, "of none", (0, 0, 0), none);
+    let buffers = pages(2);
+    // SAFETY: the pages are leaked.
+    unsafe { from.submitter().register_buffers2(&buffers, &[51, 52]) }.expect("buffers");
+    clone(world, &into, "too many", (0, 0, 3), none);
+    clone(world, &into, "of two", (0, 1, 2), none);
+    clone(world, &into, "of two again", (0, 0, 0), none);
+    clone(world, &into, "over them", (1, 0, 1), replace);
+    // SAFETY: the pages are leaked.
+    let update = |at| unsafe { from.submitter().register_buffers_update(at, &buffers[..1], Some(&[61])) };
+    world.say(("update", error(update(0)), error(update(2))));
+    from.submitter().unregister_buffers().expect("there are some");
+    from.submit().expect("a turn");
+    world.completions(&mut from);
+    clone(world, &into, "of none any more", (0, 0, 0), replace);
+    // SAFETY: the pages are leaked.
+    let third = |at| unsafe { into.submitter().register_buffers_update(at, &buffers[..1], None) };
+    world.say(("three slots", error(third(2)), error(third(3))));
+    world.say(error(into.submitter().unregister_buffers()));
+    into.submit().expect("a turn");
+    push(&mut into, Sqe { user_data: 9, ..Sqe::default() }.to_entry());
+    into.submit().expect("taken");
+    world.completions(&mut into);
 }

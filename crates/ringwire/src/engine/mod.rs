@@ -58,6 +58,7 @@ use eventfd::Signals;
 use files::Files;
 use nic::Nic;
 use registered::Registered;
+pub(crate) use registered::Shown;
 use request::{RequestId, Requests};
 use restriction::Restrictions;
 use settings::Settings;

@@ -2,6 +2,8 @@
 //! or mapped here: registering memory is the promise that it stays, and using it is checked against
 //! what was registered (Linux `io_uring/rsrc.c`).
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::{
     CloneBuffers, IORING_REGISTER_DST_REPLACE, IORING_REGISTER_SRC_REGISTERED, RsrcRegister,
@@ -38,6 +40,7 @@ pub(super) struct Registered {
     table: Option<Vec<Option<BufferNode>>>,
     nodes: Vec<Option<Node>>,
     free: Vec<u32>,
+    shown: Arc<Shown>,
 }
 
 impl Registered {
@@ -113,14 +116,39 @@ impl Registered {
             .collect()
     }
 
-    /// The memory of each slot, for another table.
-    fn spans(&self) -> Option<Vec<Option<Span>>> {
-        let table = self.table.as_ref()?.iter();
-        Some(
-            table
-                .map(|slot| slot.map(|node| self.get(node).span))
-                .collect(),
-        )
+    /// Puts a table in the place of the one before, which is returned.
+    fn set_table(&mut self, table: Option<Vec<Option<BufferNode>>>) -> Vec<Option<BufferNode>> {
+        let span = |slot: &Option<BufferNode>| slot.map(|node| self.get(node).span);
+        let spans = table.as_ref().map(|table| table.iter().map(span).collect());
+        *self.shown.lock() = spans;
+        std::mem::replace(&mut self.table, table).unwrap_or_default()
+    }
+
+    /// Puts a buffer into a slot; returns the one before.
+    fn set_slot(&mut self, index: usize, node: Option<BufferNode>) -> Option<BufferNode> {
+        let span = node.map(|node| self.get(node).span);
+        if let Some(spans) = &mut *self.shown.lock() {
+            spans[index] = span;
+        }
+        let table = self.table.as_mut();
+        let slot = &mut table.expect("registered: the range was checked")[index];
+        std::mem::replace(slot, node)
+    }
+}
+
+/// The memory of each slot, as other rings see it: what they can clone.
+#[derive(Debug, Default)]
+pub(crate) struct Shown(Mutex<Option<Vec<Option<Span>>>>);
+
+impl Shown {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Option<Span>>>> {
+        // A list of plain values is whole whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy, if there is a table.
+    pub(crate) fn spans(&self) -> Option<Vec<Option<Span>>> {
+        self.lock().clone()
     }
 }
 
@@ -154,7 +182,8 @@ impl Engine {
         }
         let slots = (0..nr).map(|index| read_slot(iovecs, tags, index));
         let slots = slots.collect::<Result<Slots, Errno>>()?;
-        self.registered.table = Some(self.registered.insert_all(slots));
+        let table = self.registered.insert_all(slots);
+        self.registered.set_table(Some(table));
         Ok(0)
     }
 
@@ -167,7 +196,10 @@ impl Engine {
 
     /// `IORING_UNREGISTER_BUFFERS`, from the last slot to the first, as the kernel's.
     pub(super) fn unregister_buffers(&mut self) -> Result<i32, Errno> {
-        let table = self.registered.table.take().ok_or(Errno::ENXIO)?;
+        if self.registered.table.is_none() {
+            return Err(Errno::ENXIO);
+        }
+        let table = self.registered.set_table(None);
         for node in table.into_iter().rev().flatten() {
             self.let_go_of_buffer(node);
         }
@@ -196,16 +228,14 @@ impl Engine {
 
     fn put_buffer(&mut self, index: usize, slot: Option<(Span, u64)>) {
         let node = slot.map(|(span, tag)| self.registered.insert(span, tag));
-        let table = self.registered.table.as_mut();
-        let slot = &mut table.expect("registered: the range was checked")[index];
-        if let Some(replaced) = std::mem::replace(slot, node) {
+        if let Some(replaced) = self.registered.set_slot(index, node) {
             self.let_go_of_buffer(replaced);
         }
     }
 
     /// What another ring's `IORING_REGISTER_CLONE_BUFFERS` takes from this one.
-    pub(crate) fn buffers_to_clone(&self) -> Option<Vec<Option<Span>>> {
-        self.registered.spans()
+    pub(crate) fn shown_buffers(&self) -> &Arc<Shown> {
+        &self.registered.shown
     }
 
     /// `IORING_REGISTER_CLONE_BUFFERS`, up to where the source is looked at
@@ -247,14 +277,13 @@ impl Engine {
         if end > MAX_BUFFERS {
             return Err(Errno::EINVAL);
         }
-        let old = self.registered.table.take().unwrap_or_default();
         let begin = clone.dst_off as usize;
-        let mut table = old.clone();
-        table.resize(old.len().max(end as usize), None);
+        let mut table = self.registered.table.clone().unwrap_or_default();
+        table.resize(table.len().max(end as usize), None);
         for (slot, span) in table[begin..].iter_mut().zip(&source[taken]) {
             *slot = span.map(|span| self.registered.insert(span, 0));
         }
-        self.registered.table = Some(table);
+        let old = self.registered.set_table(Some(table));
         let replaced = old.into_iter().take(end as usize).skip(begin);
         for node in replaced.rev().flatten() {
             self.let_go_of_buffer(node);

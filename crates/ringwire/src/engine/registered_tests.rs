@@ -193,13 +193,13 @@ fn clone(bed: &mut Bed, flags: u32, (src_off, dst_off, nr): (u32, u32, u32)) -> 
         ..CloneBuffers::default()
     };
     bed.engine.check_clone(&clone)?;
-    let source = source.engine.buffers_to_clone();
+    let source = source.engine.shown_buffers().spans();
     bed.engine.clone_buffers(&clone, source)
 }
 
 /// Bytes of each buffer in the table, 0 for an empty slot.
 fn lens(bed: &Bed) -> Vec<usize> {
-    let spans = bed.engine.buffers_to_clone().unwrap_or_default();
+    let spans = bed.engine.shown_buffers().spans().unwrap_or_default();
     spans
         .iter()
         .map(|span| span.map_or(0, |span| span.len))
