@@ -266,9 +266,10 @@ impl Engine {
         }
     }
 
-    /// Whether an error is there to be reported, which no event will tell of again.
+    /// Whether an error is there to be reported, or has been: no event will tell of that again.
     fn has_failed(&self, socket: SocketId) -> bool {
-        self.stack.readiness(&self.ledger, socket).error
+        let readiness = self.stack.readiness(&self.ledger, socket);
+        readiness.error || readiness.hung_up
     }
 
     /// A bundle's buffers are filled: one more pass takes what is known to be left, into the same
