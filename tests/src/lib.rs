@@ -1,5 +1,6 @@
 //! Support for tests that need network namespaces and privileges.
 
+pub mod echo;
 pub mod impair;
 pub mod middlebox;
 pub mod net;

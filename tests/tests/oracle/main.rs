@@ -8,8 +8,10 @@ use libtest_mimic::{Arguments, Trial};
 use ringwire_tests::privileged;
 
 mod different;
+mod differential;
 mod on_kernel;
 mod on_ringwire;
+mod program;
 
 /// What a case says on both rings, at the same time: most of what takes long is waiting.
 fn transcripts(
@@ -68,5 +70,6 @@ fn main() {
         different::page_names_them();
         Ok(())
     }));
+    trials.extend(differential::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

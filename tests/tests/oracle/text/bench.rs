@@ -139,20 +139,8 @@ impl Bench {
     }
 
     pub fn buffer_ring(&mut self, flags: u16) {
-        let bytes = usize::from(BUFFERS) * size_of::<types::BufRingEntry>();
-        // SAFETY: a fresh anonymous mapping, never unmapped.
-        let memory = unsafe {
-            let access = libc::PROT_READ | libc::PROT_WRITE;
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                access,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        self.buffer_ring = memory.cast();
+        let memory = buffer_ring_memory(BUFFERS);
+        self.buffer_ring = memory;
         // SAFETY: the mapping is never unmapped.
         unsafe {
             self.ring
@@ -164,17 +152,8 @@ impl Bench {
 
     pub fn provide(&mut self, bid: u16, len: usize) {
         let addr = self.buffers[usize::from(bid) * BUFFER_BYTES..].as_mut_ptr() as u64;
-        // SAFETY: the masked index is in the ring, which is never unmapped.
-        unsafe {
-            let entry = &mut *self.buffer_ring.add(usize::from(self.tail % BUFFERS));
-            entry.set_addr(addr);
-            entry.set_len(len as u32);
-            entry.set_bid(bid);
-            self.tail += 1;
-            let tail =
-                types::BufRingEntry::tail(self.buffer_ring).cast::<std::sync::atomic::AtomicU16>();
-            (*tail).store(self.tail, std::sync::atomic::Ordering::Release);
-        }
+        provide_in(self.buffer_ring, BUFFERS, self.tail, addr, len as u32, bid);
+        self.tail += 1;
     }
 
     pub fn buffer(&self, bid: u16, len: usize) -> Vec<u8> {
@@ -348,4 +327,36 @@ pub fn unacknowledged(stream: &TcpStream) -> i32 {
     // SAFETY: SIOCOUTQ writes an int.
     unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
     count
+}
+
+/// Memory for a buffer ring, never unmapped.
+pub fn buffer_ring_memory(entries: u16) -> *mut types::BufRingEntry {
+    let bytes = usize::from(entries) * size_of::<types::BufRingEntry>();
+    // SAFETY: a fresh anonymous mapping.
+    let memory = unsafe {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        libc::mmap(std::ptr::null_mut(), bytes, access, kind, -1, 0)
+    };
+    memory.cast()
+}
+
+/// Puts a buffer into a ring whose tail is `tail`.
+pub fn provide_in(
+    ring: *mut types::BufRingEntry,
+    entries: u16,
+    tail: u16,
+    addr: u64,
+    len: u32,
+    bid: u16,
+) {
+    // SAFETY: the masked index is in the ring, which is never unmapped.
+    unsafe {
+        let entry = &mut *ring.add(usize::from(tail % entries));
+        entry.set_addr(addr);
+        entry.set_len(len);
+        entry.set_bid(bid);
+        let published = types::BufRingEntry::tail(ring).cast::<std::sync::atomic::AtomicU16>();
+        (*published).store(tail.wrapping_add(1), std::sync::atomic::Ordering::Release);
+    }
 }

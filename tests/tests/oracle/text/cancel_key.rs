@@ -25,22 +25,6 @@ pub const CASES: &[Case] = &[
     case("cancel_by_a_file_that_is_closed", closed_file),
 ];
 
-const ALL: u32 = 1;
-const FILE: u32 = 2;
-const ANY: u32 = 4;
-const FIXED: u32 = 8;
-const USER_DATA: u32 = 16;
-const OPCODE: u32 = 32;
-
-/// A cancellation with these flags, the file in `slot`, a user_data and an opcode.
-fn cancel_by(flags: u32, slot: u32, user_data: u64, opcode: u8) -> squeue::Entry {
-    raw(opcode::AsyncCancel::new(user_data).build(), |bytes| {
-        bytes[4..8].copy_from_slice(&slot.to_ne_bytes());
-        bytes[24..28].copy_from_slice(&u32::from(opcode).to_ne_bytes());
-        bytes[28..32].copy_from_slice(&flags.to_ne_bytes());
-    })
-}
-
 impl Bench {
     /// Two datagram sockets with a receive each, a poll on the first, and a timeout.
     fn in_flight(&mut self, buffer: &mut [u8; 16], long: &types::Timespec) {
@@ -61,7 +45,7 @@ impl Bench {
         self.in_flight(&mut buffer, &long);
         self.push(entry, 10);
         self.submit();
-        self.push(cancel_by(ANY, 0, 0, 0), 11);
+        self.push(cancel_by(CANCEL_ANY, 0, 0, 0), 11);
         self.wait_unordered(6);
     }
 }
@@ -127,7 +111,7 @@ fn completed(bench: &mut Bench) {
 
 fn itself(bench: &mut Bench) {
     bench.run(opcode::AsyncCancel::new(1).build(), 1);
-    bench.run(cancel_by(ANY, 0, 0, 0), 2);
+    bench.run(cancel_by(CANCEL_ANY, 0, 0, 0), 2);
 }
 
 fn two_of_a_kind(bench: &mut Bench, entry: squeue::Entry) {
@@ -146,11 +130,11 @@ fn one_of_two(bench: &mut Bench) {
 }
 
 fn all_of_two(bench: &mut Bench) {
-    two_of_a_kind(bench, cancel_by(ALL, 0, 1, 0));
+    two_of_a_kind(bench, cancel_by(CANCEL_ALL, 0, 1, 0));
 }
 
 fn by_file(bench: &mut Bench) {
-    bench.cancel_and_sweep(cancel_by(FILE | FIXED | ALL, 0, 0, 0));
+    bench.cancel_and_sweep(cancel_by(CANCEL_FILE | CANCEL_FIXED | CANCEL_ALL, 0, 0, 0));
 }
 
 fn by_file_and_timeout(bench: &mut Bench) {
@@ -158,41 +142,54 @@ fn by_file_and_timeout(bench: &mut Bench) {
     bench.bound();
     bench.push(opcode::Timeout::new(&long).build(), 1);
     bench.submit();
-    bench.run(cancel_by(FILE | FIXED, 0, 0, 0), 2);
-    bench.run(cancel_by(FILE | FIXED | ALL, 0, 0, 0), 3);
+    bench.run(cancel_by(CANCEL_FILE | CANCEL_FIXED, 0, 0, 0), 2);
+    bench.run(
+        cancel_by(CANCEL_FILE | CANCEL_FIXED | CANCEL_ALL, 0, 0, 0),
+        3,
+    );
     bench.cancel(1);
     bench.wait(2);
 }
 
 fn by_file_and_user_data(bench: &mut Bench) {
-    bench.cancel_and_sweep(cancel_by(FILE | FIXED | USER_DATA | ALL, 0, 3, 0));
+    bench.cancel_and_sweep(cancel_by(
+        CANCEL_FILE | CANCEL_FIXED | CANCEL_USER_DATA | CANCEL_ALL,
+        0,
+        3,
+        0,
+    ));
 }
 
 fn by_opcode(bench: &mut Bench) {
     const RECV: u8 = 27;
-    bench.cancel_and_sweep(cancel_by(OPCODE | ALL, 0, 0, RECV));
+    bench.cancel_and_sweep(cancel_by(CANCEL_OPCODE | CANCEL_ALL, 0, 0, RECV));
 }
 
 fn by_opcode_and_file(bench: &mut Bench) {
     const RECV: u8 = 27;
-    bench.cancel_and_sweep(cancel_by(OPCODE | FILE | FIXED, 1, 0, RECV));
+    bench.cancel_and_sweep(cancel_by(
+        CANCEL_OPCODE | CANCEL_FILE | CANCEL_FIXED,
+        1,
+        0,
+        RECV,
+    ));
 }
 
 fn everything(bench: &mut Bench) {
-    bench.cancel_and_sweep(cancel_by(ANY, 0, 0, 0));
+    bench.cancel_and_sweep(cancel_by(CANCEL_ANY, 0, 0, 0));
 }
 
 fn nothing(bench: &mut Bench) {
     bench.bound();
     let keys = [
         0,
-        ALL,
-        FILE | FIXED,
-        FILE | FIXED | ALL,
-        OPCODE,
-        OPCODE | ALL,
-        USER_DATA,
-        ANY | ALL,
+        CANCEL_ALL,
+        CANCEL_FILE | CANCEL_FIXED,
+        CANCEL_FILE | CANCEL_FIXED | CANCEL_ALL,
+        CANCEL_OPCODE,
+        CANCEL_OPCODE | CANCEL_ALL,
+        CANCEL_USER_DATA,
+        CANCEL_ANY | CANCEL_ALL,
     ];
     for (user_data, flags) in keys.into_iter().enumerate() {
         bench.run(cancel_by(flags, 0, 77, 27), user_data as u64);
@@ -202,9 +199,9 @@ fn nothing(bench: &mut Bench) {
 fn excluding(bench: &mut Bench) {
     bench.bound();
     let flags = [
-        ANY | FILE | FIXED,
-        ANY | OPCODE,
-        ANY | USER_DATA,
+        CANCEL_ANY | CANCEL_FILE | CANCEL_FIXED,
+        CANCEL_ANY | CANCEL_OPCODE,
+        CANCEL_ANY | CANCEL_USER_DATA,
         64,
         1 << 31,
     ];
@@ -249,8 +246,8 @@ fn closed_file(bench: &mut Bench) {
     bench.push(recv(&mut buffer), 1);
     bench.submit();
     bench.run(close_entry(0), 2);
-    bench.run(cancel_by(FILE | FIXED, 0, 0, 0), 3);
-    bench.run(cancel_by(FILE | FIXED, SLOTS, 0, 0), 4);
+    bench.run(cancel_by(CANCEL_FILE | CANCEL_FIXED, 0, 0, 0), 3);
+    bench.run(cancel_by(CANCEL_FILE | CANCEL_FIXED, SLOTS, 0, 0), 4);
     bench.cancel(1);
     bench.wait(2);
 }

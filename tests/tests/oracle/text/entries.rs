@@ -189,3 +189,19 @@ pub fn tcp_level(name: i32) -> (i32, i32) {
 pub fn counted(len: usize) -> Vec<u8> {
     (0..len).map(|index| (index % 251) as u8).collect()
 }
+
+pub const CANCEL_ALL: u32 = 1;
+pub const CANCEL_FILE: u32 = 2;
+pub const CANCEL_ANY: u32 = 4;
+pub const CANCEL_FIXED: u32 = 8;
+pub const CANCEL_USER_DATA: u32 = 16;
+pub const CANCEL_OPCODE: u32 = 32;
+
+/// A cancellation with these flags, the file in `slot`, a user_data and an opcode.
+pub fn cancel_by(flags: u32, slot: u32, user_data: u64, opcode: u8) -> squeue::Entry {
+    raw(opcode::AsyncCancel::new(user_data).build(), |bytes| {
+        bytes[4..8].copy_from_slice(&slot.to_ne_bytes());
+        bytes[24..28].copy_from_slice(&u32::from(opcode).to_ne_bytes());
+        bytes[28..32].copy_from_slice(&flags.to_ne_bytes());
+    })
+}

@@ -29,6 +29,8 @@ mod link;
 mod option;
 mod option_effect;
 mod poll;
+pub mod random;
+mod random_request;
 mod read_write;
 mod register;
 mod register_buf_ring;

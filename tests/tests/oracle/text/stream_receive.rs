@@ -3,6 +3,11 @@
 use super::*;
 
 pub const CASES: &[Case] = &[
+    case("tcp_multishot_receive_behind_a_reset", multishot_reset),
+    case(
+        "tcp_multishot_receive_behind_a_reset_that_is_known",
+        multishot_known_reset,
+    ),
     case("tcp_receive_in_parts", receive_parts),
     case("tcp_receive_flags", stream_receive_flags),
     case("tcp_receive_waits_for_all", wait_all),
@@ -429,4 +434,29 @@ fn receive_line(bench: &mut Bench) {
     stream.write_all(b"0123").unwrap();
     bench.wait(1);
     bench.say(first);
+}
+
+fn multishot_reset(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.buffer_ring(0);
+    bench.provide(0, 100);
+    bench.provide(1, 100);
+    stream.write_all(b"before").unwrap();
+    reset(stream);
+    bench.run(poll_entry(1, libc::POLLRDHUP), 1);
+    bench.push(recv_group(1, 0, MULTISHOT, 0), 2);
+    bench.wait(2);
+}
+
+fn multishot_known_reset(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.buffer_ring(0);
+    bench.provide(0, 100);
+    bench.provide(1, 100);
+    stream.write_all(b"before").unwrap();
+    reset(stream);
+    bench.run(poll_entry(1, libc::POLLRDHUP), 1);
+    bench.run(send_on(1, b"x", 0), 2);
+    bench.push(recv_group(1, 0, MULTISHOT, 0), 3);
+    bench.wait(2);
 }
