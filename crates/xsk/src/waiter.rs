@@ -82,12 +82,9 @@ impl Waker {
     }
 
     fn change(&self, from: u8, to: u8) -> bool {
-        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
-        let changed = self
-            .shared
-            .state
-            .compare_exchange(from, to, success, failure);
-        changed.is_ok()
+        let (state, order) = (&self.shared.state, Ordering::SeqCst);
+        // The look comes first: mostly there is nothing to change.
+        state.load(order) == from && state.compare_exchange(from, to, order, order).is_ok()
     }
 
     /// Sleeps until it is woken, or for `timeout`.
