@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 
 use ringwire::{cqueue, opcode, squeue, types};
+use ringwire_abi::flags::{
+    IORING_OP_MSG_RING, IORING_OP_SEND_ZC, IORING_OP_SENDMSG_ZC, IOSQE_FIXED_FILE,
+};
 use ringwire_tests::net::{PEER_V4, RING_V4, Veth};
 
 use crate::server::{PORT, Server, builder};
@@ -45,7 +48,13 @@ fn wrong_requests() {
         bytes[4..8].copy_from_slice(&(1 + random(9) as u32).to_ne_bytes());
         // Addresses stay in the first page, which is never memory.
         for at in [8, 16, 48] {
-            bytes[at..at + 8].copy_from_slice(&(random(3) * random(4096)).to_ne_bytes());
+            bytes[at..at + 8].copy_from_slice(&(random(2) * random(4096 - 16)).to_ne_bytes());
+        }
+        // What a notification or a message of one's own would say is what is counted here.
+        match bytes[0] {
+            IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC => bytes[48..56].fill(0),
+            IORING_OP_MSG_RING => bytes[1] |= IOSQE_FIXED_FILE,
+            _ => {}
         }
         bytes[24] = random(8) as u8;
         bytes[28] = random(256) as u8;
