@@ -175,6 +175,11 @@ impl QueueMemory {
         })
     }
 
+    /// Completions posted so far. In a mixed queue, their slots.
+    pub(crate) fn cq_tail(&self) -> u32 {
+        self.cq_tail.load(Ordering::Relaxed)
+    }
+
     /// Completions posted and not yet taken by the application. In a mixed queue, their slots.
     pub(crate) fn cq_ready(&self) -> u32 {
         let head = self.cq_head.load(Ordering::Acquire);

@@ -154,11 +154,6 @@ pub const DIFFERENCES: &[Difference] = &[
         ringwire: &["(1, 4, 2)", "(77, 0, 8)", "(2, 0, 0)"],
     },
     Difference {
-        name: "count_of_a_timeout_and_its_batch",
-        kernel: &["(2, 0, 0)", "(3, 0, 0)"],
-        ringwire: &["(3, 0, 0)", "(2, 0, 0)"],
-    },
-    Difference {
         name: "descriptors_in_a_table",
         kernel: &[
             "(\"a socket's\", Ok(0))",

@@ -8,66 +8,61 @@ use ringwire_abi::sqe::Sqe;
 use ringwire_stack::SocketId;
 
 use super::Engine;
+use super::chain::Work;
 use super::request::{Kept, Request, RequestId};
 use crate::usermem::read_plain;
 
 impl Engine {
     /// Cancels what waits and matches. The cancellation completes first, then its targets.
     pub(super) fn issue_cancel(&mut self, id: RequestId, key: &CancelMatch) {
-        match self.find(Some(id), key) {
-            Ok(targets) => {
-                let res = count(&targets, key).unwrap_or_else(Errno::res);
-                self.complete(id, res, 0);
-                self.cancel_all(targets);
-            }
-            Err(error) => self.complete(id, error.res(), 0),
-        }
+        let res = self.cancel_matching(key).unwrap_or_else(Errno::res);
+        self.complete(id, res, 0);
     }
 
     /// `IORING_REGISTER_SYNC_CANCEL`: as the operation, without a completion of its own. Whatever it
     /// finds is cancelled at once, so its timeout never counts (Linux `io_sync_cancel`).
     pub(super) fn sync_cancel(&mut self, arg: u64) -> Result<i32, Errno> {
         let cancel: SyncCancelReg = read_plain(arg)?;
-        let key = cancel_key(&cancel)?;
-        let targets = self.find(None, &key)?;
-        let counted = count(&targets, &key);
-        self.cancel_all(targets);
-        counted
+        let cancelled = self.cancel_matching(&cancel_key(&cancel)?);
+        self.run_work();
+        cancelled
     }
 
-    /// The requests that wait and match, and their serial numbers.
-    fn find(
-        &self,
-        except: Option<RequestId>,
-        key: &CancelMatch,
-    ) -> Result<Vec<(RequestId, u64)>, Errno> {
+    /// Cancels what waits and matches; returns how many, if all were asked for, or 0.
+    fn cancel_matching(&mut self, key: &CancelMatch) -> Result<i32, Errno> {
         let socket = match key.target {
             None => None,
             Some(Target::Fixed(index)) => Some(self.files.lookup(index)?),
             Some(Target::Fd(_)) => return Err(Errno::EBADF),
         };
-        let waiting = self
-            .requests
-            .iter()
-            .filter(|&(id, request)| Some(id) != except && waits(request));
-        let matching = waiting
-            .filter(|(_, request)| matches(request, key, socket))
-            .map(|(id, request)| (id, request.serial));
-        Ok(matching
-            .take(if key.all { usize::MAX } else { 1 })
-            .collect())
+        let matching =
+            |(_, request): &(RequestId, &Request)| waits(request) && matches(request, key, socket);
+        let found = self.requests.iter().filter(matching);
+        if !key.all {
+            // Of several it is the one that the kernel finds first.
+            let first = found.min_by_key(|(_, request)| order(request));
+            let (id, _) = first.ok_or(Errno::ENOENT)?;
+            self.cancel_later(id);
+            return Ok(0);
+        }
+        let found: Vec<_> = found.map(|(id, _)| id).collect();
+        for &id in &found {
+            self.cancel_later(id);
+        }
+        Ok(found.len() as i32)
     }
 
-    fn cancel_all(&mut self, targets: Vec<(RequestId, u64)>) {
-        for (target, serial) in targets {
-            // What is linked behind one target may have ended another.
-            if self.requests.is_still(target, serial) {
-                self.cancel(target);
-            }
+    /// Cancels a request that waits when its turn comes.
+    pub(super) fn cancel_later(&mut self, id: RequestId) {
+        let request = self.requests.get_mut(id);
+        if !std::mem::replace(&mut request.cancelled, true) {
+            // What has a time is taken off it at once, and is not found again.
+            self.disarm(id);
+            self.work.push_back(Work::Cancel(id));
         }
     }
 
-    fn cancel(&mut self, id: RequestId) {
+    pub(super) fn cancel(&mut self, id: RequestId) {
         self.disarm(id);
         if let Some(socket) = self.requests.get(id).socket {
             self.forget_receive(id, socket);
@@ -98,15 +93,6 @@ impl Engine {
             Some(Kept::Many(bundle)) => self.groups.commit_bundle(&bundle, done),
             None => flags,
         }
-    }
-}
-
-/// What a cancellation returns: how many, if all were asked for.
-fn count(targets: &[(RequestId, u64)], key: &CancelMatch) -> Result<i32, Errno> {
-    match (targets.len(), key.all) {
-        (count, true) => Ok(count as i32),
-        (0, false) => Err(Errno::ENOENT),
-        (_, false) => Ok(0),
     }
 }
 
@@ -144,8 +130,22 @@ fn cancel_key(cancel: &SyncCancelReg) -> Result<CancelMatch, Errno> {
 }
 
 /// Whether the request was issued and waits: what is linked or deferred is not found, as in the kernel.
+/// Nor is a LINK_TIMEOUT, which ends with its request.
 fn waits(request: &Request) -> bool {
-    request.socket.is_some() || request.timer.is_some()
+    match request.op {
+        Op::LinkTimeout { .. } => false,
+        _ => request.socket.is_some() || request.timer.is_some(),
+    }
+}
+
+/// The order in which the kernel finds requests of one `user_data`: what waits for a file, the latest first, and then
+/// timeouts, the first one first (`io_try_cancel`).
+fn order(request: &Request) -> (bool, i64) {
+    let serial = request.serial as i64;
+    match request.op {
+        Op::Timeout { .. } => (true, serial),
+        _ => (false, -serial),
+    }
 }
 
 fn matches(request: &Request, key: &CancelMatch, socket: Option<SocketId>) -> bool {

@@ -101,7 +101,8 @@ impl Engine {
                 let result = self.groups.remove(group, count).map(|count| count as i32);
                 self.complete_with(id, result);
             }
-            Op::LinkTimeout { .. } | Op::TimeoutRemove { .. } | Op::PollRemove(_) => {
+            Op::LinkTimeout { .. } => unreachable!("issue: it waits with its request"),
+            Op::TimeoutRemove { .. } | Op::PollRemove(_) => {
                 unreachable!("issue: refused at submission")
             }
         }

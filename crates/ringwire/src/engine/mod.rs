@@ -10,6 +10,7 @@ mod address;
 pub(crate) mod bed;
 mod buffers;
 mod cancel;
+mod chain;
 mod command;
 mod complete;
 mod datagram;
@@ -40,8 +41,9 @@ mod submit;
 mod tcp_info;
 mod tcp_option;
 mod timeout;
+mod timers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +56,7 @@ use ringwire_xsk::Rings;
 use crate::mailbox::Mailbox;
 use crate::queue::{CompletionQueue, QueueMemory, SubmissionQueue};
 use buffers::Groups;
+use chain::Work;
 use eventfd::Signals;
 use files::Files;
 use nic::Nic;
@@ -62,6 +65,7 @@ pub(crate) use registered::Shown;
 use request::{RequestId, Requests};
 use restriction::Restrictions;
 use settings::Settings;
+use timers::Timers;
 
 pub use crate::queue::Completion;
 pub use nic::{NicCounters, Port};
@@ -116,23 +120,25 @@ pub struct Engine {
     mailbox: Arc<Mailbox>,
     /// Completions that wait for room in the queue.
     overflow: VecDeque<Completion>,
+    /// Requests that have completed, and are to be let go of.
+    finished: VecDeque<RequestId>,
+    /// How many of these, the last ones, have not posted their completions.
+    unposted: usize,
+    /// What has its turn after what completes at once.
+    work: VecDeque<Work>,
     /// Heads of chains that wait for a drain, in order.
     deferred: VecDeque<RequestId>,
-    /// Requests whose turn to be issued has come.
-    ready: VecDeque<RequestId>,
-    starting: bool,
+    /// Requests of those chains.
+    held_back: usize,
     /// A drain was seen, and what queued behind it has not all gone.
     drain_active: bool,
-    /// Requests issued and not completed: what a drain waits for.
-    outstanding: usize,
+    /// There is a drain in the chain that the batch is in the middle of: what follows waits for it.
+    drain_next: bool,
     /// A request with CQE_SKIP_SUCCESS was seen, so drains are refused.
     skip_seen: bool,
-    timers: BTreeMap<(Instant, u64), RequestId>,
-    timer_serial: u64,
+    timers: Timers,
     /// Timeouts that wait for a number of completions: by that number, then in order.
-    counted: BTreeMap<(u64, u64), RequestId>,
-    /// Completions posted, timeouts' own left out.
-    posted: u64,
+    counted: VecDeque<(u32, RequestId)>,
     clock: libc::clockid_t,
     now: Instant,
     last_turn: Instant,
@@ -170,16 +176,16 @@ impl Engine {
             settings: Settings::default(),
             mailbox: Arc::default(),
             overflow: VecDeque::new(),
+            finished: VecDeque::new(),
+            unposted: 0,
+            work: VecDeque::new(),
             deferred: VecDeque::new(),
-            ready: VecDeque::new(),
-            starting: false,
+            held_back: 0,
             drain_active: false,
-            outstanding: 0,
+            drain_next: false,
             skip_seen: false,
-            timers: BTreeMap::new(),
-            timer_serial: 0,
-            counted: BTreeMap::new(),
-            posted: 0,
+            timers: Timers::default(),
+            counted: VecDeque::new(),
             clock: libc::CLOCK_MONOTONIC,
             now,
             last_turn: now,
@@ -212,10 +218,10 @@ impl Engine {
     pub fn turn(&mut self, now: Instant) {
         self.move_in(now);
         self.take_messages();
-        self.fire_timers();
+        self.run_work();
         self.service_sockets();
+        self.fire_timers();
         self.move_out();
-        self.finish_counted();
         self.show_waiting(false);
         self.signal();
     }
@@ -225,9 +231,9 @@ impl Engine {
     pub fn turn_deferred(&mut self, now: Instant) {
         self.move_in(now);
         self.move_out();
-        let due = self.timers.first_key_value();
-        let fires = due.is_some_and(|(&(at, _), _)| at <= now);
-        self.show_waiting(self.stack.has_event() || fires || self.mailbox.is_filled());
+        let due = self.timers.first(&self.requests);
+        let due = due.is_some_and(|(at, _)| at <= now) || self.mailbox.is_filled();
+        self.show_waiting(self.stack.has_event() || due || !self.work.is_empty());
     }
 
     /// Tells the application whether an enter that asks for completions would find work.
@@ -294,7 +300,7 @@ impl Engine {
 
     /// When the next turn is due even if no packet arrives.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        let timer = self.timers.first_key_value().map(|(&(at, _), _)| at);
+        let timer = self.timers.first(&self.requests).map(|(at, _)| at);
         let stack = self.stack.next_deadline(self.now);
         let retry = self.send_waits().then(|| self.now + nic::RETRY);
         [timer, stack, retry].into_iter().flatten().min()
@@ -345,6 +351,7 @@ impl Engine {
                 self.serve_sends(socket);
             }
             self.serve_polls(&event);
+            self.run_work();
         }
     }
 }

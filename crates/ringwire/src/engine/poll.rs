@@ -4,6 +4,7 @@ use ringwire_abi::request::Op;
 use ringwire_stack::{Event, Readiness, SocketId};
 
 use super::Engine;
+use super::chain::Work;
 use super::request::RequestId;
 
 const IN: u32 = (libc::POLLIN | libc::POLLRDNORM) as u32;
@@ -19,7 +20,23 @@ impl Engine {
             .expect("poll: a request holds its socket")
             .polls
             .push(id);
-        self.report_poll(id, socket, events);
+        let Op::PollAdd { multishot, .. } = self.requests.get(id).op else {
+            unreachable!("poll: a request that polls nothing")
+        };
+        // A multishot poll is armed first, and then told (`__io_arm_poll_handler`).
+        if multishot {
+            self.work.push_back(Work::Poll(id));
+        } else {
+            self.report_poll(id, socket, events);
+        }
+    }
+
+    /// Reports what is so already of a poll that is armed.
+    pub(super) fn look_at_poll(&mut self, id: RequestId) {
+        let request = self.requests.get(id);
+        if let (Op::PollAdd { events, .. }, Some(socket)) = (request.op, request.socket) {
+            self.report_poll(id, socket, events);
+        }
     }
 
     /// Serves the polls of a socket after something happened on one of its sides.

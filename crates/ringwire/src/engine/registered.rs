@@ -162,7 +162,7 @@ impl Engine {
                 user_data: tag,
                 ..Completion::default()
             };
-            self.post(completion, true);
+            self.post(completion);
         }
     }
 

@@ -52,8 +52,14 @@ pub(super) struct Request {
     pub(super) socket: Option<SocketId>,
     /// The next request of its chain.
     pub(super) link: Option<RequestId>,
-    /// It is to complete with this without being issued.
+    /// It has failed, or is to complete with this without being issued.
     pub(super) failed: Option<i32>,
+    /// It has completed for good, and is to be let go of.
+    pub(super) ended: bool,
+    /// What it completed with: result, flags, the second half of a 32-byte completion.
+    pub(super) result: (i32, u32, [u64; 2]),
+    /// It is to be cancelled as soon as those before it have had their turn.
+    pub(super) cancelled: bool,
     /// Its failure silences the rest of its chain.
     pub(super) skip_links: bool,
     /// Its first attempt is over: POLL_FIRST has had its effect.
@@ -68,10 +74,12 @@ pub(super) struct Request {
     pub(super) buffer_flags: u32,
     /// Its key among the timers, if it is a timeout that is armed.
     pub(super) timer: Option<(Instant, u64)>,
-    /// Its key among the timeouts that count completions.
-    pub(super) counted: Option<(u64, u64)>,
+    /// It is among the timeouts that count completions.
+    pub(super) counted: bool,
     /// Repetitions left of a multishot timeout (0: no end).
-    pub(super) repeats: u64,
+    pub(super) repeats: u32,
+    /// The request that it is the LINK_TIMEOUT of, while it is armed.
+    pub(super) timed: Option<RequestId>,
 }
 
 impl Request {
@@ -87,6 +95,9 @@ impl Request {
             socket: None,
             link: None,
             failed: None,
+            ended: false,
+            result: (0, 0, [0; 2]),
+            cancelled: false,
             skip_links: false,
             attempted: false,
             done: 0,
@@ -94,8 +105,9 @@ impl Request {
             kept: None,
             buffer_flags: 0,
             timer: None,
-            counted: None,
+            counted: false,
             repeats: 0,
+            timed: None,
         }
     }
 
@@ -105,6 +117,11 @@ impl Request {
 
     pub(super) fn is_hardlinked(&self) -> bool {
         self.flags & IOSQE_IO_HARDLINK != 0
+    }
+
+    /// What is linked behind it is not to run.
+    pub(super) fn breaks_links(&self) -> bool {
+        self.failed.is_some() && !self.is_hardlinked()
     }
 
     pub(super) fn is_drain(&self) -> bool {
@@ -126,12 +143,18 @@ impl Request {
     }
 }
 
-/// The requests in flight, by id.
+/// The requests in flight, by id. A slot's memory is the next request's.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    slots: Vec<Option<Box<Request>>>,
+    slots: Vec<Slot>,
     free: Vec<RequestId>,
     serial: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    taken: bool,
+    request: Request,
 }
 
 impl Requests {
@@ -142,50 +165,59 @@ impl Requests {
     pub(super) fn insert(&mut self, mut request: Request) -> RequestId {
         self.serial += 1;
         request.serial = self.serial;
-        let request = Some(Box::new(request));
         match self.free.pop() {
             Some(id) => {
-                self.slots[id as usize] = request;
+                let slot = &mut self.slots[id as usize];
+                slot.taken = true;
+                slot.request = request;
                 id
             }
             None => {
-                self.slots.push(request);
+                let taken = true;
+                self.slots.push(Slot { taken, request });
                 (self.slots.len() - 1) as RequestId
             }
         }
     }
 
     pub(super) fn get(&self, id: RequestId) -> &Request {
-        self.slots[id as usize]
-            .as_deref()
-            .expect("requests: an id of a request that has completed")
+        let slot = &self.slots[id as usize];
+        assert!(slot.taken, "requests: an id of a request that is gone");
+        &slot.request
     }
 
     pub(super) fn get_mut(&mut self, id: RequestId) -> &mut Request {
-        self.slots[id as usize]
-            .as_deref_mut()
-            .expect("requests: an id of a request that has completed")
+        let slot = &mut self.slots[id as usize];
+        assert!(slot.taken, "requests: an id of a request that is gone");
+        &mut slot.request
     }
 
-    pub(super) fn remove(&mut self, id: RequestId) -> Request {
-        let request = self.slots[id as usize]
-            .take()
-            .expect("requests: a request completes once");
+    pub(super) fn remove(&mut self, id: RequestId) {
+        let slot = &mut self.slots[id as usize];
+        assert!(slot.taken, "requests: a request goes once");
+        slot.taken = false;
+        // What it owns goes with it, not with the slot's next request.
+        slot.request.prepared = Prepared::Nothing;
+        slot.request.kept = None;
         self.free.push(id);
-        *request
     }
 
-    /// Whether the id still names the request that had this serial number.
-    pub(super) fn is_still(&self, id: RequestId, serial: u64) -> bool {
-        self.slots
-            .get(id as usize)
-            .and_then(Option::as_deref)
-            .is_some_and(|request| request.serial == serial)
+    /// Whether the request that had this id has not completed for good.
+    pub(super) fn waits(&self, id: RequestId) -> bool {
+        let slot = &self.slots[id as usize];
+        slot.taken && !slot.request.ended
     }
 
-    /// The requests in flight, lowest id first. Walks them all: for cancellation only.
+    /// Whether the request of this id has a timer with this key.
+    pub(super) fn has_timer(&self, id: RequestId, key: (Instant, u64)) -> bool {
+        let slot = &self.slots[id as usize];
+        slot.taken && slot.request.timer == Some(key)
+    }
+
+    /// The requests that have not completed. Walks them all: for cancellation only.
     pub(super) fn iter(&self) -> impl Iterator<Item = (RequestId, &Request)> {
         let slots = self.slots.iter().enumerate();
-        slots.filter_map(|(id, slot)| Some((id as RequestId, slot.as_deref()?)))
+        let waiting = slots.filter(|(_, slot)| slot.taken && !slot.request.ended);
+        waiting.map(|(id, slot)| (id as RequestId, &slot.request))
     }
 }

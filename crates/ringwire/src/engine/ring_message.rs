@@ -29,7 +29,7 @@ impl Engine {
             IORING_MSG_DATA => {
                 let completion = peer.data(message)?;
                 if own {
-                    self.post(completion, true);
+                    self.post(completion);
                 } else {
                     peer.send(completion);
                 }
@@ -55,7 +55,7 @@ impl Engine {
             return;
         }
         for message in self.mailbox.take() {
-            self.post(message, true);
+            self.post(message);
         }
     }
 }

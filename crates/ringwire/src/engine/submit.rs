@@ -9,6 +9,7 @@ use ringwire_abi::sqe::Sqe;
 use ringwire_stack::Instant;
 
 use super::Engine;
+use super::chain::Chain;
 use super::request::{Prepared, Request, RequestId};
 use super::{read_write, send};
 use crate::queue::Submission;
@@ -26,17 +27,9 @@ const FAILED: Op = Op::Nop(Nop {
 pub(super) fn is_there(op: &Op) -> bool {
     match op {
         Op::Nop(nop) => nop.file.is_none() && nop.buffer.is_none(),
-        Op::Timeout { flags, .. } => flags & IORING_TIMEOUT_IMMEDIATE_ARG == 0,
-        Op::LinkTimeout { .. } | Op::TimeoutRemove { .. } | Op::PollRemove(_) => false,
+        Op::TimeoutRemove { .. } | Op::PollRemove(_) => false,
         _ => true,
     }
-}
-
-/// The chain that a batch is in the middle of.
-#[derive(Debug, Default)]
-struct Chain {
-    head: Option<RequestId>,
-    last: Option<RequestId>,
 }
 
 impl Engine {
@@ -60,8 +53,11 @@ impl Engine {
             }
         }
         // A chain ends with its batch.
-        if let Some(head) = chain.head.take() {
-            self.queue(head);
+        self.end_chain(&mut chain);
+        self.let_go();
+        // With task work deferred, it waits for an enter that asks for completions.
+        if self.setup_flags & IORING_SETUP_DEFER_TASKRUN == 0 {
+            self.run_work();
         }
         self.counters.submitted += u64::from(taken);
         self.signal();
@@ -69,12 +65,13 @@ impl Engine {
     }
 
     fn submit_one(&mut self, sqe: &Sqe, chain: &mut Chain) -> Result<(), Errno> {
-        let checked = self.check(sqe);
+        let mut flags = sqe.flags;
+        let checked = self.check(sqe, &mut flags, chain);
         let notify = checked.ok().and_then(|()| request::notification(sqe));
-        let prepared = checked.and_then(|()| self.prepare(sqe));
+        let prepared = checked.and_then(|()| self.prepare(sqe, chain));
         let error = prepared.as_ref().err().copied();
         let (op, prepared) = prepared.unwrap_or((FAILED, Prepared::Nothing));
-        let mut request = Request::new(sqe.user_data, sqe.flags, op);
+        let mut request = Request::new(sqe.user_data, flags, op);
         request.prepared = prepared;
         request.notify = notify;
         if let Some(error) = error {
@@ -82,45 +79,36 @@ impl Engine {
         }
         let linked = request.is_linked();
         let id = self.requests.insert(request);
-        match chain.last {
-            None => chain.head = Some(id),
-            Some(last) => self.requests.get_mut(last).link = Some(id),
+        self.extend(chain, id, sqe.opcode);
+        match error {
+            // A bad entry inside a chain does not end the batch.
+            Some(error) if !linked => Err(error),
+            _ => Ok(()),
         }
-        chain.last = Some(id);
-        if let (Some(_), Some(head)) = (error, chain.head)
-            && self.requests.get(head).failed.is_none()
-        {
-            self.requests
-                .get_mut(head)
-                .set_failed(Errno::ECANCELED.res());
-        }
-        if linked {
-            return Ok(());
-        }
-        let head = chain
-            .head
-            .take()
-            .expect("submit: the chain holds this entry at least");
-        chain.last = None;
-        self.queue(head);
-        error.map_or(Ok(()), Err)
     }
 
-    /// The checks that are the same for every operation.
-    fn check(&mut self, sqe: &Sqe) -> Result<(), Errno> {
+    /// The checks that are the same for every operation, and what flags mean for later entries
+    /// (`io_init_req`).
+    fn check(&mut self, sqe: &Sqe, flags: &mut u8, chain: &Chain) -> Result<(), Errno> {
         request::check_flags(sqe)?;
         if sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
             self.skip_seen = true;
         }
-        if self.skip_seen && sqe.flags & IOSQE_IO_DRAIN != 0 {
-            return Err(Errno::EOPNOTSUPP);
+        if sqe.flags & IOSQE_IO_DRAIN != 0 {
+            if self.skip_seen {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            self.begin_drain(chain);
         }
         self.check_restrictions(sqe)?;
+        if self.takes_drain(chain) {
+            *flags |= IOSQE_IO_DRAIN;
+        }
         request::check_priority(sqe, |id| self.settings.has_personality(id))
     }
 
     /// The operation's own checks, and what is copied at submission.
-    fn prepare(&self, sqe: &Sqe) -> Result<(Op, Prepared), Errno> {
+    fn prepare(&self, sqe: &Sqe, chain: &Chain) -> Result<(Op, Prepared), Errno> {
         let op = request::parse(sqe)?;
         if !is_there(&op) {
             return Err(Errno::EOPNOTSUPP);
@@ -129,6 +117,9 @@ impl Engine {
             return Err(Errno::EINVAL);
         }
         let prepared = prepare_pointers(&op)?;
+        if matches!(op, Op::LinkTimeout { .. }) && !chain.takes_link_timeout() {
+            return Err(Errno::EINVAL);
+        }
         Ok((op, prepared))
     }
 
@@ -136,56 +127,9 @@ impl Engine {
         self.setup_flags & (IORING_SETUP_CQE32 | IORING_SETUP_CQE_MIXED) != 0
     }
 
-    /// Starts a chain, or lets it wait for a drain.
-    fn queue(&mut self, head: RequestId) {
-        if self.requests.get(head).failed.is_some() {
-            return self.fail_chain(head);
-        }
-        let drain = self.chain_has_drain(head);
-        if drain {
-            // A drain inside a chain holds the chain's head back.
-            self.requests.get_mut(head).flags |= IOSQE_IO_DRAIN;
-            self.drain_active = true;
-        }
-        if !self.drain_active {
-            return self.start(head);
-        }
-        // Everything behind a drain queues, until it and what is queued have gone (`io_drain_req`).
-        self.deferred.push_back(head);
-        self.start_deferred();
-        if !drain && self.deferred.is_empty() {
-            self.drain_active = false;
-        }
-    }
-
-    fn chain_has_drain(&self, head: RequestId) -> bool {
-        let mut next = Some(head);
-        while let Some(id) = next {
-            let request = self.requests.get(id);
-            if request.is_drain() {
-                return true;
-            }
-            next = request.link;
-        }
-        false
-    }
-
-    /// Issues a request, after those whose turn came before.
+    /// Looks a request's socket up and makes the first attempt. What has a LINK_TIMEOUT and waits is
+    /// timed from then on.
     pub(super) fn start(&mut self, id: RequestId) {
-        self.outstanding += 1;
-        self.ready.push_back(id);
-        // A chain that completes at once starts its next request from here, not from deeper down.
-        if std::mem::replace(&mut self.starting, true) {
-            return;
-        }
-        while let Some(id) = self.ready.pop_front() {
-            self.start_one(id);
-        }
-        self.starting = false;
-    }
-
-    /// Looks a request's socket up and makes the first attempt.
-    fn start_one(&mut self, id: RequestId) {
         let request = self.requests.get(id);
         if let Some(target) = request.op.target() {
             let socket = match target {
@@ -201,9 +145,22 @@ impl Engine {
                 Err(error) => return self.complete(id, error.res(), 0),
             }
         }
-        self.signals.in_worker = self.requests.get(id).flags & IOSQE_ASYNC != 0;
+        let in_worker = self.requests.get(id).flags & IOSQE_ASYNC != 0;
+        if in_worker {
+            // What a worker completes it posts itself.
+            self.post_finished();
+            self.signals.in_worker = true;
+        }
         self.issue(id);
-        self.signals.in_worker = false;
+        if in_worker {
+            self.post_finished();
+            self.signals.in_worker = false;
+        }
+        if self.requests.waits(id)
+            && let Some(timeout) = self.link_timeout(id)
+        {
+            self.arm_link_timeout(timeout, id);
+        }
     }
 }
 
@@ -264,15 +221,23 @@ fn prepare_pointers(op: &Op) -> Result<Prepared, Errno> {
                 .then_some(Prepared::Nothing)
                 .ok_or(Errno::EFAULT)
         }
-        Op::Timeout { timespec, .. } => {
-            let (seconds, nanos) = usermem::read_timespec(timespec)?;
-            if seconds < 0 || nanos < 0 {
-                return Err(Errno::EINVAL);
-            }
-            Ok(Prepared::Time(
-                Duration::from_secs(seconds as u64) + Duration::from_nanos(nanos as u64),
-            ))
+        Op::Timeout {
+            timespec, flags, ..
         }
+        | Op::LinkTimeout { timespec, flags } => read_time(timespec, flags).map(Prepared::Time),
         _ => Ok(Prepared::Nothing),
     }
+}
+
+/// The time of a timeout.
+fn read_time(timespec: u64, flags: u32) -> Result<Duration, Errno> {
+    if flags & IORING_TIMEOUT_IMMEDIATE_ARG != 0 {
+        let nanos = i64::try_from(timespec).map_err(|_| Errno::EINVAL)?;
+        return Ok(Duration::from_nanos(nanos as u64));
+    }
+    let (seconds, nanos) = usermem::read_timespec(timespec)?;
+    if seconds < 0 || nanos < 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Duration::from_secs(seconds as u64) + Duration::from_nanos(nanos as u64))
 }

@@ -1,4 +1,5 @@
-//! TIMEOUT: after a time, or after a number of completions.
+//! TIMEOUT and LINK_TIMEOUT: after a time, or after a number of completions (Linux
+//! `io_uring/timeout.c`).
 
 use std::time::Duration;
 
@@ -8,31 +9,48 @@ use ringwire_abi::request::Op;
 use ringwire_stack::Instant;
 
 use super::Engine;
+use super::chain::Work;
 use super::request::{Prepared, RequestId};
 
 impl Engine {
     pub(super) fn issue_timeout(&mut self, id: RequestId, count: u32, flags: u32) {
-        let Prepared::Time(time) = self.requests.get(id).prepared else {
-            unreachable!("timeout: the time was read at submission")
-        };
-        let at = if flags & IORING_TIMEOUT_ABS != 0 {
-            self.absolute(time, flags)
-        } else {
-            self.now + time
-        };
-        self.arm(id, at);
-        let multishot = flags & IORING_TIMEOUT_MULTISHOT != 0;
-        if multishot {
-            self.requests.get_mut(id).repeats = count.into();
+        let at = self.expiry(self.time(id), flags);
+        self.timers.arm(&mut self.requests, id, at);
+        if flags & IORING_TIMEOUT_MULTISHOT != 0 {
+            self.requests.get_mut(id).repeats = count;
         } else if count > 0 {
-            let key = (self.posted + u64::from(count), self.timer_serial);
-            self.requests.get_mut(id).counted = Some(key);
-            self.counted.insert(key, id);
+            self.requests.get_mut(id).counted = true;
+            let target = self.events().wrapping_add(count);
+            // In the order of what is left to come; behind those that wait for as many.
+            let now = self.events();
+            let left = |&(target, _): &(u32, RequestId)| target.wrapping_sub(now) <= count;
+            let position = self.counted.partition_point(left);
+            self.counted.insert(position, (target, id));
         }
     }
 
-    /// A time on one of the kernel's clocks, on the engine's, which is the monotonic one.
-    fn absolute(&self, time: Duration, flags: u32) -> Instant {
+    /// Arms the LINK_TIMEOUT of a request that waits.
+    pub(super) fn arm_link_timeout(&mut self, id: RequestId, timed: RequestId) {
+        let Op::LinkTimeout { flags, .. } = self.requests.get(id).op else {
+            unreachable!("timeout: only a LINK_TIMEOUT times another request")
+        };
+        let at = self.expiry(self.time(id), flags);
+        self.requests.get_mut(id).timed = Some(timed);
+        self.timers.arm(&mut self.requests, id, at);
+    }
+
+    fn time(&self, id: RequestId) -> Duration {
+        match self.requests.get(id).prepared {
+            Prepared::Time(time) => time,
+            _ => unreachable!("timeout: the time was read at submission"),
+        }
+    }
+
+    /// When a time comes, on the engine's clock, which is the monotonic one.
+    fn expiry(&self, time: Duration, flags: u32) -> Instant {
+        if flags & IORING_TIMEOUT_ABS == 0 {
+            return self.now + time;
+        }
         let clock = if flags & IORING_TIMEOUT_REALTIME != 0 {
             libc::CLOCK_REALTIME
         } else if flags & IORING_TIMEOUT_BOOTTIME != 0 {
@@ -43,64 +61,73 @@ impl Engine {
         self.now + time.saturating_sub(self.nic.clock(clock))
     }
 
-    fn arm(&mut self, id: RequestId, at: Instant) {
-        self.timer_serial += 1;
-        let key = (at, self.timer_serial);
-        self.requests.get_mut(id).timer = Some(key);
-        self.timers.insert(key, id);
-    }
-
-    pub(super) fn disarm(&mut self, id: RequestId) {
-        let request = self.requests.get_mut(id);
-        if let Some(key) = request.timer.take() {
-            self.timers.remove(&key);
+    /// Takes the times off a request, if it has any; `false` if it has none.
+    pub(super) fn disarm(&mut self, id: RequestId) -> bool {
+        if std::mem::take(&mut self.requests.get_mut(id).counted) {
+            self.counted.retain(|&(_, other)| other != id);
         }
-        if let Some(key) = request.counted.take() {
-            self.counted.remove(&key);
-        }
+        self.timers.disarm(&mut self.requests, id)
     }
 
     /// Completes the timeouts whose time has come.
     pub(super) fn fire_timers(&mut self) {
-        while let Some((&(at, _), &id)) = self.timers.first_key_value() {
+        while let Some((at, id)) = self.timers.first(&self.requests) {
             if at > self.now {
                 return;
             }
-            self.fire(id, at);
+            self.disarm(id);
+            match self.requests.get_mut(id).timed.take() {
+                Some(timed) => self.fire_link_timeout(id, timed),
+                None => self.fire(id, at),
+            }
+            self.run_work();
         }
+    }
+
+    /// The timeout completes first, then the request that it cancels, then what is behind it in the
+    /// chain.
+    fn fire_link_timeout(&mut self, id: RequestId, timed: RequestId) {
+        self.take_link_timeout(timed);
+        self.cancel_later(timed);
+        self.complete_as(id, Errno::ETIME.res(), 0, false);
     }
 
     fn fire(&mut self, id: RequestId, at: Instant) {
         self.queues.count_timeout();
-        self.disarm(id);
+        let period = self.time(id);
         let request = self.requests.get_mut(id);
         let Op::Timeout { flags, .. } = request.op else {
             unreachable!("timeout: a request without a time")
         };
-        let Prepared::Time(period) = request.prepared else {
-            unreachable!("timeout: a request without a time")
-        };
+        let failed = flags & IORING_TIMEOUT_ETIME_SUCCESS == 0;
         let again = flags & IORING_TIMEOUT_MULTISHOT != 0 && request.repeats != 1;
         request.repeats = request.repeats.saturating_sub(1);
         if again && self.post_more(id, Errno::ETIME.res(), 0) {
             // At least a nanosecond on, so that a period of zero cannot hold the turn up.
             let next = (at + period).max(self.now + Duration::from_nanos(1));
-            return self.arm(id, next);
+            return self.timers.arm(&mut self.requests, id, next);
         }
-        let failed = flags & IORING_TIMEOUT_ETIME_SUCCESS == 0;
         self.complete_as(id, Errno::ETIME.res(), 0, failed);
     }
 
-    /// Completes the timeouts whose number of completions has been posted. They come after the
+    /// Completions in the queue so far that a timeout counts: its like are none
+    /// (`cached_cq_tail` less `cq_timeouts`).
+    fn events(&self) -> u32 {
+        self.queues.cq_tail().wrapping_sub(self.queues.timed_out())
+    }
+
+    /// Sets the timeouts to complete whose number of completions has been posted. They come after the
     /// completion that they waited for, and are not counted themselves.
     pub(super) fn finish_counted(&mut self) {
-        while let Some((&(target, _), &id)) = self.counted.first_key_value() {
-            if target > self.posted {
+        let now = self.events();
+        while let Some(&(target, id)) = self.counted.front() {
+            // The counters wrap around.
+            if (now.wrapping_sub(target) as i32) < 0 {
                 return;
             }
             self.queues.count_timeout();
             self.disarm(id);
-            self.complete(id, 0, 0);
+            self.work.push_back(Work::Complete(id, 0));
         }
     }
 }

@@ -21,7 +21,6 @@ pub const CASES: &[Case] = &[
     case("names_of_sockets", names),
     case("registered_memory_and_copies", registered_copies),
     case("user_data_of_a_notification", notification_user_data),
-    case("count_of_a_timeout_and_its_batch", timeout_batch),
     case("descriptors_in_a_table", descriptors_in_a_table),
     case("registrations_that_are_not_there", missing_registrations),
     case("limits_of_workers_at_first", first_workers),
@@ -189,15 +188,6 @@ fn urgent_data(bench: &mut Bench) {
     bench.run(send_on(1, b"x", 0), 2);
     let got = bench.peer_reads(&mut stream, 1);
     bench.say(got);
-}
-
-fn timeout_batch(bench: &mut Bench) {
-    let long = types::Timespec::from(Duration::from_secs(60));
-    bench.push(opcode::Nop::new().build(), 1);
-    bench.push(opcode::Timeout::new(&long).count(1).build(), 2);
-    bench.submit();
-    bench.push(opcode::Nop::new().build(), 3);
-    bench.wait(3);
 }
 
 fn descriptors_in_a_table(bench: &mut Bench) {

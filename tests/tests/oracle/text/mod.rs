@@ -26,6 +26,7 @@ mod different;
 mod entries;
 mod fields;
 mod link;
+mod link_timeout;
 mod option;
 mod option_effect;
 mod poll;
@@ -110,6 +111,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         requests::CASES,
         fields::CASES,
         link::CASES,
+        link_timeout::CASES,
         skip_drain::CASES,
         cancel_key::CASES,
         socket::CASES,

@@ -18,6 +18,7 @@ pub const CASES: &[Case] = &[
     case("timeout_of_nothing", of_nothing),
     case("timeout_in_a_chain", in_a_chain),
     case("timeout_that_is_copied", copied),
+    case("count_of_a_timeout_and_its_batch", timeout_batch),
 ];
 
 fn timeouts(bench: &mut Bench) {
@@ -236,4 +237,13 @@ fn copied(bench: &mut Bench) {
     time[0] = 60;
     std::hint::black_box(&time);
     bench.wait(1);
+}
+
+fn timeout_batch(bench: &mut Bench) {
+    let long = types::Timespec::from(Duration::from_secs(60));
+    bench.push(opcode::Nop::new().build(), 1);
+    bench.push(opcode::Timeout::new(&long).count(1).build(), 2);
+    bench.submit();
+    bench.push(opcode::Nop::new().build(), 3);
+    bench.wait(3);
 }
