@@ -1,5 +1,7 @@
 //! The buffer of a multishot RECVMSG (`io_uring_recvmsg_out`), and control messages of a send.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use ringwire_abi::errno::Errno;
 use ringwire_stack::SendOptions;
 
@@ -66,7 +68,7 @@ pub(super) fn write_message(
     usermem::write(layout.out, &out).map(drop)
 }
 
-/// Reads the control messages of a send: `UDP_SEGMENT`, TTL and TOS and their IPv6 twins. Others
+/// Reads the control messages of a send: `UDP_SEGMENT`, TTL, TOS and PKTINFO, and their IPv6 twins. Others
 /// are refused, as the kernel refuses what it does not know.
 pub(super) fn read_control(control: Span, options: &mut SendOptions) -> Result<(), Errno> {
     let bytes = usermem::read_control(control)?;
@@ -104,7 +106,28 @@ fn apply(level: i32, kind: i32, data: &[u8], options: &mut SendOptions) -> Resul
         (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
             options.traffic_class = Some(byte()?);
         }
+        (libc::SOL_IP, libc::IP_PKTINFO) => {
+            // The third is the destination, which means nothing in a send.
+            let &[i, j, k, l, a, b, c, d, _, _, _, _] = data else {
+                return Err(Errno::EINVAL);
+            };
+            options.source = source_of([i, j, k, l], Ipv4Addr::new(a, b, c, d).into())?;
+        }
+        (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
+            let (source, rest) = data.split_first_chunk::<16>().ok_or(Errno::EINVAL)?;
+            let index = *rest.first_chunk::<4>().ok_or(Errno::EINVAL)?;
+            options.source = source_of(index, Ipv6Addr::from(*source).into())?;
+        }
         _ => return Err(Errno::EINVAL),
     }
     Ok(())
+}
+
+/// The source address of an `in_pktinfo` or `in6_pktinfo`; the unspecified one leaves the choice to the
+/// route. The ring has one interface, whose number it does not know: `ENODEV` for any.
+fn source_of(interface: [u8; 4], source: IpAddr) -> Result<Option<IpAddr>, Errno> {
+    if interface != [0; 4] {
+        return Err(Errno::ENODEV);
+    }
+    Ok(Some(source).filter(|ip| !ip.is_unspecified()))
 }

@@ -94,6 +94,38 @@ fn hop_limit_and_traffic_class_are_as_asked() {
 }
 
 #[test]
+fn a_send_may_choose_its_source_among_our_addresses() {
+    for (local, peer, other) in [
+        ("10.0.0.2:7", "10.0.0.9:9", "10.0.0.3"),
+        ("[fd00::2]:7", "[fd00::9]:9", "fd00::3"),
+    ] {
+        let mut host = Host::ready_with(|setup| {
+            let prefix = if at(local).is_ipv4() { 24 } else { 64 };
+            let second = format!("{other}/{prefix}").parse().unwrap();
+            setup.config.addresses.push(second);
+        });
+        let socket = host.bound(local);
+        let mut send = |source: &str| {
+            let options = SendOptions {
+                to: Some(at(peer)),
+                source: Some(source.parse().unwrap()),
+                ..SendOptions::default()
+            };
+            let sent = host.send_with(socket, &options, b"x");
+            sent.map(|()| build::read_ip(&build::read_ethernet(&host.sent()[0]).payload).from)
+        };
+        assert_eq!(send(other), Ok(other.parse().unwrap()));
+        let refused = match at(local).is_ipv4() {
+            true => SocketError::NetworkUnreachable,
+            false => SocketError::Invalid,
+        };
+        assert_eq!(send(&at(peer).ip().to_string()), Err(refused));
+        let family = if at(local).is_ipv4() { OUR_V6 } else { OUR_V4 };
+        assert_eq!(send(family), Err(SocketError::NetworkUnreachable));
+    }
+}
+
+#[test]
 fn multicast_goes_to_the_groups_ethernet_address_with_hop_limit_one() {
     let mut host = Host::ready();
     let socket = host.bound("[::]:7");

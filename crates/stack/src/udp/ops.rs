@@ -27,6 +27,9 @@ pub const MAX_SEGMENTS: usize = 128;
 pub struct SendOptions {
     /// Where to; `None` for the connected peer.
     pub to: Option<SocketAddr>,
+    /// The source address (`IP_PKTINFO`, `IPV6_PKTINFO`), which must be ours; `None` for the socket's, or
+    /// the route's.
+    pub source: Option<IpAddr>,
     /// `UDP_SEGMENT`: split the payload into datagrams of this many bytes.
     pub segment_bytes: Option<u16>,
     /// `IP_TTL` or `IPV6_HOPLIMIT` of this send.
@@ -133,7 +136,17 @@ impl Stack {
         if segment < len && UDP_HEADER + segment > self.payload_room(ledger, to.ip()).0 {
             return Err(SocketError::MessageSize);
         }
-        let source = self.source(bound, to.ip())?;
+        match options.source.filter(|&ip| !self.addresses.is_local(ip)) {
+            None => {}
+            // There is no route from another host's address (`ip_route_output_key_hash_rcu`).
+            Some(IpAddr::V4(ip)) if !ip.is_multicast() && !ip.is_broadcast() => {
+                return Err(SocketError::NetworkUnreachable);
+            }
+            // As the kernel has it (`ip6_datagram_send_ctl`).
+            Some(_) => return Err(SocketError::Invalid),
+        }
+        let from = options.source.map(|ip| SocketAddr::new(ip, 0)).or(bound);
+        let source = self.source(from, to.ip())?;
         if send_shut {
             return Err(SocketError::Pipe);
         }

@@ -10,6 +10,8 @@ pub const CASES: &[Case] = &[
     case("multishot_receive", multishot),
     case("multishot_messages", multishot_messages),
     case("control_messages_of_a_send", control_messages),
+    case("source_addresses_of_sends", sources),
+    case("source_addresses_of_sends_v6", sources_v6),
     case("a_refused_port", refused_port),
     case("send_from_provided_buffers", provided_sends),
 ];
@@ -386,4 +388,85 @@ fn provided_sends(bench: &mut Bench) {
     bench.run(entry(2, GROUP), 5);
     bench.at_peer();
     bench.run(entry(0, GROUP), 6);
+}
+
+/// A message with one control message.
+fn run_with_control<A>(
+    bench: &mut Bench,
+    to: &mut A,
+    (level, kind): (i32, i32),
+    data: &[u8],
+    user_data: u64,
+) {
+    let mut part = libc::iovec {
+        iov_base: b"from".as_ptr().cast_mut().cast(),
+        iov_len: 4,
+    };
+    let mut control = [0u64; 8];
+    // SAFETY: all zeroes is a valid msghdr; the control buffer is aligned and long enough.
+    let header = unsafe {
+        let mut header: libc::msghdr = std::mem::zeroed();
+        header.msg_name = std::ptr::from_mut(to).cast();
+        header.msg_namelen = size_of::<A>() as u32;
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = libc::CMSG_SPACE(data.len() as u32) as usize;
+        let message = libc::CMSG_FIRSTHDR(&raw const header);
+        (*message).cmsg_level = level;
+        (*message).cmsg_type = kind;
+        (*message).cmsg_len = libc::CMSG_LEN(data.len() as u32) as usize;
+        std::ptr::copy_nonoverlapping(data.as_ptr(), libc::CMSG_DATA(message), data.len());
+        header
+    };
+    let entry = opcode::SendMsg::new(types::Fixed(0), &raw const header);
+    bench.run(entry.build(), user_data);
+}
+
+fn sources(bench: &mut Bench) {
+    bench.bound();
+    let mut peer = v4(PEER_V4, bench.peer.local_addr().unwrap().port());
+    const PKTINFO: (i32, i32) = (libc::SOL_IP, libc::IP_PKTINFO);
+    // Interface, source, and what means nothing here.
+    let info = |source: &str| {
+        let source: std::net::Ipv4Addr = source.parse().unwrap();
+        [[0; 4], source.octets(), [9; 4]].concat()
+    };
+    for (user_data, source) in [(1, RING_V4), (2, "0.0.0.0")] {
+        run_with_control(bench, &mut peer, PKTINFO, &info(source), user_data);
+        bench.at_peer();
+    }
+    for (user_data, source) in [(3, PEER_V4), (4, "192.0.2.1"), (5, "255.255.255.255")] {
+        run_with_control(bench, &mut peer, PKTINFO, &info(source), user_data);
+    }
+    let ours = info(RING_V4);
+    run_with_control(bench, &mut peer, PKTINFO, &ours[..11], 6);
+    let longer = [ours.clone(), vec![0]].concat();
+    run_with_control(bench, &mut peer, PKTINFO, &longer, 7);
+    let other = [&9999u32.to_ne_bytes()[..], &ours[4..]].concat();
+    run_with_control(bench, &mut peer, PKTINFO, &other, 8);
+}
+
+fn sources_v6(bench: &mut Bench) {
+    bench.files();
+    bench.run(socket(libc::AF_INET6, 0), 900);
+    let address = v6("::", PORT);
+    let bind = opcode::Bind::new(types::Fixed(0), (&raw const address).cast(), 28);
+    bench.run(bind.build(), 901);
+    let mut peer = v6(PEER_V6, bench.peer_v6.local_addr().unwrap().port());
+    const PKTINFO: (i32, i32) = (libc::SOL_IPV6, libc::IPV6_PKTINFO);
+    let info = |source: &str| {
+        let source: std::net::Ipv6Addr = source.parse().unwrap();
+        [&source.octets()[..], &[0; 4]].concat()
+    };
+    for (user_data, source) in [(1, RING_V6), (2, "::")] {
+        run_with_control(bench, &mut peer, PKTINFO, &info(source), user_data);
+        let socket = bench.peer_v6.try_clone().expect("the peer's socket");
+        let received = bench.received_by(&socket);
+        bench.say(received);
+    }
+    for (user_data, source) in [(3, PEER_V6), (4, "2001:db8::1")] {
+        run_with_control(bench, &mut peer, PKTINFO, &info(source), user_data);
+    }
+    run_with_control(bench, &mut peer, PKTINFO, &info(RING_V6)[..19], 5);
 }

@@ -102,26 +102,20 @@ fn missing_control_messages(bench: &mut Bench) {
     bench.bound();
     let mut peer = v4(PEER_V4, bench.peer.local_addr().unwrap().port());
     let mut control = [0u64; 8];
-    let info = libc::in_pktinfo {
-        ipi_ifindex: 0,
-        ipi_spec_dst: libc::in_addr { s_addr: 0 },
-        ipi_addr: libc::in_addr { s_addr: 0 },
-    };
+    let mark = 7u32;
     // SAFETY: all zeroes is a valid msghdr; the control buffer is aligned and long enough.
     let header = unsafe {
-        let len = size_of_val(&info) as u32;
+        let len = size_of_val(&mark) as u32;
         let mut header: libc::msghdr = std::mem::zeroed();
         header.msg_name = (&raw mut peer).cast();
         header.msg_namelen = 16;
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = libc::CMSG_SPACE(len) as usize;
         let message = libc::CMSG_FIRSTHDR(&raw const header);
-        (*message).cmsg_level = libc::IPPROTO_IP;
-        (*message).cmsg_type = libc::IP_PKTINFO;
+        (*message).cmsg_level = libc::SOL_SOCKET;
+        (*message).cmsg_type = libc::SO_MARK;
         (*message).cmsg_len = libc::CMSG_LEN(len) as usize;
-        libc::CMSG_DATA(message)
-            .cast::<libc::in_pktinfo>()
-            .write_unaligned(info);
+        libc::CMSG_DATA(message).cast::<u32>().write_unaligned(mark);
         header
     };
     bench.run(
