@@ -27,6 +27,7 @@ mod entries;
 mod fields;
 mod link;
 mod link_timeout;
+mod multishot;
 mod option;
 mod option_effect;
 mod poll;
@@ -97,6 +98,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         completions::CASES,
         connection::CASES,
         datagram::CASES,
+        multishot::CASES,
         option::CASES,
         option_effect::CASES,
         poll::CASES,
