@@ -226,3 +226,23 @@ pub fn page_names_them() {
         .collect();
     assert_eq!(named, listed);
 }
+
+/// Every name on the page of what is compared is a case's.
+pub fn page_of_cases_names_cases(cases: &BTreeSet<&str>) {
+    let page = include_str!("../../../docs/ORACLE.md");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let names = rows.flat_map(|row| {
+        row.rsplit('|')
+            .nth(1)
+            .unwrap_or_default()
+            .split('`')
+            .skip(1)
+            .step_by(2)
+    });
+    let mut count = 0;
+    for name in names {
+        assert!(cases.contains(name), "{name} is no case");
+        count += 1;
+    }
+    assert!(count > 0, "no names on the page");
+}

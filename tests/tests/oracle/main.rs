@@ -4,6 +4,8 @@
 // The text is a module of both, on purpose.
 #![allow(clippy::duplicate_mod)]
 
+use std::collections::BTreeSet;
+
 use libtest_mimic::{Arguments, Trial};
 use ringwire_tests::privileged;
 
@@ -68,6 +70,11 @@ fn main() {
     assert_eq!(different::DIFFERENCES.len(), theirs.len());
     trials.push(Trial::test("differences_are_documented", || {
         different::page_names_them();
+        Ok(())
+    }));
+    let names: BTreeSet<&str> = on_kernel::text::cases().map(|case| case.name).collect();
+    trials.push(Trial::test("cases_are_documented", move || {
+        different::page_of_cases_names_cases(&names);
         Ok(())
     }));
     trials.extend(differential::trials());

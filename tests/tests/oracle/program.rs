@@ -15,6 +15,8 @@
 //!   kernel leaves what there is of that to a thread too.
 //! * A batch ends with its first chain: what follows in a chain starts behind the batch on the kernel, and
 //!   at once here.
+//! * A receive has fewer than 32 completions at a time: beyond, others have their turn, and what happens meanwhile is
+//!   not the same.
 //! * Receives take no bundles: how many buffers the first attempt maps depends on what the kernel's memory
 //!   was used for before.
 //! * Nothing drains: a drain on the kernel may wait for requests that have completed long since.
@@ -416,7 +418,7 @@ fn receive(random: &mut Random, slot: u32) -> Operation {
         4..6 => Receive::Group { group, len },
         6..8 => Receive::Multishot {
             group,
-            cap: random.of(&[0, 0, 20]),
+            cap: random.of(&[0, 0, 100]),
             limit: random.of(&[0, 0, 150]),
         },
         8..10 => Receive::Message { len },
@@ -443,6 +445,13 @@ fn receive(random: &mut Random, slot: u32) -> Operation {
         ]),
         _ => 0,
     };
+    let in_pieces = matches!(
+        how,
+        Receive::Group {
+            group: INCREMENTAL,
+            ..
+        }
+    );
     let nothing = matches!(
         how,
         Receive::Plain { len: 0 } | Receive::Message { len: 0 } | Receive::Group { len: 0, .. }
@@ -450,7 +459,7 @@ fn receive(random: &mut Random, slot: u32) -> Operation {
     Operation::Receive {
         slot,
         how,
-        flags: if nothing {
+        flags: if nothing || in_pieces {
             flags & !libc::MSG_WAITALL
         } else {
             flags

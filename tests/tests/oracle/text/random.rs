@@ -2,7 +2,7 @@
 //!
 //! Nothing moves any more when two rounds in a row bring no completion: in each the peer's ICMP echo
 //! request goes to the ring's address behind all that the peer has sent, and its answer comes back behind
-//! all that the ring has. Completions are compared by chain: in a chain they come in its order; of chains
+//! all that the ring has; all of it on one CPU. Completions are compared by chain: in a chain they come in its order; of chains
 //! the order is free. What the peer gets from a connection is compared as a stream, at the end.
 
 use std::collections::HashMap;
@@ -73,6 +73,7 @@ fn hash(bytes: &[u8]) -> u64 {
 
 /// What a program does on this ring. `index` differs for each run in a namespace: it chooses ports.
 pub fn run(veth: &Veth, program: &Program, index: u16) -> Vec<String> {
+    stay_on_this_cpu();
     veth.in_ring(|| {
         let mut builder = super::super::builder();
         builder.setup_cqsize(CQ_ENTRIES);
@@ -85,6 +86,16 @@ pub fn run(veth: &Veth, program: &Program, index: u16) -> Vec<String> {
         runner.finish();
         runner.transcript
     })
+}
+
+/// A packet that was sent on one CPU may be overtaken by the next, sent on another.
+fn stay_on_this_cpu() {
+    // SAFETY: all zeroes is a valid set; the calls write no other memory.
+    unsafe {
+        let mut cpus: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(libc::sched_getcpu() as usize, &mut cpus);
+        libc::sched_setaffinity(0, size_of_val(&cpus), &raw const cpus);
+    }
 }
 
 impl<'a> Runner<'a> {
