@@ -14,7 +14,7 @@ use crate::coverage::Coverage;
 use crate::hostile::Hostile;
 use crate::kernel::{Kicks, Queue, SimPort};
 use crate::random::Random;
-use crate::requests::{Purpose, Requests};
+use crate::requests::{Answer, Purpose, Requests};
 use crate::server::{self, Server};
 
 /// Direct descriptors; those behind the application's own are for requests that are none of its own.
@@ -185,9 +185,9 @@ impl Host {
             .collect();
         for (user_data, res, flags) in completions {
             self.completions += 1;
-            let more = io_uring::cqueue::more(flags);
-            let purpose = match self.requests.completed(user_data, more) {
-                Ok(purpose) => purpose,
+            let purpose = match self.requests.completed(user_data, res, flags) {
+                Ok(Answer::Result(purpose)) => purpose,
+                Ok(Answer::Notification(_)) => continue,
                 Err(violation) => {
                     self.violation.get_or_insert(violation);
                     continue;

@@ -1,17 +1,18 @@
 //! The requests of an application, and the rule that each is answered exactly once: completions that
-//! say `F_MORE` come only for multishot requests, and after one that does not say it there is no other.
+//! say `F_MORE` come only for what is asked for more than once, and after one that does not say it there
+//! is no other. A zero-copy send is answered twice: by its completion, then by its notification.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use io_uring::squeue;
-use ringwire_abi::flags::{
-    IORING_OP_ACCEPT, IORING_OP_POLL_ADD, IORING_OP_RECV, IORING_OP_RECVMSG, IORING_OP_SEND,
-    IORING_OP_TIMEOUT, IOSQE_CQE_SKIP_SUCCESS,
-};
+use ringwire_abi::flags::*;
+use ringwire_abi::request::{Notify, check_flags, check_priority, notification};
 use ringwire_abi::sqe::Sqe;
 
 use crate::client;
 use crate::server;
+
+const LINKS: u8 = IOSQE_IO_LINK | IOSQE_IO_HARDLINK;
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +27,34 @@ pub(crate) enum Purpose {
     },
 }
 
+/// How a request may be answered besides by one completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    /// Any number of completions that say `F_MORE`, before the last one.
+    Multishot,
+    /// A completion, and a notification if that one says `F_MORE`.
+    ZeroCopy {
+        /// What is cancelled with its chain does not say that its notification comes, as in Linux.
+        unsaid: bool,
+    },
+    /// The notification of a zero-copy send alone.
+    Notification,
+}
+
+/// What a completion is to the one who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A result; more may come.
+    Result(Purpose),
+    /// The memory of a zero-copy send is the application's again.
+    Notification(Purpose),
+}
+
 struct Open {
     purpose: Purpose,
     opcode: u8,
+    kind: Kind,
     may_be_silent: bool,
 }
 
@@ -37,21 +63,41 @@ struct Open {
 pub(crate) struct Requests {
     queue: VecDeque<squeue::Entry>,
     open: BTreeMap<u64, Open>,
+    /// Other names of open requests, by which their notification comes.
+    aliases: BTreeMap<u64, u64>,
+    /// What was pushed last links to what comes next.
+    linked: bool,
     serial: u64,
 }
 
 impl Requests {
     /// Queues a request; it gets a `user_data` of its own, which is returned.
     pub(crate) fn push(&mut self, entry: squeue::Entry, purpose: Purpose) -> u64 {
-        self.serial += 1;
-        let sqe = Sqe::from_entry(&entry);
+        let mut sqe = Sqe::from_entry(&entry);
+        let id = self.name();
+        sqe.user_data = id;
+        let notify = notified(&sqe);
+        if let Some(Notify {
+            user_data: Some(_), ..
+        }) = notify
+        {
+            sqe.addr3 = self.name();
+            self.aliases.insert(sqe.addr3, id);
+        }
+        let is_behind = std::mem::replace(&mut self.linked, sqe.flags & LINKS != 0);
         let open = Open {
             purpose,
             opcode: sqe.opcode,
+            kind: kind(&sqe, is_behind && notify.is_some()),
             may_be_silent: sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0,
         };
-        self.open.insert(self.serial, open);
-        self.queue.push_back(entry.user_data(self.serial));
+        self.open.insert(id, open);
+        self.queue.push_back(sqe.to_entry());
+        id
+    }
+
+    fn name(&mut self) -> u64 {
+        self.serial += 1;
         self.serial
     }
 
@@ -63,23 +109,63 @@ impl Requests {
         self.queue.pop_front();
     }
 
-    /// Takes a completion.
+    /// Takes a completion with its `IORING_CQE_F_*`.
     ///
     /// # Errors
-    /// There must not be one.
-    pub(crate) fn completed(&mut self, user_data: u64, more: bool) -> Result<Purpose, String> {
-        let Some(open) = self.open.get(&user_data) else {
+    /// There must not be one, or it must not say what it says.
+    pub(crate) fn completed(
+        &mut self,
+        user_data: u64,
+        res: i32,
+        flags: u32,
+    ) -> Result<Answer, String> {
+        let more = flags & IORING_CQE_F_MORE != 0;
+        if flags & IORING_CQE_F_NOTIF != 0 {
+            return self.notified(user_data, more);
+        }
+        let Some(open) = self.open.get_mut(&user_data) else {
             return Err(format!(
                 "request {user_data:#x} completed twice, or never was"
             ));
         };
         let (purpose, opcode) = (open.purpose, open.opcode);
-        if !more {
-            self.open.remove(&user_data);
-        } else if !may_repeat(opcode) {
-            return Err(format!("opcode {opcode} says that more completions come"));
+        match (open.kind, more) {
+            (Kind::Multishot, true) => {}
+            (Kind::ZeroCopy { .. }, true) => open.kind = Kind::Notification,
+            (Kind::ZeroCopy { unsaid: true }, false) if res < 0 => open.kind = Kind::Notification,
+            (Kind::Notification, _) => {
+                return Err(format!("request {user_data:#x} completed twice"));
+            }
+            (Kind::Plain, true) => {
+                return Err(format!("opcode {opcode} says that more completions come"));
+            }
+            (_, false) => {
+                self.open.remove(&user_data);
+            }
         }
-        Ok(purpose)
+        Ok(Answer::Result(purpose))
+    }
+
+    fn notified(&mut self, user_data: u64, more: bool) -> Result<Answer, String> {
+        let id = self.aliases.remove(&user_data).unwrap_or(user_data);
+        let open = self.open.get(&id);
+        let open =
+            open.ok_or_else(|| format!("nobody waits for the notification {user_data:#x}"))?;
+        // What is cancelled in silence is notified of all the same, as in Linux.
+        let is_due = match open.kind {
+            Kind::Notification => true,
+            Kind::ZeroCopy { unsaid } => unsaid && open.may_be_silent,
+            Kind::Plain | Kind::Multishot => false,
+        };
+        if !is_due || more {
+            let opcode = open.opcode;
+            return Err(format!(
+                "opcode {opcode}: a notification before its completion, or with more to come"
+            ));
+        }
+        let purpose = open.purpose;
+        self.open.remove(&id);
+        Ok(Answer::Notification(purpose))
     }
 
     /// A request's completion may be left out, for the sake of another in its chain.
@@ -102,25 +188,43 @@ impl Requests {
         self.open.keys().nth((number % count) as usize).copied()
     }
 
-    /// Requests that must still complete.
+    /// Requests that must still complete, or be notified of.
     pub(crate) fn unanswered(&self) -> usize {
-        self.open
-            .values()
-            .filter(|open| !open.may_be_silent)
-            .count()
+        let must = |open: &&Open| match open.kind {
+            Kind::Notification | Kind::ZeroCopy { unsaid: true } => true,
+            _ => !open.may_be_silent,
+        };
+        self.open.values().filter(must).count()
     }
 }
 
-fn may_repeat(opcode: u8) -> bool {
-    matches!(
-        opcode,
-        IORING_OP_ACCEPT
-            | IORING_OP_POLL_ADD
-            | IORING_OP_RECV
-            | IORING_OP_RECVMSG
-            | IORING_OP_SEND
-            | IORING_OP_TIMEOUT
-    )
+/// The notification of a request, if it is a zero-copy send that passes the first checks.
+fn notified(sqe: &Sqe) -> Option<Notify> {
+    check_flags(sqe)
+        .and_then(|()| check_priority(sqe, |_| false))
+        .ok()
+        .and_then(|()| notification(sqe))
+}
+
+/// `unsaid`: the request has a notification, and is linked behind another.
+fn kind(sqe: &Sqe, unsaid: bool) -> Kind {
+    let of_priority = |bit: u16| sqe.ioprio & bit != 0;
+    let of_len = |bit: u32| sqe.len & bit != 0;
+    let repeats = match sqe.opcode {
+        IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC => return Kind::ZeroCopy { unsaid },
+        IORING_OP_ACCEPT => of_priority(IORING_ACCEPT_MULTISHOT),
+        IORING_OP_RECV | IORING_OP_RECVMSG => of_priority(IORING_RECV_MULTISHOT),
+        IORING_OP_READ_MULTISHOT => true,
+        // A bundle of one buffer after the other.
+        IORING_OP_SEND => of_priority(IORING_RECVSEND_BUNDLE),
+        IORING_OP_TIMEOUT => sqe.op_flags & IORING_TIMEOUT_MULTISHOT != 0,
+        IORING_OP_POLL_ADD => of_len(IORING_POLL_ADD_MULTI),
+        _ => false,
+    };
+    match repeats {
+        true => Kind::Multishot,
+        false => Kind::Plain,
+    }
 }
 
 #[cfg(test)]
