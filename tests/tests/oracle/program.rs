@@ -10,7 +10,7 @@
 //! * The peer writes less than a segment at a time and waits until it is out, so that what a receive finds
 //!   is what the steps before it say.
 //! * Timeouts are long, and count nothing; ASYNC is not used: the kernel runs that in other threads.
-//! * SHUTDOWN, cancellations and POLL_FIRST are alone in their batches: the kernel leaves the first to a
+//! * SHUTDOWN, cancellations, POLL_FIRST and MSG_WAITALL are alone in their batches: the kernel leaves the first to a
 //!   thread, and has the others' effects behind the rest of the batch. Nor does a batch end within a chain: the
 //!   kernel leaves what there is of that to a thread too.
 //! * A batch ends with its first chain: what follows in a chain starts behind the batch on the kernel, and
@@ -276,7 +276,9 @@ fn is_alone(operation: &Operation) -> bool {
         | Operation::CancelFile { .. }
         | Operation::CancelOpcode { .. }
         | Operation::CancelAll => true,
-        Operation::Receive { poll_first, .. } => *poll_first,
+        Operation::Receive {
+            poll_first, flags, ..
+        } => *poll_first || flags & libc::MSG_WAITALL != 0,
         Operation::Accept { flags, .. } => flags & 4 != 0,
         _ => false,
     }
@@ -435,23 +437,9 @@ fn receive(random: &mut Random, slot: u32) -> Operation {
             libc::MSG_WAITALL | libc::MSG_DONTWAIT,
             libc::MSG_PEEK | libc::MSG_DONTWAIT,
         ]),
-        Receive::Group { .. } => random.of(&[
-            0,
-            0,
-            0,
-            libc::MSG_DONTWAIT,
-            libc::MSG_WAITALL,
-            libc::MSG_TRUNC,
-        ]),
+        Receive::Group { .. } => random.of(&[0, 0, 0, libc::MSG_DONTWAIT, libc::MSG_TRUNC]),
         _ => 0,
     };
-    let in_pieces = matches!(
-        how,
-        Receive::Group {
-            group: INCREMENTAL,
-            ..
-        }
-    );
     let nothing = matches!(
         how,
         Receive::Plain { len: 0 } | Receive::Message { len: 0 } | Receive::Group { len: 0, .. }
@@ -459,7 +447,7 @@ fn receive(random: &mut Random, slot: u32) -> Operation {
     Operation::Receive {
         slot,
         how,
-        flags: if nothing || in_pieces {
+        flags: if nothing {
             flags & !libc::MSG_WAITALL
         } else {
             flags

@@ -204,14 +204,21 @@ impl<'a> Runner<'a> {
             if !in_chain {
                 self.chains += 1;
             }
+            let was_in_chain = in_chain;
             in_chain = request.flags & (program::LINK | program::HARDLINK) != 0;
             let chain = self.chains;
             if let Some(slot) = slot_of(&request.operation) {
                 let connects = matches!(request.operation, Operation::Connect { .. });
                 let taken = |by: Option<&usize>| by.is_some_and(|&by| by != chain);
                 let second = waits_for(&request.operation).is_some() || connects;
-                if taken(connecting.get(&slot)) || (second && taken(waiting.get(&slot))) {
-                    end_chain(&mut entries);
+                let shuts_down = matches!(request.operation, Operation::Shutdown { .. });
+                if taken(connecting.get(&slot))
+                    || ((second || shuts_down) && taken(waiting.get(&slot)))
+                {
+                    // The batch ends with a chain, however short it has become.
+                    if was_in_chain {
+                        break;
+                    }
                     in_chain = false;
                     continue;
                 }
@@ -335,7 +342,7 @@ impl Runner<'_> {
             if io_uring::cqueue::buffer_more(flags) {
                 group.used.insert(bid, used + len);
             } else {
-                group.outstanding -= 1;
+                group.outstanding = group.outstanding.saturating_sub(1);
             }
         } else if !group.ring.is_null() {
             let many = matches!(request.operation, Operation::SendGroup { bundle: true, .. });
@@ -344,7 +351,7 @@ impl Runner<'_> {
             } else {
                 1
             };
-            group.outstanding -= used as u16;
+            group.outstanding = group.outstanding.saturating_sub(used as u16);
         }
         if sent {
             return 0;
