@@ -132,9 +132,14 @@ pub(crate) fn read_iovec(array: u64, index: u32) -> Result<Span, Errno> {
 }
 
 /// Copies an array of iovecs; where they point is checked unless something else decides about it. What
-/// goes beyond the most is cut off (`__import_iovec`).
-pub(crate) fn read_iovecs(array: u64, count: u32, check: bool) -> Result<Vec<Span>, Errno> {
-    let mut spans = Vec::with_capacity(count as usize);
+/// goes beyond the most is cut off (`__import_iovec`). They go into `spans`, which is empty.
+pub(crate) fn read_iovecs(
+    array: u64,
+    count: u32,
+    check: bool,
+    mut spans: Vec<Span>,
+) -> Result<Vec<Span>, Errno> {
+    spans.reserve(count as usize);
     let mut room = MAX_TRANSFER;
     for index in 0..count {
         let mut span = read_iovec(array, index)?;
@@ -213,8 +218,9 @@ pub(crate) struct Message {
 
 impl Message {
     /// `name_len` is an `int` in the kernel's eyes: a negative one is refused. If the payload's memory
-    /// is selected from a buffer group, or registered, it does not matter here where the iovecs point.
-    pub(crate) fn read(header: u64, selects: bool) -> Result<Message, Errno> {
+    /// is selected from a buffer group, or registered, it does not matter here where the iovecs point. They go into `spans`, which is
+    /// empty.
+    pub(crate) fn read(header: u64, selects: bool, spans: Vec<Span>) -> Result<Message, Errno> {
         let raw: libc::msghdr = read_plain(header)?;
         if (raw.msg_namelen as i32) < 0 {
             return Err(Errno::EINVAL);
@@ -222,7 +228,7 @@ impl Message {
         if raw.msg_iovlen > MAX_IOVECS {
             return Err(Errno::EMSGSIZE);
         }
-        let buffers = read_iovecs(raw.msg_iov as u64, raw.msg_iovlen as u32, !selects)?;
+        let buffers = read_iovecs(raw.msg_iov as u64, raw.msg_iovlen as u32, !selects, spans)?;
         let name_len = if raw.msg_name.is_null() {
             0
         } else {

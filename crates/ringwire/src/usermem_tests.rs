@@ -88,7 +88,7 @@ fn a_message_is_copied_with_its_iovecs() {
     header.msg_iov = iovecs.as_mut_ptr();
     header.msg_iovlen = 2;
     header.msg_namelen = 16;
-    let message = Message::read(&raw mut header as u64, false).unwrap();
+    let message = Message::read(&raw mut header as u64, false, vec![]).unwrap();
     assert_eq!(
         message
             .buffers
@@ -107,18 +107,18 @@ fn a_message_is_copied_with_its_iovecs() {
         iovec.iov_len = 1 << 40;
     }
     header.msg_iov = iovecs.as_mut_ptr();
-    let message = Message::read(&raw mut header as u64, false).unwrap();
+    let message = Message::read(&raw mut header as u64, false, vec![]).unwrap();
     let total: usize = message.buffers.iter().map(|span| span.len).sum();
     assert_eq!(total, MAX_TRANSFER, "a result is an int");
     iovecs[1].iov_len = 1 << 60;
     header.msg_iov = iovecs.as_mut_ptr();
-    let read = |selects| Message::read(&raw const header as u64, selects).map(drop);
+    let read = |selects| Message::read(&raw const header as u64, selects, vec![]).map(drop);
     assert_eq!(read(false), Err(Errno::EFAULT), "no memory is that long");
     assert_eq!(read(true), Ok(()), "nobody goes where the iovecs point");
     header.msg_iovlen = MAX_IOVECS + 1;
     assert_eq!(
-        Message::read(&raw mut header as u64, false).unwrap_err(),
+        Message::read(&raw mut header as u64, false, vec![]).unwrap_err(),
         Errno::EMSGSIZE
     );
-    assert_eq!(Message::read(0, false).unwrap_err(), Errno::EFAULT);
+    assert_eq!(Message::read(0, false, vec![]).unwrap_err(), Errno::EFAULT);
 }

@@ -41,6 +41,8 @@ pub(crate) struct Bundle {
 
 /// Most buffers of a group that requests fill.
 const MAX_LEGACY: usize = u16::MAX as usize;
+/// Lists of spans that are kept for the bundles to come.
+const MOST_SPARE: usize = 64;
 /// Most buffers of one bundle (`PEEK_MAX_IMPORT`).
 const MAX_BUNDLE: usize = 256;
 
@@ -94,6 +96,8 @@ pub(crate) struct Groups {
     groups: HashMap<u16, Group>,
     /// Buffer rings registered so far.
     serial: u64,
+    /// Lists of spans of bundles that are gone, for those that come.
+    spare: Vec<Vec<Span>>,
 }
 
 impl Groups {
@@ -247,18 +251,32 @@ impl Groups {
             None => Err(Errno::ENOENT),
             Some(Group::Legacy(_)) => {
                 let selected = self.select(group, limit)?;
+                let mut spans = self.spare.pop().unwrap_or_default();
+                spans.push(selected.span);
                 Ok(Bundle {
                     group,
                     ring: 0,
                     bid: selected.bid,
-                    spans: vec![selected.span],
+                    spans,
                     exhausted: self.is_empty(group),
                     cut: false,
                     rest: 0,
                     legacy: Some(selected),
                 })
             }
-            Some(Group::Ring(ring)) => peek_ring(group, ring, limit),
+            Some(Group::Ring(ring)) => {
+                let spans = self.spare.pop().unwrap_or_default();
+                peek_ring(group, ring, limit, spans)
+            }
+        }
+    }
+
+    /// Lets go of a bundle that was used up, or put back.
+    pub(crate) fn let_go(&mut self, bundle: Bundle) {
+        let mut spans = bundle.spans;
+        if self.spare.len() < MOST_SPARE {
+            spans.clear();
+            self.spare.push(spans);
         }
     }
 
@@ -305,6 +323,7 @@ impl Groups {
         if let Some(selected) = bundle.legacy {
             self.recycle(selected);
         }
+        self.let_go(bundle);
     }
 
     /// Puts a buffer back that nothing was received into.
@@ -337,7 +356,7 @@ impl Groups {
 }
 
 /// Linux `io_ring_buffers_peek`.
-fn peek_ring(group: u16, from: &Ring, limit: usize) -> Result<Bundle, Errno> {
+fn peek_ring(group: u16, from: &Ring, limit: usize, mut spans: Vec<Span>) -> Result<Bundle, Errno> {
     let (ring, first) = (&from.ring, from.head);
     let tail = ring.tail();
     let (_, len, bid) = ring.entry(first);
@@ -354,11 +373,12 @@ fn peek_ring(group: u16, from: &Ring, limit: usize) -> Result<Bundle, Errno> {
     } else {
         limit.min(MAX_TRANSFER)
     };
+    spans.reserve(count);
     let mut bundle = Bundle {
         group,
         ring: from.serial,
         bid,
-        spans: Vec::with_capacity(count),
+        spans,
         exhausted: false,
         cut: false,
         rest: 0,

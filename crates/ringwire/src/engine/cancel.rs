@@ -90,7 +90,11 @@ impl Engine {
                 self.groups.recycle(selected);
                 0
             }
-            Some(Kept::Many(bundle)) => self.groups.commit_bundle(&bundle, done),
+            Some(Kept::Many(bundle)) => {
+                let flags = self.groups.commit_bundle(&bundle, done);
+                self.groups.let_go(bundle);
+                flags
+            }
             None => flags,
         }
     }

@@ -173,41 +173,40 @@ impl Engine {
     }
 
     fn store_message(
-        &mut self,
+        &self,
         id: RequestId,
         socket: SocketId,
         recv: &MessageTransfer,
         selected: Option<Selected>,
     ) -> Result<Received, Errno> {
-        let message = match &self.requests.get(id).prepared {
-            Prepared::Message(message) => (**message).clone(),
-            _ => unreachable!("receive: a message was copied at submission"),
+        let Prepared::Message(message) = &self.requests.get(id).prepared else {
+            unreachable!("receive: a message was copied at submission")
         };
         match (recv.multishot, selected) {
-            (true, Some(selected)) => {
-                self.store_multishot_message(socket, recv, &message, selected)
-            }
-            _ => self.store_single_message(socket, recv, &message, selected),
+            (true, Some(selected)) => self.store_multishot_message(socket, recv, message, selected),
+            _ => self.store_single_message(socket, recv, message, selected),
         }
     }
 
     fn store_single_message(
-        &mut self,
+        &self,
         socket: SocketId,
         recv: &MessageTransfer,
         message: &Message,
         selected: Option<Selected>,
     ) -> Result<Received, Errno> {
         let (name, name_len) = self.sender_of(socket);
-        let spans =
-            selected.map_or_else(|| message.buffers.clone(), |selected| vec![selected.span]);
+        let spans = match &selected {
+            Some(selected) => std::slice::from_ref(&selected.span),
+            None => &message.buffers,
+        };
         let room: usize = spans.iter().map(|span| span.len).sum();
         let full = self
             .stack
             .udp_front(socket)
             .expect("receive: a datagram is queued")
             .len();
-        self.copy_payload(socket, &spans)?;
+        self.copy_payload(socket, spans)?;
         usermem::write(message.name, &name[..name_len])?;
         let truncated = full > room;
         let out_flags = if truncated { libc::MSG_TRUNC } else { 0 };
@@ -235,7 +234,7 @@ impl Engine {
     }
 
     fn store_multishot_message(
-        &mut self,
+        &self,
         socket: SocketId,
         recv: &MessageTransfer,
         message: &Message,

@@ -6,7 +6,7 @@ use ringwire_abi::request::{Op, ReadWrite};
 use ringwire_stack::SocketId;
 
 use super::Engine;
-use super::request::{Prepared, RequestId};
+use super::request::{Prepared, RequestId, Spare};
 use crate::usermem::{self, Span};
 
 /// `RWF_*` that mean nothing on a socket: DSYNC, SYNC, APPEND, NOAPPEND, NOSIGNAL.
@@ -16,11 +16,11 @@ const IGNORED: i32 =
 const RWF_NOSIGNAL: i32 = 0x100;
 
 /// Copies the iovecs of READV and WRITEV. With a buffer group there is one, for its length.
-pub(super) fn prepare(transfer: &ReadWrite) -> Result<Prepared, Errno> {
+pub(super) fn prepare(transfer: &ReadWrite, spare: &mut Spare) -> Result<Prepared, Errno> {
     let own = transfer.group.is_none() && transfer.fixed.is_none();
     let (addr, len) = (transfer.addr, transfer.len as usize);
     if transfer.vectored {
-        return usermem::read_iovecs(addr, transfer.len, own).map(Prepared::Spans);
+        return usermem::read_iovecs(addr, transfer.len, own, spare.spans()).map(Prepared::Spans);
     }
     if own && !(Span { addr, len }).is_in_range() {
         return Err(Errno::EFAULT);

@@ -143,12 +143,61 @@ impl Request {
     }
 }
 
+/// Memory of requests that are gone, for those that come.
+#[derive(Debug, Default)]
+pub(super) struct Spare {
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    messages: Vec<Box<Message>>,
+    spans: Vec<Vec<Span>>,
+}
+
+impl Spare {
+    /// What is kept of each kind: as many as a busy ring submits at a time.
+    const MOST: usize = 64;
+
+    /// No spans, with memory for some.
+    pub(super) fn spans(&mut self) -> Vec<Span> {
+        self.spans.pop().unwrap_or_default()
+    }
+
+    pub(super) fn message(&mut self, message: Message) -> Prepared {
+        Prepared::Message(match self.messages.pop() {
+            Some(mut memory) => {
+                *memory = message;
+                memory
+            }
+            None => Box::new(message),
+        })
+    }
+
+    fn keep(&mut self, prepared: Prepared) {
+        match prepared {
+            Prepared::Message(mut message) => {
+                self.keep_spans(std::mem::take(&mut message.buffers));
+                if self.messages.len() < Self::MOST {
+                    self.messages.push(message);
+                }
+            }
+            Prepared::Spans(spans) => self.keep_spans(spans),
+            Prepared::Nothing | Prepared::Address(_) | Prepared::Time(_) => {}
+        }
+    }
+
+    fn keep_spans(&mut self, mut spans: Vec<Span>) {
+        if self.spans.len() < Self::MOST && spans.capacity() > 0 {
+            spans.clear();
+            self.spans.push(spans);
+        }
+    }
+}
+
 /// The requests in flight, by id. A slot's memory is the next request's.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     slots: Vec<Slot>,
     free: Vec<RequestId>,
     serial: u64,
+    pub(super) spare: Spare,
 }
 
 #[derive(Debug)]
@@ -197,7 +246,7 @@ impl Requests {
         assert!(slot.taken, "requests: a request goes once");
         slot.taken = false;
         // What it owns goes with it, not with the slot's next request.
-        slot.request.prepared = Prepared::Nothing;
+        self.spare.keep(std::mem::take(&mut slot.request.prepared));
         slot.request.kept = None;
         self.free.push(id);
     }

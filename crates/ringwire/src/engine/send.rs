@@ -5,19 +5,19 @@ use ringwire_abi::request::{Op, Transfer};
 use ringwire_stack::{Protocol, SendOptions, SocketId};
 
 use super::buffers::Selected;
-use super::request::{Prepared, RequestId};
+use super::request::{Prepared, RequestId, Spare};
 use super::{Engine, address, errno, message, read_write};
 use crate::usermem::{self, Message, RawAddress, Span};
 
 /// Copies a SEND's destination and its iovecs, if it has any (Linux `io_send_setup`).
-pub(super) fn prepare(send: &Transfer) -> Result<Prepared, Errno> {
+pub(super) fn prepare(send: &Transfer, spare: &mut Spare) -> Result<Prepared, Errno> {
     let to = match send.to {
         (0, _) => None,
         (addr, len) => Some(RawAddress::read(addr, len.into())?),
     };
     if send.vectored {
-        let buffers = usermem::read_iovecs(send.addr, send.len, true)?;
-        return Ok(Prepared::Message(Box::new(Message::of(buffers, to))));
+        let buffers = usermem::read_iovecs(send.addr, send.len, true, spare.spans())?;
+        return Ok(spare.message(Message::of(buffers, to)));
     }
     let own = send.group.is_none() && send.fixed.is_none();
     let (addr, len) = (send.addr, send.len as usize);

@@ -285,7 +285,8 @@ impl Engine {
     ) -> Attempt {
         let mut res = res;
         let mut flags = self.groups.commit_bundle(&bundle, res);
-        let mut exhausted = bundle.exhausted;
+        let (group, cut, mut exhausted) = (bundle.group, bundle.cut, bundle.exhausted);
+        self.groups.let_go(bundle);
         let inq = self.stack.tcp_inq(socket);
         // Only of a multishot receive is the length the most of a completion (`mshot_len`).
         let capped = wanted.multishot && wanted.limit > 0 && res >= wanted.limit;
@@ -293,8 +294,8 @@ impl Engine {
             Op::Recv(recv) if recv.limit > 0 => (recv.limit as usize).saturating_sub(res),
             _ => usize::MAX,
         };
-        let again = full && inq > 1 && !exhausted && !bundle.cut && !capped && limit_left > 0;
-        if again && let Ok(more) = self.groups.peek_bundle(bundle.group, inq.min(limit_left)) {
+        let again = full && inq > 1 && !exhausted && !cut && !capped && limit_left > 0;
+        if again && let Ok(more) = self.groups.peek_bundle(group, inq.min(limit_left)) {
             let count = self
                 .copy_bytes(socket, wanted, &more.spans, 0, inq)
                 .unwrap_or(0);
@@ -304,6 +305,7 @@ impl Engine {
                 // The buffers follow those of the first pass: its id names them all.
                 flags |= self.groups.commit_bundle(&more, count) & IORING_CQE_F_BUF_MORE;
                 exhausted = more.exhausted;
+                self.groups.let_go(more);
                 res += count;
             }
         }
@@ -334,7 +336,11 @@ impl Engine {
         match room {
             Room::Own => 0,
             Room::One(selected) => self.groups.commit(selected, used),
-            Room::Many(bundle) => self.groups.commit_bundle(&bundle, used),
+            Room::Many(bundle) => {
+                let flags = self.groups.commit_bundle(&bundle, used);
+                self.groups.let_go(bundle);
+                flags
+            }
         }
     }
 

@@ -38,7 +38,11 @@ impl Engine {
             request.done = 0;
             let flags = std::mem::take(&mut request.buffer_flags);
             let exhausted = match request.kept.take() {
-                Some(Kept::Many(bundle)) => bundle.exhausted,
+                Some(Kept::Many(bundle)) => {
+                    let exhausted = bundle.exhausted;
+                    self.groups.let_go(bundle);
+                    exhausted
+                }
                 _ => true,
             };
             // A bundle goes on with the next buffers, unless it had to wait; without the limit that it

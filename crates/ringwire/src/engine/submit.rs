@@ -10,7 +10,7 @@ use ringwire_stack::Instant;
 
 use super::Engine;
 use super::chain::Chain;
-use super::request::{Prepared, Request, RequestId};
+use super::request::{Prepared, Request, RequestId, Spare};
 use super::{read_write, send};
 use crate::queue::Submission;
 use crate::usermem::{self, Message, RawAddress, Span};
@@ -108,7 +108,7 @@ impl Engine {
     }
 
     /// The operation's own checks, and what is copied at submission.
-    fn prepare(&self, sqe: &Sqe, chain: &Chain) -> Result<(Op, Prepared), Errno> {
+    fn prepare(&mut self, sqe: &Sqe, chain: &Chain) -> Result<(Op, Prepared), Errno> {
         let op = request::parse(sqe)?;
         if !is_there(&op) {
             return Err(Errno::EOPNOTSUPP);
@@ -116,7 +116,7 @@ impl Engine {
         if matches!(op, Op::Nop(Nop { extra: Some(_), .. })) && !self.has_big_completions() {
             return Err(Errno::EINVAL);
         }
-        let prepared = prepare_pointers(&op)?;
+        let prepared = prepare_pointers(&op, &mut self.requests.spare)?;
         if matches!(op, Op::LinkTimeout { .. }) && !chain.takes_link_timeout() {
             return Err(Errno::EINVAL);
         }
@@ -179,13 +179,13 @@ fn narrow(submission: &Submission) -> Sqe {
 }
 
 /// Copies what the kernel copies at submission, so that the application may free it.
-fn prepare_pointers(op: &Op) -> Result<Prepared, Errno> {
+fn prepare_pointers(op: &Op, spare: &mut Spare) -> Result<Prepared, Errno> {
     match *op {
         Op::Bind { addr, len, .. } | Op::Connect { addr, len, .. } => {
             RawAddress::read(addr, len as usize).map(Prepared::Address)
         }
-        Op::Send(send) => send::prepare(&send),
-        Op::Read(transfer) | Op::Write(transfer) => read_write::prepare(&transfer),
+        Op::Send(send) => send::prepare(&send, spare),
+        Op::Read(transfer) | Op::Write(transfer) => read_write::prepare(&transfer, spare),
         Op::Recv(recv) => {
             let own = recv.group.is_none() && recv.fixed.is_none();
             let (addr, len) = (recv.addr, recv.len as usize);
@@ -195,14 +195,14 @@ fn prepare_pointers(op: &Op) -> Result<Prepared, Errno> {
             Ok(Prepared::Nothing)
         }
         Op::SendMsg(send) => {
-            let mut message = Message::read(send.header, send.fixed.is_some())?;
+            let mut message = Message::read(send.header, send.fixed.is_some(), spare.spans())?;
             if message.name.len > 0 {
                 message.to = Some(RawAddress::read(message.name.addr, message.name.len)?);
             }
-            Ok(Prepared::Message(Box::new(message)))
+            Ok(spare.message(message))
         }
         Op::RecvMsg(recv) => {
-            let message = Message::read(recv.header, recv.group.is_some())?;
+            let message = Message::read(recv.header, recv.group.is_some(), spare.spans())?;
             if recv.group.is_some() && message.buffers.len() > 1 {
                 return Err(Errno::EINVAL);
             }
@@ -210,7 +210,7 @@ fn prepare_pointers(op: &Op) -> Result<Prepared, Errno> {
             if recv.multishot && areas.is_none_or(|areas| areas > i32::MAX as usize - 16) {
                 return Err(Errno::EOVERFLOW);
             }
-            Ok(Prepared::Message(Box::new(message)))
+            Ok(spare.message(message))
         }
         Op::ProvideBuffers {
             addr, len, count, ..

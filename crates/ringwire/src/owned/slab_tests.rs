@@ -141,7 +141,7 @@ fn a_received_message_says_who_sent_it_and_whether_it_was_cut() {
         room: BytesMut::with_capacity(4),
     };
     let sqe = insert(&mut slab, 1, request);
-    let message = Message::read(sqe.addr, false).expect("a message");
+    let message = Message::read(sqe.addr, false, vec![]).expect("a message");
     let from: SocketAddr = "10.0.0.2:7".parse().unwrap();
     let (name, name_len) = address::encode(from);
     usermem::write(message.name, &name[..name_len as usize]).expect("room for a name");
