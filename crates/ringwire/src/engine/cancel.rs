@@ -39,13 +39,21 @@ impl Engine {
             |(_, request): &(RequestId, &Request)| waits(request) && matches(request, key, socket);
         let found = self.requests.iter().filter(matching);
         if !key.all {
-            // Of several it is the one that the kernel finds first.
-            let first = found.min_by_key(|(_, request)| order(request));
+            // Of several it is the one that the kernel finds first: what waits for a file, the latest
+            // before others, and then a timeout (`io_try_cancel`).
+            let first = found.min_by_key(|&(id, request)| match request.op {
+                Op::Timeout { .. } => (true, self.timeout_order(id)),
+                _ => (false, (0, u64::MAX - request.serial)),
+            });
             let (id, _) = first.ok_or(Errno::ENOENT)?;
             self.cancel_later(id);
             return Ok(0);
         }
-        let found: Vec<_> = found.map(|(id, _)| id).collect();
+        let mut found: Vec<_> = found.map(|(id, _)| id).collect();
+        found.sort_by_key(|&id| match self.requests.get(id).op {
+            Op::Timeout { .. } => (true, self.timeout_order(id)),
+            _ => (false, (0, 0)),
+        });
         for &id in &found {
             self.cancel_later(id);
         }
@@ -139,16 +147,6 @@ fn waits(request: &Request) -> bool {
     match request.op {
         Op::LinkTimeout { .. } => false,
         _ => request.socket.is_some() || request.timer.is_some(),
-    }
-}
-
-/// The order in which the kernel finds requests of one `user_data`: what waits for a file, the latest first, and then
-/// timeouts, the first one first (`io_try_cancel`).
-fn order(request: &Request) -> (bool, i64) {
-    let serial = request.serial as i64;
-    match request.op {
-        Op::Timeout { .. } => (true, serial),
-        _ => (false, -serial),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::request::{Op, Slot, Target};
+use ringwire_abi::request::{Nop, Op, Slot, Target};
 use ringwire_stack::{Family, Protocol, Shutdown, SocketId};
 
 use super::address::{self, Given};
@@ -29,7 +29,7 @@ impl Engine {
             Op::Timeout { count, flags, .. } => self.issue_timeout(id, count, flags),
             Op::AsyncCancel(key) => self.issue_cancel(id, &key),
             Op::Nop(nop) => {
-                let res = nop.inject.unwrap_or(0);
+                let res = self.nop(&nop).unwrap_or_else(Errno::res);
                 match nop.extra {
                     Some(extra) => self.complete_big(id, res, extra),
                     None => self.complete(id, res, 0),
@@ -102,10 +102,29 @@ impl Engine {
                 self.complete_with(id, result);
             }
             Op::LinkTimeout { .. } => unreachable!("issue: it waits with its request"),
-            Op::TimeoutRemove { .. } | Op::PollRemove(_) => {
-                unreachable!("issue: refused at submission")
+            Op::TimeoutRemove { user_data, update } => {
+                let result = self.remove_timeout(id, user_data, update);
+                self.complete_with(id, result);
+            }
+            Op::PollRemove(update) => {
+                let result = self.remove_poll(&update);
+                self.complete_with(id, result);
             }
         }
+    }
+
+    /// Looks up what it is told to.
+    fn nop(&self, nop: &Nop) -> Result<i32, Errno> {
+        match nop.file {
+            Some(Target::Fixed(index)) => drop(self.files.lookup(index)?),
+            // No file descriptor is ours.
+            Some(Target::Fd(_)) => return Err(Errno::EBADF),
+            None => {}
+        }
+        if let Some(index) = nop.buffer {
+            self.registered.node(index).map_err(|_| Errno::EFAULT)?;
+        }
+        Ok(nop.inject.unwrap_or(0))
     }
 
     fn complete_with(&mut self, id: RequestId, result: Result<i32, Errno>) {

@@ -1,6 +1,7 @@
 //! POLL_ADD: one-shot after a look at the state, multishot by edges.
 
-use ringwire_abi::request::Op;
+use ringwire_abi::errno::Errno;
+use ringwire_abi::request::{Op, PollUpdate};
 use ringwire_stack::{Event, Readiness, SocketId};
 
 use super::Engine;
@@ -57,6 +58,36 @@ impl Engine {
                 self.report_poll(id, event.socket, events & sides);
             }
         }
+    }
+
+    /// POLL_REMOVE: ends a poll, or changes what it waits for or its `user_data` (Linux
+    /// `io_poll_remove`).
+    pub(super) fn remove_poll(&mut self, update: &PollUpdate) -> Result<i32, Errno> {
+        let polls = self.requests.iter().filter(|(_, request)| {
+            let polls = matches!(request.op, Op::PollAdd { .. }) && request.socket.is_some();
+            polls && request.user_data == update.user_data
+        });
+        let (id, request) = polls
+            .max_by_key(|(_, request)| request.serial)
+            .ok_or(Errno::ENOENT)?;
+        if request.cancelled {
+            return Err(Errno::EALREADY);
+        }
+        if update.events.is_none() && update.new_user_data.is_none() {
+            self.cancel_later(id);
+            return Ok(0);
+        }
+        let request = self.requests.get_mut(id);
+        if let (Op::PollAdd { events, .. }, Some((new, _))) = (&mut request.op, update.events) {
+            // Whether it is multishot stays as it is.
+            *events = new;
+        }
+        if let Some(user_data) = update.new_user_data {
+            request.user_data = user_data;
+        }
+        // It is armed anew, and told what is so already.
+        self.work.push_back(Work::Poll(id));
+        Ok(0)
     }
 
     fn report_poll(&mut self, id: RequestId, socket: SocketId, events: u32) {

@@ -23,15 +23,6 @@ const FAILED: Op = Op::Nop(Nop {
     extra: None,
 });
 
-/// Whether the engine has the operation.
-pub(super) fn is_there(op: &Op) -> bool {
-    match op {
-        Op::Nop(nop) => nop.file.is_none() && nop.buffer.is_none(),
-        Op::TimeoutRemove { .. } | Op::PollRemove(_) => false,
-        _ => true,
-    }
-}
-
 impl Engine {
     /// Takes up to `count` submissions and issues them; returns how many were taken. In a mixed queue
     /// one of 128 bytes counts twice. An entry that cannot be prepared completes with its error and
@@ -110,9 +101,6 @@ impl Engine {
     /// The operation's own checks, and what is copied at submission.
     fn prepare(&mut self, sqe: &Sqe, chain: &Chain) -> Result<(Op, Prepared), Errno> {
         let op = request::parse(sqe)?;
-        if !is_there(&op) {
-            return Err(Errno::EOPNOTSUPP);
-        }
         if matches!(op, Op::Nop(Nop { extra: Some(_), .. })) && !self.has_big_completions() {
             return Err(Errno::EINVAL);
         }
@@ -225,6 +213,10 @@ fn prepare_pointers(op: &Op, spare: &mut Spare) -> Result<Prepared, Errno> {
             timespec, flags, ..
         }
         | Op::LinkTimeout { timespec, flags } => read_time(timespec, flags).map(Prepared::Time),
+        Op::TimeoutRemove {
+            update: Some(update),
+            ..
+        } => read_time(update.timespec, update.flags).map(Prepared::Time),
         _ => Ok(Prepared::Nothing),
     }
 }

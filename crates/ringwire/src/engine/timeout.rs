@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::*;
-use ringwire_abi::request::Op;
+use ringwire_abi::request::{Op, TimeoutUpdate};
 use ringwire_stack::Instant;
 
 use super::Engine;
@@ -129,5 +129,58 @@ impl Engine {
             self.disarm(id);
             self.work.push_back(Work::Complete(id, 0));
         }
+    }
+
+    /// TIMEOUT_REMOVE: ends a timeout, or gives it another time.
+    pub(super) fn remove_timeout(
+        &mut self,
+        id: RequestId,
+        user_data: u64,
+        update: Option<TimeoutUpdate>,
+    ) -> Result<i32, Errno> {
+        let update = update.filter(|update| update.flags & IORING_TIMEOUT_UPDATE != 0);
+        let found = self.requests.iter().filter(|(_, request)| {
+            let kind = match request.op {
+                Op::Timeout { .. } => !update.is_some_and(|update| update.link),
+                Op::LinkTimeout { .. } => update.is_some_and(|update| update.link),
+                _ => false,
+            };
+            kind && request.timer.is_some() && request.user_data == user_data
+        });
+        let first = found.min_by_key(|&(id, _)| self.timeout_order(id));
+        let (target, _) = first.ok_or(Errno::ENOENT)?;
+        match update {
+            None => self.cancel_later(target),
+            Some(update) => self.update_timeout(target, self.time(id), update.flags),
+        }
+        Ok(0)
+    }
+
+    /// The place of a timeout in the order in which they are looked at (`timeout_list`): those that count
+    /// completions by what is left to come, and then the others as they were armed.
+    pub(super) fn timeout_order(&self, id: RequestId) -> (usize, u64) {
+        let counted = self.counted.iter().position(|&(_, other)| other == id);
+        let armed = self.requests.get(id).timer.map_or(0, |(_, serial)| serial);
+        (counted.unwrap_or(usize::MAX), armed)
+    }
+
+    /// The clock stays the one that the timeout was made with, and a count is forgotten
+    /// (`io_timeout_update`).
+    fn update_timeout(&mut self, id: RequestId, time: Duration, how: u32) {
+        self.disarm(id);
+        let request = self.requests.get_mut(id);
+        let flags = match request.op {
+            Op::Timeout { flags, .. } => {
+                // The period of one that repeats, too, and it repeats without end.
+                request.prepared = Prepared::Time(time);
+                request.repeats = 0;
+                flags
+            }
+            Op::LinkTimeout { flags, .. } => flags,
+            _ => unreachable!("timeout: a request without a time"),
+        };
+        let clock = flags & (IORING_TIMEOUT_BOOTTIME | IORING_TIMEOUT_REALTIME);
+        let at = self.expiry(time, clock | how & IORING_TIMEOUT_ABS);
+        self.timers.arm(&mut self.requests, id, at);
     }
 }

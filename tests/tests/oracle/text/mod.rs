@@ -49,6 +49,7 @@ mod stream_receive;
 mod stream_send;
 mod tcp_option;
 mod timeout;
+mod update;
 mod zero_copy;
 
 /// Something to do with a ring, and the ring to do it with.
@@ -121,6 +122,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         stream_send::CASES,
         tcp_option::CASES,
         timeout::CASES,
+        update::CASES,
         zero_copy::CASES,
     ];
     subjects.into_iter().flatten()
