@@ -241,3 +241,7 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;
