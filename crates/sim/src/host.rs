@@ -14,11 +14,14 @@ use crate::coverage::Coverage;
 use crate::hostile::Hostile;
 use crate::kernel::{Kicks, Queue, SimPort};
 use crate::random::Random;
+use crate::registered;
 use crate::requests::{Answer, Purpose, Requests};
 use crate::server::{self, Server};
 
 /// Direct descriptors; those behind the application's own are for requests that are none of its own.
 const SLOTS: u32 = 24;
+/// Registered buffers; as above.
+const REGISTERED: u32 = 8;
 
 pub(crate) enum Role {
     Server(Server),
@@ -108,6 +111,7 @@ impl Host {
         // SAFETY: the argument lives through the call, and points nowhere.
         unsafe { engine.register(IORING_REGISTER_FILES2, &raw const table as u64, bytes) }
             .expect("a table of direct descriptors");
+        registered::table(&mut engine, REGISTERED);
         let mut requests = Requests::default();
         Host {
             role: role(&mut engine, &mut requests),

@@ -20,6 +20,7 @@ mod kernel;
 mod network;
 mod payload;
 mod random;
+mod registered;
 mod requests;
 mod server;
 mod smoltcp_host;

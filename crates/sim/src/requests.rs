@@ -63,7 +63,7 @@ struct Open {
 pub(crate) struct Requests {
     queue: VecDeque<squeue::Entry>,
     open: BTreeMap<u64, Open>,
-    /// Other names of open requests, by which their notification comes.
+    /// Other names of open requests: of a notification, or what a poll is called once it is changed.
     aliases: BTreeMap<u64, u64>,
     /// What was pushed last links to what comes next.
     linked: bool,
@@ -83,6 +83,10 @@ impl Requests {
         {
             sqe.addr3 = self.name();
             self.aliases.insert(sqe.addr3, id);
+        }
+        if renames(&sqe) {
+            sqe.off = self.name();
+            self.aliases.insert(sqe.off, sqe.addr);
         }
         let is_behind = std::mem::replace(&mut self.linked, sqe.flags & LINKS != 0);
         let open = Open {
@@ -123,6 +127,7 @@ impl Requests {
         if flags & IORING_CQE_F_NOTIF != 0 {
             return self.notified(user_data, more);
         }
+        self.rename(user_data);
         let Some(open) = self.open.get_mut(&user_data) else {
             return Err(format!(
                 "request {user_data:#x} completed twice, or never was"
@@ -144,6 +149,18 @@ impl Requests {
             }
         }
         Ok(Answer::Result(purpose))
+    }
+
+    /// A poll completes by the name that it has been given: by no other one from now on.
+    fn rename(&mut self, new: u64) {
+        let is_poll = |open: &Open| open.opcode == IORING_OP_POLL_ADD;
+        if let Some(&old) = self.aliases.get(&new)
+            && self.open.get(&old).is_some_and(is_poll)
+        {
+            self.aliases.remove(&new);
+            let open = self.open.remove(&old).expect("it was there");
+            self.open.insert(new, open);
+        }
     }
 
     fn notified(&mut self, user_data: u64, more: bool) -> Result<Answer, String> {
@@ -182,10 +199,19 @@ impl Requests {
         open.map(|(&user_data, _)| user_data).collect()
     }
 
-    /// One of the requests that have not completed, by its number modulo theirs.
-    pub(crate) fn any_open(&self, number: u64) -> Option<u64> {
-        let count = self.open.len().max(1) as u64;
-        self.open.keys().nth((number % count) as usize).copied()
+    /// One of the requests that have not completed, by its number modulo theirs: of these operations
+    /// only, if there are any.
+    pub(crate) fn any_open(&self, opcodes: &[u8], number: u64) -> Option<u64> {
+        let is_of = |open: &Open| opcodes.is_empty() || opcodes.contains(&open.opcode);
+        let open = || self.open.iter().filter(|(_, open)| is_of(open));
+        let count = open().count().max(1) as u64;
+        let (&id, _) = open().nth((number % count) as usize)?;
+        Some(id)
+    }
+
+    /// The operation of a request that has not completed.
+    pub(crate) fn opcode(&self, user_data: u64) -> Option<u8> {
+        self.open.get(&user_data).map(|open| open.opcode)
     }
 
     /// Requests that must still complete, or be notified of.
@@ -204,6 +230,11 @@ fn notified(sqe: &Sqe) -> Option<Notify> {
         .and_then(|()| check_priority(sqe, |_| false))
         .ok()
         .and_then(|()| notification(sqe))
+}
+
+/// Whether the request gives a poll another name.
+fn renames(sqe: &Sqe) -> bool {
+    sqe.opcode == IORING_OP_POLL_REMOVE && sqe.len & IORING_POLL_UPDATE_USER_DATA != 0
 }
 
 /// `unsaid`: the request has a notification, and is linked behind another.

@@ -152,3 +152,22 @@ fn a_notification_may_have_a_name_of_its_own() {
     assert_eq!(requests.completed(name, 0, NOTIFICATION), NOTIFIED);
     assert_eq!(requests.unanswered(), 0);
 }
+
+#[test]
+fn a_poll_may_complete_by_the_name_it_is_given_and_then_by_no_other() {
+    let poll = || opcode::PollAdd::new(types::Fixed(0), 1).multi(true).build();
+    let (mut requests, id) = pushed(poll());
+    requests.pop_front();
+    let update = Sqe {
+        opcode: IORING_OP_POLL_REMOVE,
+        addr: id,
+        len: IORING_POLL_UPDATE_USER_DATA,
+        ..Sqe::default()
+    };
+    requests.push(update.to_entry(), Purpose::Quiet);
+    let name = Sqe::from_entry(requests.front().expect("it was pushed")).off;
+    assert_eq!(requests.completed(id, 1, MORE), RESULT, "not changed yet");
+    assert_eq!(requests.completed(name, 1, MORE), RESULT);
+    assert!(requests.completed(id, 1, MORE).is_err());
+    assert_eq!(requests.completed(name, 1, 0), RESULT);
+}

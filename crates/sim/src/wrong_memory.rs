@@ -10,6 +10,8 @@ use crate::traffic::STREAM_PORT;
 
 const DATA: usize = 256 << 10;
 const LONGEST: u64 = 60_000;
+/// The payload is registered in so many parts.
+const REGISTERED: usize = 4;
 const NAME: usize = 128;
 const PORTS: [u16; 5] = [0, 9, 9000, 9001, 9002];
 
@@ -23,7 +25,8 @@ pub(crate) struct Memory {
     names: Vec<(Box<[u8; NAME]>, Box<i32>)>,
     timespecs: Box<[[i64; 2]]>,
     messages: Box<[libc::msghdr]>,
-    _parts: Vec<Box<[libc::iovec]>>,
+    parts: Vec<Box<[libc::iovec]>>,
+    files: Box<[i32]>,
     _control: Box<[u64; 16]>,
     _message_names: Vec<[u8; NAME]>,
 }
@@ -61,7 +64,8 @@ impl Memory {
                 .into(),
             timespecs: timespecs(),
             messages: messages.into(),
-            _parts: parts,
+            parts,
+            files: files(),
             _control: control,
             _message_names: message_names,
         }
@@ -76,6 +80,39 @@ impl Memory {
         };
         let start = random.below(DATA as u64 - LONGEST);
         (self.data.as_mut_ptr() as u64 + start, len as u32)
+    }
+
+    /// The payload, to be registered.
+    pub(crate) fn registered(&mut self) -> [libc::iovec; REGISTERED] {
+        let len = DATA / REGISTERED;
+        std::array::from_fn(|index| libc::iovec {
+            iov_base: self.data[index * len..].as_mut_ptr().cast(),
+            iov_len: len,
+        })
+    }
+
+    /// Payload in a registered buffer: address and length.
+    pub(crate) fn fixed(&mut self, index: u16, random: &mut Random) -> (u64, u32) {
+        let len = (DATA / REGISTERED) as u64;
+        let start = random.below(len);
+        let base = self.data.as_mut_ptr() as u64 + u64::from(index) * len;
+        (base + start, random.below(len - start + 1) as u32)
+    }
+
+    /// A list of iovecs, and how many.
+    pub(crate) fn vector(&self, random: &mut Random) -> (u64, u32) {
+        let parts = &self.parts[random.below(self.parts.len() as u64) as usize];
+        (parts.as_ptr() as u64, parts.len() as u32)
+    }
+
+    /// File descriptors to put into slots, and how many: none of them is one.
+    pub(crate) fn files(&self, random: &mut Random) -> (u64, u32) {
+        let start = random.below(self.files.len() as u64) as usize;
+        let files = &self.files[start..];
+        (
+            files.as_ptr() as u64,
+            1 + random.below(files.len() as u64) as u32,
+        )
     }
 
     /// Memory for [`Memory::PROVIDED`] buffers, and the length of each.
@@ -136,6 +173,11 @@ fn parts(base: *mut u8) -> Vec<Box<[libc::iovec]>> {
         Box::new([part(0, 100), nowhere]),
         Box::new([part(0, 1 << 60)]),
     ]
+}
+
+/// -1 empties a slot, -2 leaves it as it is.
+fn files() -> Box<[i32]> {
+    Box::new([-1, -2, -2, -1, i32::MAX, -1, -3, -2])
 }
 
 fn timespecs() -> Box<[[i64; 2]]> {
