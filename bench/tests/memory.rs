@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ringwire_bench::count;
-use ringwire_bench::hosts::Pair;
+use ringwire_bench::hosts::{Bytes, Pair, SEGMENT_BYTES};
 use ringwire_bench::take::Taken;
 
 #[global_allocator]
@@ -45,4 +45,58 @@ fn half_open_and_closed_connections_take_no_more_than_open_ones() {
     let taken = Taken::measure(1000);
     assert!(taken.half_open <= 1500.0, "{taken:?}");
     assert!(taken.time_wait <= 400.0, "{taken:?}");
+}
+
+/// Runs a round until nothing is new to it, and counts the allocator's calls in those that follow.
+fn calls_of(mut round: impl FnMut(usize)) -> u64 {
+    (0..2000).for_each(&mut round);
+    let before = count::calls();
+    (0..1000).for_each(&mut round);
+    count::calls() - before
+}
+
+#[test]
+fn connections_that_were_used_before_ask_for_no_memory() {
+    const CONNECTIONS: usize = 100;
+    let _alone = alone();
+    let mut pair = Pair::new();
+    pair.connect(CONNECTIONS - 1);
+    let (source, mut sink) = (vec![7; 64 * SEGMENT_BYTES], vec![0; 256 << 10]);
+    let clients = pair.clients.clone();
+    for len in [100, SEGMENT_BYTES, 2 * SEGMENT_BYTES, source.len()] {
+        let calls = calls_of(|round| {
+            let client = clients[round % CONNECTIONS];
+            pair.turn(client, &source[..len], &mut sink, Bytes::Copied);
+        });
+        assert_eq!(calls, 0, "writes of {len} bytes");
+    }
+}
+
+#[test]
+fn requests_and_answers_on_many_connections_at_a_time_ask_for_no_memory() {
+    const CONNECTIONS: usize = 50;
+    let _alone = alone();
+    let mut pair = Pair::new();
+    pair.connect(CONNECTIONS - 1);
+    let (source, mut sink) = (vec![7; 4 * SEGMENT_BYTES], vec![0; 256 << 10]);
+    let ends: Vec<_> = pair
+        .clients
+        .iter()
+        .copied()
+        .zip(pair.servers.clone())
+        .collect();
+    let calls = calls_of(|_| {
+        for &(client, server) in &ends {
+            pair.a.write(client, &source, Bytes::Copied);
+            pair.b.write(server, &source, Bytes::Copied);
+        }
+        for _ in 0..2 {
+            pair.exchange();
+            pair.a.read_ready(&mut sink, Bytes::Copied);
+            pair.b.read_ready(&mut sink, Bytes::Copied);
+            // In all less than after which the neighbours ask for each other again.
+            pair.pass(100_000);
+        }
+    });
+    assert_eq!(calls, 0);
 }

@@ -81,7 +81,8 @@ impl Stack {
         let ends = (local, to);
         let iss = self.tcp.isn.sequence(now, local, to);
         let offset = self.tcp.isn.timestamp_offset(local, to);
-        self.tcp.with_receive(id, |receive| receive.clear(ledger));
+        self.tcp
+            .with_receive(id, |receive, spares| receive.clear(spares, ledger));
         let socket = self.tcp.at(id);
         socket.local = Some(local);
         socket.remote = Some(to);
@@ -121,7 +122,8 @@ impl Stack {
             }
             self.abort(now, ledger, id);
         }
-        self.tcp.with_receive(id, |receive| receive.clear(ledger));
+        self.tcp
+            .with_receive(id, |receive, spares| receive.clear(spares, ledger));
         let socket = self.tcp.at(id);
         socket.done = false;
         socket.receive_shut = false;

@@ -167,7 +167,8 @@ impl Stack {
             return self.continue_connection(now, ledger, id, segment, payload, queue);
         }
         socket.nic_queue = queue;
-        socket.receive.store_next(packet, start, len);
+        let spares = &mut self.tcp.receive_spares;
+        socket.receive.store_next(spares, packet, start, len);
         note_delivery(socket, &mut self.tcp.events, id);
         self.await_turn(id);
     }

@@ -11,6 +11,7 @@ use smoltcp::wire::IpProtocol;
 use super::flow::Flow;
 use super::listener::Cookie;
 use super::ops::wake_chunks;
+use super::send_queue::SendSpares;
 use super::wire::{self, MAX_HEADER};
 use super::{Ends, IN_TABLE, Path, Socket, nothing};
 use crate::Stack;
@@ -214,12 +215,23 @@ impl Stack {
             Some(keep) => {
                 payload.narrow(keep.skip as usize, keep.len as usize);
                 let before = socket.receive.heap_bytes();
-                let copied = socket.receive.store(ledger, keep, payload, span, short);
+                let spares = &mut self.tcp.receive_spares;
+                let copied = socket
+                    .receive
+                    .store(spares, ledger, keep, payload, span, short);
                 self.tcp.heap_bytes = self.tcp.heap_bytes + socket.receive.heap_bytes() - before;
                 self.counters.tcp_compacted += u64::from(copied);
             }
         }
-        note_progress(socket, &mut self.tcp.events, ledger, id, &disposition);
+        let spares = &mut self.tcp.send_spares;
+        note_progress(
+            socket,
+            &mut self.tcp.events,
+            spares,
+            ledger,
+            id,
+            &disposition,
+        );
         if is_eventful(&disposition) {
             self.carry_out_events(now, ledger, id, &disposition);
             self.tcp.mark_ready(id);
@@ -251,7 +263,9 @@ impl Stack {
         let early = segment.text().after(connection.receive_next());
         if connection.has_out_of_order() {
             connection.prune();
-            let pruned = self.tcp.with_receive(id, |receive| receive.prune(ledger));
+            let pruned = self
+                .tcp
+                .with_receive(id, |receive, _| receive.prune(ledger));
             self.counters.tcp_pruned += pruned.unwrap_or(0) as u64;
         }
         let taken = std::mem::replace(payload, nothing());
@@ -283,7 +297,15 @@ impl Stack {
         disposition: &Disposition,
     ) {
         let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
-        note_progress(socket, &mut self.tcp.events, ledger, id, disposition);
+        let spares = &mut self.tcp.send_spares;
+        note_progress(
+            socket,
+            &mut self.tcp.events,
+            spares,
+            ledger,
+            id,
+            disposition,
+        );
         self.carry_out_events(now, ledger, id, disposition);
     }
 
@@ -358,7 +380,7 @@ impl Stack {
 
     /// The connection is over. Its socket stays while somebody has it, with what is still to be read.
     pub(super) fn end_connection(&mut self, ledger: &mut Ledger, id: SocketId) {
-        let socket = self.tcp.at(id);
+        let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
         let ends = socket.ends();
         if socket.held {
             // Quick acknowledgements are the connection's, not the socket's (tcp(7)).
@@ -371,7 +393,7 @@ impl Stack {
         socket.connection = None;
         socket.receive_shut = true;
         socket.send_shut = true;
-        socket.send.clear(ledger);
+        socket.send.clear(&mut self.tcp.send_spares, ledger);
         let held = socket.held;
         if let Some(ends) = ends
             && self.tcp.connections.get(&ends) == Some(id)
@@ -384,10 +406,11 @@ impl Stack {
         }
         self.leave_listener(id);
         if !held {
-            self.tcp.with_receive(id, |receive| receive.clear(ledger));
+            self.tcp
+                .with_receive(id, |receive, spares| receive.clear(spares, ledger));
             return self.tcp.remove(id);
         }
-        self.tcp.with_receive(id, |receive| {
+        self.tcp.with_receive(id, |receive, _| {
             receive.prune(ledger);
         });
         self.release_port(id);
@@ -444,6 +467,7 @@ fn is_eventful(disposition: &Disposition) -> bool {
 fn note_progress(
     socket: &mut Socket,
     events: &mut Events,
+    spares: &mut SendSpares,
     ledger: &mut Ledger,
     id: SocketId,
     disposition: &Disposition,
@@ -452,7 +476,9 @@ fn note_progress(
         return;
     };
     if disposition.acked > 0 {
-        socket.send.acknowledged(connection.send_una(), ledger);
+        socket
+            .send
+            .acknowledged(connection.send_una(), spares, ledger);
         if socket.send_blocked && socket.send.chunks() <= wake_chunks(socket) {
             socket.send_blocked = false;
             events.mark(id, false, true);

@@ -13,6 +13,7 @@ mod output;
 mod ports;
 mod receive_queue;
 mod send_queue;
+mod spares;
 mod time_wait;
 mod timers;
 mod wire;
@@ -35,8 +36,8 @@ pub use ops::Accepted;
 use flow::{Connections, Flow};
 use listener::Listener;
 use ports::Ports;
-use receive_queue::ReceiveQueue;
-use send_queue::SendQueue;
+use receive_queue::{ReceiveQueue, ReceiveSpares};
+use send_queue::{SendQueue, SendSpares};
 use time_wait::TimeWaits;
 use timers::Timers;
 
@@ -232,6 +233,8 @@ pub(crate) struct Table {
     /// Segments that the first of them has sent in a row.
     burst: u32,
     looped: VecDeque<Looped>,
+    send_spares: SendSpares,
+    receive_spares: ReceiveSpares,
     /// Bytes of received payload that were moved out of frames.
     heap_bytes: usize,
     isn: Isn,
@@ -252,6 +255,8 @@ impl Table {
             ready: (0..queues).map(|_| VecDeque::new()).collect(),
             burst: 0,
             looped: VecDeque::new(),
+            send_spares: SendSpares::default(),
+            receive_spares: ReceiveSpares::default(),
             heap_bytes: 0,
             isn: Isn::new(secret),
             cookies: SynCookies::new(secret),
@@ -371,11 +376,11 @@ impl Table {
     fn with_receive<R>(
         &mut self,
         id: SocketId,
-        change: impl FnOnce(&mut ReceiveQueue) -> R,
+        change: impl FnOnce(&mut ReceiveQueue, &mut ReceiveSpares) -> R,
     ) -> Option<R> {
-        let queue = &mut self.get_mut(id)?.receive;
+        let queue = &mut self.slab.get_mut(id)?.receive;
         let before = queue.heap_bytes();
-        let result = change(queue);
+        let result = change(queue, &mut self.receive_spares);
         let after = queue.heap_bytes();
         self.heap_bytes = self.heap_bytes + after - before;
         Some(result)

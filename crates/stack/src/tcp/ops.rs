@@ -6,7 +6,7 @@ use ringwire_tcp::{Info, Instant, State, TcpOptions};
 use ringwire_umem::{Ledger, Pool};
 
 use super::listener::Listener;
-use super::send_queue::HEADROOM;
+use super::send_queue::{HEADROOM, SendSpares};
 use super::{Socket, wire};
 use crate::egress::CONTROL_RESERVE_CHUNKS;
 use crate::error::SocketError;
@@ -150,7 +150,7 @@ impl Stack {
         more: bool,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<usize, SocketError> {
-        let socket = self.tcp.get_mut(id).ok_or(SocketError::Invalid)?;
+        let socket = self.tcp.slab.get_mut(id).ok_or(SocketError::Invalid)?;
         if (socket.error.is_some() || socket.send_shut)
             && let Some(error) = socket.error.take()
         {
@@ -163,7 +163,8 @@ impl Stack {
         if socket.send_shut || !socket.state().may_send() {
             return Err(SocketError::Pipe);
         }
-        let queued = queue_bytes(socket, ledger, len, self.config.tx_checksum, fill);
+        let (spares, checksum) = (&mut self.tcp.send_spares, self.config.tx_checksum);
+        let queued = queue_bytes(socket, spares, ledger, len, checksum, fill);
         if queued > 0
             && let Some(connection) = &mut socket.connection
         {
@@ -234,7 +235,7 @@ impl Stack {
     /// Takes bytes that were read off the queue; the window may open.
     pub fn tcp_consume(&mut self, ledger: &mut Ledger, id: SocketId, len: usize) {
         self.tcp
-            .with_receive(id, |receive| receive.consume(ledger, len));
+            .with_receive(id, |receive, spares| receive.consume(spares, ledger, len));
         let Some(socket) = self.tcp.get_mut(id) else {
             return;
         };
@@ -362,7 +363,8 @@ impl Stack {
         let linger = socket.options.linger;
         let abort = unread || linger.on && linger.seconds == 0;
         let Some(connection) = &mut socket.connection else {
-            self.tcp.with_receive(id, |receive| receive.clear(ledger));
+            self.tcp
+                .with_receive(id, |receive, spares| receive.clear(spares, ledger));
             return self.tcp.remove(id);
         };
         if abort {
@@ -413,6 +415,7 @@ fn may_take_chunk(socket: &Socket, ledger: &Ledger) -> bool {
 /// there are chunks for them. Returns how many were taken.
 fn queue_bytes(
     socket: &mut Socket,
+    spares: &mut SendSpares,
     ledger: &mut Ledger,
     len: usize,
     checksum: TxChecksum,
@@ -431,9 +434,8 @@ fn queue_bytes(
         // All that this call can queue, so that the queue does not grow step by step.
         let most = socket.send_chunks() as usize * slots as usize;
         let cell_bytes = mss.min(slot_bytes as usize - HEADROOM);
-        socket
-            .send
-            .reserve(len.div_ceil(cell_bytes).min(most), slots);
+        let cells = len.div_ceil(cell_bytes).min(most);
+        socket.send.reserve(spares, cells, slots);
     }
     let mut room = socket.send.tail_room(mss);
     while queued < len {

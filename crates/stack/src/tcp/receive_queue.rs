@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use ringwire_tcp::{Keep, SeqNumber};
 use ringwire_umem::Ledger;
 
+use super::spares::Spares;
 use crate::packet::{Packet, Payload};
 
 /// Payloads of at most this many bytes are copied behind the one before, where it has room: a whole
@@ -14,6 +15,9 @@ pub(crate) const SMALL_BYTES: usize = 256;
 
 /// Payloads that a queue has memory for when the first comes: a burst of a sender's.
 const FIRST_PAYLOADS: usize = 16;
+
+/// Memory of what could be read and was.
+pub(crate) type ReceiveSpares = Spares<VecDeque<Payload>>;
 
 #[derive(Debug)]
 struct Piece {
@@ -51,6 +55,7 @@ impl ReceiveQueue {
     #[inline]
     pub(crate) fn store(
         &mut self,
+        spares: &mut ReceiveSpares,
         ledger: &mut Ledger,
         keep: &Keep,
         payload: Payload,
@@ -66,15 +71,15 @@ impl ReceiveQueue {
             let refused = self.append(ledger, payload).err();
             let copied = refused.is_none();
             if let Some(payload) = refused {
-                self.push(payload);
+                self.push(spares, payload);
             }
             copied
         } else {
-            self.push(payload);
+            self.push(spares, payload);
             false
         };
         if self.early.capacity() > 0 {
-            self.advance(ledger, advanced, keep.seq + keep.len);
+            self.advance(spares, ledger, advanced, keep.seq + keep.len);
         }
         copied
     }
@@ -82,11 +87,15 @@ impl ReceiveQueue {
     /// Keeps a payload of more than [`SMALL_BYTES`] behind what can be read, `len` bytes from `start` of a
     /// packet; nothing has come early.
     #[inline(always)]
-    pub(crate) fn store_next(&mut self, packet: Packet, start: usize, len: usize) {
+    pub(crate) fn store_next(
+        &mut self,
+        spares: &mut ReceiveSpares,
+        packet: Packet,
+        start: usize,
+        len: usize,
+    ) {
         self.bytes += len;
-        if self.ready.capacity() == 0 {
-            self.ready.reserve(FIRST_PAYLOADS);
-        }
+        self.have_memory(spares);
         // Made where it stays: whoever moves it right after its fields were written waits for the stores.
         self.ready.push_back(Payload::Frames { packet, start, len });
     }
@@ -108,13 +117,19 @@ impl ReceiveQueue {
 
     /// Adds a payload that follows what can be read.
     #[inline(always)]
-    fn push(&mut self, payload: Payload) {
+    fn push(&mut self, spares: &mut ReceiveSpares, payload: Payload) {
         self.bytes += payload.len();
         self.heap_bytes += payload.heap_bytes();
-        if self.ready.capacity() == 0 {
-            self.ready.reserve(FIRST_PAYLOADS);
-        }
+        self.have_memory(spares);
         self.ready.push_back(payload);
+    }
+
+    #[inline(always)]
+    fn have_memory(&mut self, spares: &mut ReceiveSpares) {
+        if self.ready.capacity() == 0 {
+            let fresh = || VecDeque::with_capacity(FIRST_PAYLOADS);
+            self.ready = spares.take().unwrap_or_else(fresh);
+        }
     }
 
     /// Adds a payload that came early; it replaces what lies inside it.
@@ -137,7 +152,13 @@ impl ReceiveQueue {
 
     /// Moves what came early and lies before `next` to what can be read. What begins before `end`, the
     /// end of the segment that filled the hole, came with that segment too.
-    fn advance(&mut self, ledger: &mut Ledger, next: SeqNumber, end: SeqNumber) {
+    fn advance(
+        &mut self,
+        spares: &mut ReceiveSpares,
+        ledger: &mut Ledger,
+        next: SeqNumber,
+        end: SeqNumber,
+    ) {
         while let Some(piece) = self.early.front()
             && piece.seq.before(next)
         {
@@ -146,7 +167,7 @@ impl ReceiveQueue {
             if piece.seq.before(end) {
                 piece.payload.release(ledger);
             } else {
-                self.push(piece.payload);
+                self.push(spares, piece.payload);
             }
         }
         if self.early.is_empty() && self.early.capacity() > 0 {
@@ -180,7 +201,7 @@ impl ReceiveQueue {
     }
 
     /// Lets go of bytes that were read.
-    pub(crate) fn consume(&mut self, ledger: &mut Ledger, len: usize) {
+    pub(crate) fn consume(&mut self, spares: &mut ReceiveSpares, ledger: &mut Ledger, len: usize) {
         let mut left = len.min(self.bytes);
         self.bytes -= left;
         while let Some(first) = self.ready.front() {
@@ -197,13 +218,17 @@ impl ReceiveQueue {
             }
         }
         // As the send queue: nothing is kept for a connection that is idle.
-        self.ready = VecDeque::new();
+        let empty = std::mem::take(&mut self.ready);
+        let entries = empty.capacity();
+        if entries > 0 {
+            spares.give(empty, entries);
+        }
     }
 
     /// Lets go of everything.
-    pub(crate) fn clear(&mut self, ledger: &mut Ledger) {
+    pub(crate) fn clear(&mut self, spares: &mut ReceiveSpares, ledger: &mut Ledger) {
         self.prune(ledger);
-        self.consume(ledger, usize::MAX);
+        self.consume(spares, ledger, usize::MAX);
     }
 }
 

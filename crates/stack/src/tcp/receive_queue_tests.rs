@@ -37,7 +37,7 @@ fn payload(ledger: &mut Ledger, at: usize, len: usize) -> Payload {
 fn read(queue: &mut ReceiveQueue, ledger: &mut Ledger, len: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     queue.for_each(ledger, len, &mut |part| bytes.extend_from_slice(part));
-    queue.consume(ledger, len);
+    queue.consume(&mut ReceiveSpares::default(), ledger, len);
     bytes
 }
 
@@ -51,7 +51,7 @@ fn bytes_are_read_in_order_in_any_portions() {
     let mut queue = ReceiveQueue::default();
     for at in [0, 100, 200] {
         let payload = payload(&mut ledger, at, 100);
-        queue.push(payload);
+        queue.push(&mut ReceiveSpares::default(), payload);
     }
     assert_eq!(read(&mut queue, &mut ledger, 30), numbers(0..30));
     assert_eq!(read(&mut queue, &mut ledger, 150), numbers(30..180));
@@ -74,10 +74,15 @@ fn what_came_early_follows_when_the_hole_is_filled() {
     }
     assert_eq!(queue.len(), 0);
     let first = payload(&mut ledger, 0, 100);
-    queue.push(first);
-    queue.advance(&mut ledger, SeqNumber(300), SeqNumber(100));
+    queue.push(&mut ReceiveSpares::default(), first);
+    queue.advance(
+        &mut ReceiveSpares::default(),
+        &mut ledger,
+        SeqNumber(300),
+        SeqNumber(100),
+    );
     assert_eq!(read(&mut queue, &mut ledger, 1000), numbers(0..300));
-    queue.clear(&mut ledger);
+    queue.clear(&mut ReceiveSpares::default(), &mut ledger);
     assert_eq!(ledger.free_chunks(Pool::Rx), 16);
 }
 
@@ -93,8 +98,13 @@ fn a_longer_segment_replaces_what_lies_inside_it() {
     queue.insert(&mut ledger, SeqNumber(50), longer);
     assert_eq!(ledger.free_chunks(Pool::Rx), 15);
     let first = payload(&mut ledger, 0, 50);
-    queue.push(first);
-    queue.advance(&mut ledger, SeqNumber(250), SeqNumber(50));
+    queue.push(&mut ReceiveSpares::default(), first);
+    queue.advance(
+        &mut ReceiveSpares::default(),
+        &mut ledger,
+        SeqNumber(250),
+        SeqNumber(50),
+    );
     assert_eq!(read(&mut queue, &mut ledger, 1000), numbers(0..250));
 }
 
@@ -105,8 +115,13 @@ fn a_segment_in_order_makes_early_ones_needless() {
     let early = payload(&mut ledger, 50, 50);
     queue.insert(&mut ledger, SeqNumber(50), early);
     let all = payload(&mut ledger, 0, 120);
-    queue.push(all);
-    queue.advance(&mut ledger, SeqNumber(120), SeqNumber(120));
+    queue.push(&mut ReceiveSpares::default(), all);
+    queue.advance(
+        &mut ReceiveSpares::default(),
+        &mut ledger,
+        SeqNumber(120),
+        SeqNumber(120),
+    );
     assert_eq!(read(&mut queue, &mut ledger, 1000), numbers(0..120));
     assert_eq!(ledger.free_chunks(Pool::Rx), 16);
 }
@@ -116,7 +131,7 @@ fn small_payloads_share_a_frame() {
     let mut ledger = ledger();
     let mut queue = ReceiveQueue::default();
     let first = payload(&mut ledger, 0, 10);
-    queue.push(first);
+    queue.push(&mut ReceiveSpares::default(), first);
     for at in 1..100 {
         let small = payload(&mut ledger, at * 10, 10);
         assert!(queue.append(&mut ledger, small).is_ok());
@@ -131,11 +146,11 @@ fn a_full_frame_takes_no_more() {
     let mut ledger = ledger();
     let mut queue = ReceiveQueue::default();
     let first = payload(&mut ledger, 0, 1900);
-    queue.push(first);
+    queue.push(&mut ReceiveSpares::default(), first);
     let more = payload(&mut ledger, 1900, 200);
     let refused = queue.append(&mut ledger, more).unwrap_err();
     assert_eq!(refused.len(), 200);
-    queue.push(refused);
+    queue.push(&mut ReceiveSpares::default(), refused);
     assert_eq!(read(&mut queue, &mut ledger, 3000), numbers(0..2100));
 }
 
@@ -144,7 +159,7 @@ fn memory_outside_of_frames_is_counted() {
     let mut ledger = ledger();
     let mut queue = ReceiveQueue::default();
     let first = payload(&mut ledger, 0, 100).compact(&mut ledger);
-    queue.push(first);
+    queue.push(&mut ReceiveSpares::default(), first);
     assert_eq!(
         (queue.heap_bytes(), ledger.free_chunks(Pool::Rx)),
         (100, 16)
@@ -161,7 +176,7 @@ fn pruning_leaves_what_can_be_read() {
     let mut ledger = ledger();
     let mut queue = ReceiveQueue::default();
     let first = payload(&mut ledger, 0, 100);
-    queue.push(first);
+    queue.push(&mut ReceiveSpares::default(), first);
     let early = payload(&mut ledger, 200, 100);
     queue.insert(&mut ledger, SeqNumber(200), early);
     assert_eq!(queue.prune(&mut ledger), 1);

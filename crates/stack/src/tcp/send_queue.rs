@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use ringwire_tcp::SeqNumber;
 use ringwire_umem::{Frame, Ledger};
 
+use super::spares::Spares;
 use crate::TxChecksum;
 use crate::checksum::Checksum;
 
@@ -70,8 +71,11 @@ pub(crate) struct SendQueue {
     queued: Option<Box<Queued>>,
 }
 
+/// Memory of queues in which nothing is.
+pub(crate) type SendSpares = Spares<Box<Queued>>;
+
 #[derive(Debug, Default)]
-struct Queued {
+pub(crate) struct Queued {
     cells: VecDeque<Cell>,
     blocks: VecDeque<Block>,
     /// Serial number of the first block.
@@ -102,9 +106,10 @@ impl SendQueue {
         last.is_some_and(fits)
     }
 
-    /// Makes room for `cells` more cells, `slots` of them in a chunk.
-    pub(crate) fn reserve(&mut self, cells: usize, slots: u32) {
-        let queued = self.queued.get_or_insert_default();
+    /// Makes room for `cells` more cells, `slots` of them in a chunk; the first call for an empty queue.
+    pub(crate) fn reserve(&mut self, spares: &mut SendSpares, cells: usize, slots: u32) {
+        let memory = || spares.take().unwrap_or_default();
+        let queued = self.queued.get_or_insert_with(memory);
         queued.cells.reserve(cells);
         queued.blocks.reserve(cells.div_ceil(slots as usize));
     }
@@ -119,7 +124,7 @@ impl SendQueue {
         seq: SeqNumber,
         mss: usize,
     ) -> usize {
-        let queued = self.queued.get_or_insert_default();
+        let queued = self.there();
         let block = Block {
             frame,
             used: 1,
@@ -188,27 +193,45 @@ impl SendQueue {
     }
 
     /// Lets go of everything before `una`.
-    pub(crate) fn acknowledged(&mut self, una: SeqNumber, ledger: &mut Ledger) {
+    pub(crate) fn acknowledged(
+        &mut self,
+        una: SeqNumber,
+        spares: &mut SendSpares,
+        ledger: &mut Ledger,
+    ) {
         if let Some(queued) = &mut self.queued {
             queued.acknowledged(una, ledger);
             if queued.blocks.is_empty() {
-                self.queued = None;
+                self.spare(spares);
             }
         }
     }
 
+    /// Gives away the memory of the queue, which is empty.
+    fn spare(&mut self, spares: &mut SendSpares) {
+        if let Some(mut queued) = self.queued.take() {
+            (queued.base, queued.cursor) = (0, 0);
+            let entries = queued.cells.capacity() + queued.blocks.capacity();
+            spares.give(queued, entries);
+        }
+    }
+
     /// Lets go of everything.
-    pub(crate) fn clear(&mut self, ledger: &mut Ledger) {
-        let queued = self.queued.take();
-        for block in queued.into_iter().flat_map(|queued| queued.blocks) {
+    pub(crate) fn clear(&mut self, spares: &mut SendSpares, ledger: &mut Ledger) {
+        let Some(queued) = &mut self.queued else {
+            return;
+        };
+        queued.cells.clear();
+        for block in queued.blocks.drain(..) {
             ledger.release(block.frame);
         }
+        self.spare(spares);
     }
 
     fn there(&mut self) -> &mut Queued {
         self.queued
             .as_deref_mut()
-            .expect("send queue: a chunk was added")
+            .expect("send queue: there was room made")
     }
 }
 

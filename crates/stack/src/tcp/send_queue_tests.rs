@@ -20,6 +20,7 @@ fn ledger() -> Ledger {
 /// Cells of these lengths, two in a chunk; byte `n` of the stream is `n`.
 fn queue(ledger: &mut Ledger, lens: &[usize]) -> SendQueue {
     let mut queue = SendQueue::default();
+    queue.reserve(&mut SendSpares::default(), lens.len(), 2);
     let mut at = 0;
     for &len in lens {
         if queue.has_spare_cell(2048) {
@@ -59,7 +60,7 @@ fn bytes_are_found_by_number_across_the_wrap() {
     assert_eq!(queue.contiguous(FIRST + 30), 70);
     assert_eq!(queue.contiguous(FIRST + 249), 1);
     assert_eq!(queue.contiguous(FIRST + 250), 0);
-    queue.clear(&mut ledger);
+    queue.clear(&mut SendSpares::default(), &mut ledger);
 }
 
 #[test]
@@ -73,11 +74,11 @@ fn only_a_cell_that_was_not_sent_is_filled_up() {
         bytes(&mut queue, &ledger, 0, 100),
         (0..100).collect::<Vec<u8>>()
     );
-    queue.clear(&mut ledger);
+    queue.clear(&mut SendSpares::default(), &mut ledger);
     let mut queue = self::queue(&mut ledger, &[40]);
     queue.take(FIRST, 40);
     assert_eq!(queue.tail_room(MSS), 0, "it was sent");
-    queue.clear(&mut ledger);
+    queue.clear(&mut SendSpares::default(), &mut ledger);
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn the_sum_of_a_whole_cell_is_known() {
     assert_eq!(whole.sum.map(Checksum::fold), Some(sum.fold()));
     let (part, _) = queue.take(FIRST + 1, 10);
     assert!(part.sum.is_none() && !part.first);
-    queue.clear(&mut ledger);
+    queue.clear(&mut SendSpares::default(), &mut ledger);
 }
 
 #[test]
@@ -100,7 +101,7 @@ fn a_cell_is_fresh_once() {
     let mut queue = queue(&mut ledger, &[100]);
     assert!(queue.take(FIRST, 100).0.fresh);
     assert!(!queue.take(FIRST, 100).0.fresh);
-    queue.clear(&mut ledger);
+    queue.clear(&mut SendSpares::default(), &mut ledger);
 }
 
 #[test]
@@ -108,12 +109,12 @@ fn a_chunk_goes_when_both_its_cells_are_acknowledged() {
     let mut ledger = ledger();
     let mut queue = queue(&mut ledger, &[100, 100, 100]);
     let free = ledger.free_chunks(Pool::Send);
-    queue.acknowledged(FIRST + 100, &mut ledger);
+    queue.acknowledged(FIRST + 100, &mut SendSpares::default(), &mut ledger);
     assert_eq!(ledger.free_chunks(Pool::Send), free);
-    queue.acknowledged(FIRST + 250, &mut ledger);
+    queue.acknowledged(FIRST + 250, &mut SendSpares::default(), &mut ledger);
     assert_eq!(ledger.free_chunks(Pool::Send), free + 1);
     assert_eq!(queue.contiguous(FIRST + 250), 50, "a cell goes as a whole");
-    queue.acknowledged(FIRST + 300, &mut ledger);
+    queue.acknowledged(FIRST + 300, &mut SendSpares::default(), &mut ledger);
     assert_eq!(
         (queue.chunks(), ledger.free_chunks(Pool::Send)),
         (0, free + 2)
@@ -142,5 +143,5 @@ fn cells_of_one_chunk_do_not_overlap_when_segments_become_shorter() {
     assert!(!queue.has_spare_cell(2048));
     let first: Vec<u8> = (0..896).map(|at| at as u8).collect();
     assert_eq!(bytes(&mut queue, &ledger, 0, 896), first);
-    queue.clear(&mut ledger);
+    queue.clear(&mut SendSpares::default(), &mut ledger);
 }
