@@ -17,8 +17,8 @@ use crate::wire;
 pub const ADDRESS: [u8; 4] = [10, 0, 0, 1];
 const ENTRIES: u32 = 256;
 const START: Instant = Instant::from_nanos(1_000_000_000);
-/// What a turn takes on the engines' clock, in nanoseconds.
-const TURN: Duration = Duration::from_nanos(1000);
+/// What a turn takes on the engines' clock.
+const TURN: Duration = Duration::from_micros(100);
 /// Slots of direct descriptors.
 const SLOTS: u32 = 16;
 

@@ -42,22 +42,20 @@ impl Engine {
 
     /// Serves the polls of a socket after something happened on one of its sides.
     pub(super) fn serve_polls(&mut self, event: &Event) {
-        let Some(file) = self.files.get(event.socket) else {
-            return;
-        };
         // An edge reports only what it is about: a multishot poll is not told twice.
         let sides = if event.receive { IN | RDHUP } else { 0 } | if event.send { OUT } else { 0 };
-        for id in file.polls.clone() {
-            // What is linked behind one poll may have ended another.
-            if self
-                .files
-                .get(event.socket)
-                .is_some_and(|file| file.polls.contains(&id))
-                && let Op::PollAdd { events, .. } = self.requests.get(id).op
-            {
+        let mut at = 0;
+        while let Some(id) = self.poll_at(event.socket, at) {
+            if let Op::PollAdd { events, .. } = self.requests.get(id).op {
                 self.report_poll(id, event.socket, events & sides);
             }
+            // One that has ended has left its place to the next.
+            at += usize::from(self.poll_at(event.socket, at) == Some(id));
         }
+    }
+
+    fn poll_at(&mut self, socket: SocketId, at: usize) -> Option<RequestId> {
+        self.files.get(socket)?.polls.get(at).copied()
     }
 
     /// POLL_REMOVE: ends a poll, or changes what it waits for or its `user_data` (Linux

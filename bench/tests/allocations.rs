@@ -1,0 +1,300 @@
+//! No request allocates or frees memory once its kind has been used: counted by the allocator, over all
+//! that an engine does for it, the stack and TCP included.
+
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use ringwire::{cqueue, opcode, squeue, types};
+use ringwire_abi::register::{BufReg, IORING_REGISTER_PBUF_RING};
+use ringwire_bench::count;
+use ringwire_bench::engines::{End, Engines, first, second};
+
+#[global_allocator]
+static ALLOCATOR: count::Counting = count::Counting;
+
+const BYTES: usize = 512;
+const GROUP: u16 = 5;
+const BUFFERS: u16 = 8;
+
+/// Runs a round until nothing is new to it, and counts the allocator's calls in those that follow.
+fn assert_no_calls(mut round: impl FnMut()) {
+    (0..3000).for_each(|_| round());
+    let before = count::calls();
+    (0..1000).for_each(|_| round());
+    assert_eq!(
+        count::calls() - before,
+        0,
+        "calls of the allocator in 1000 rounds"
+    );
+}
+
+/// Pushes an entry whose memory the test owns, and which it waits for.
+fn push(end: &mut End, entry: squeue::Entry) {
+    // SAFETY: the buffers of these tests outlive the engines.
+    unsafe { end.push(&entry) }
+}
+
+/// Waits for completions of both ends, none of which may be an error.
+fn wait(engines: &mut Engines, at_first: u32, at_second: u32) {
+    let check = |cqe: cqueue::Entry| assert!(cqe.result() >= 0, "{cqe:?}");
+    engines.wait(first, at_first, check);
+    engines.wait(second, at_second, check);
+}
+
+fn streams() -> Engines {
+    let mut engines = Engines::new();
+    engines.connect_streams();
+    engines
+}
+
+fn datagrams() -> Engines {
+    let mut engines = Engines::new();
+    engines.connect_datagrams();
+    engines
+}
+
+#[test]
+fn nop() {
+    let mut engines = Engines::new();
+    assert_no_calls(|| {
+        push(&mut engines.a, opcode::Nop::new().build());
+        wait(&mut engines, 1, 0);
+    });
+}
+
+#[test]
+fn chains() {
+    let mut engines = Engines::new();
+    assert_no_calls(|| {
+        for flags in [
+            squeue::Flags::IO_LINK,
+            squeue::Flags::IO_HARDLINK,
+            squeue::Flags::IO_DRAIN,
+        ] {
+            push(&mut engines.a, opcode::Nop::new().build().flags(flags));
+        }
+        wait(&mut engines, 3, 0);
+    });
+}
+
+fn send(slot: u32, from: &[u8]) -> opcode::Send {
+    opcode::Send::new(types::Fixed(slot), from.as_ptr(), from.len() as u32)
+}
+
+fn recv(slot: u32, to: &mut [u8]) -> opcode::Recv {
+    opcode::Recv::new(types::Fixed(slot), to.as_mut_ptr(), to.len() as u32)
+}
+
+#[test]
+fn send_and_recv_on_streams() {
+    let (from, mut to) = ([1; BYTES], [0; BYTES]);
+    let mut engines = streams();
+    assert_no_calls(|| {
+        push(
+            &mut engines.b,
+            recv(0, &mut to).flags(libc::MSG_WAITALL).build(),
+        );
+        push(
+            &mut engines.a,
+            send(0, &from).flags(libc::MSG_WAITALL).build(),
+        );
+        wait(&mut engines, 1, 1);
+    });
+}
+
+#[test]
+fn send_and_recv_of_datagrams() {
+    let (from, mut to) = ([1; BYTES], [0; BYTES]);
+    let mut engines = datagrams();
+    assert_no_calls(|| {
+        push(&mut engines.b, recv(2, &mut to).build());
+        push(&mut engines.a, send(2, &from).build());
+        wait(&mut engines, 1, 1);
+    });
+}
+
+#[test]
+fn zero_copy_sends() {
+    let (from, mut to) = ([1; BYTES], [0; BYTES]);
+    let mut engines = streams();
+    let send = opcode::SendZc::new(types::Fixed(0), from.as_ptr(), BYTES as u32).build();
+    assert_no_calls(|| {
+        push(
+            &mut engines.b,
+            recv(0, &mut to).flags(libc::MSG_WAITALL).build(),
+        );
+        push(&mut engines.a, send.clone());
+        wait(&mut engines, 2, 1);
+    });
+}
+
+#[test]
+fn messages() {
+    for slot in [0, 2] {
+        let (mut from, mut to) = ([1u8; BYTES], [0u8; BYTES]);
+        let iovec = |bytes: &mut [u8]| libc::iovec {
+            iov_base: bytes.as_mut_ptr().cast(),
+            iov_len: bytes.len(),
+        };
+        let (mut source, mut sink) = (iovec(&mut from), iovec(&mut to));
+        let header = |iovec: &mut libc::iovec| {
+            // SAFETY: a msghdr of zeroes is one without a name, control messages and memory.
+            let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+            header.msg_iov = iovec;
+            header.msg_iovlen = 1;
+            header
+        };
+        let (out, mut into) = (header(&mut source), header(&mut sink));
+        let mut engines = Engines::new();
+        engines.connect_streams();
+        engines.connect_datagrams();
+        assert_no_calls(|| {
+            let recv = opcode::RecvMsg::new(types::Fixed(slot), &raw mut into);
+            push(&mut engines.b, recv.flags(libc::MSG_WAITALL as u32).build());
+            push(
+                &mut engines.a,
+                opcode::SendMsg::new(types::Fixed(slot), &raw const out).build(),
+            );
+            wait(&mut engines, 1, 1);
+        });
+    }
+}
+
+#[test]
+fn polls() {
+    let (from, mut to) = ([1; BYTES], [0; BYTES]);
+    let mut engines = streams();
+    push(
+        &mut engines.b,
+        opcode::PollAdd::new(types::Fixed(0), libc::POLLIN as u32)
+            .multi(true)
+            .build(),
+    );
+    assert_no_calls(|| {
+        push(&mut engines.a, send(0, &from).build());
+        wait(&mut engines, 1, 1);
+        push(
+            &mut engines.b,
+            recv(0, &mut to).flags(libc::MSG_WAITALL).build(),
+        );
+        wait(&mut engines, 0, 1);
+    });
+}
+
+#[test]
+fn timeouts() {
+    let time = types::Timespec::new().nsec(1);
+    let mut engines = Engines::new();
+    assert_no_calls(|| {
+        push(
+            &mut engines.a,
+            opcode::Timeout::new(&raw const time).build(),
+        );
+        engines.wait(first, 1, |cqe| assert_eq!(cqe.result(), -libc::ETIME));
+    });
+}
+
+#[test]
+fn cancellation() {
+    let mut to = [0; BYTES];
+    let mut engines = streams();
+    assert_no_calls(|| {
+        push(&mut engines.b, recv(0, &mut to).build().user_data(7));
+        push(&mut engines.b, opcode::AsyncCancel::new(7).build());
+        let mut results = 0;
+        engines.wait(second, 2, |cqe| results += cqe.result());
+        assert_eq!(results, -libc::ECANCELED);
+    });
+}
+
+/// A ring of provided buffers; the memory lives as long as the process.
+struct Provided {
+    ring: *mut types::BufRingEntry,
+    memory: *mut u8,
+    tail: u16,
+}
+
+impl Provided {
+    /// A ring in which so many buffers are.
+    fn new(end: &mut End, buffers: u16) -> Provided {
+        let page = std::alloc::Layout::from_size_align(4096, 4096).expect("a layout");
+        // SAFETY: the layout has a size; the memory is never freed.
+        let (ring, memory) = unsafe {
+            let ring: *mut types::BufRingEntry = std::alloc::alloc_zeroed(page).cast();
+            (ring, std::alloc::alloc_zeroed(page))
+        };
+        let reg = BufReg {
+            ring_addr: ring as u64,
+            ring_entries: BUFFERS.into(),
+            bgid: GROUP,
+            ..BufReg::default()
+        };
+        // SAFETY: the ring's memory is never freed, and the argument lives through the call.
+        unsafe {
+            end.engine
+                .register(IORING_REGISTER_PBUF_RING, &raw const reg as u64, 1)
+        }
+        .expect("a buffer ring");
+        let mut provided = Provided {
+            ring,
+            memory,
+            tail: 0,
+        };
+        (0..buffers).for_each(|bid| provided.give(bid));
+        provided
+    }
+
+    fn give(&mut self, bid: u16) {
+        // SAFETY: the masked index lies in the ring, the buffer in its page; both are never freed.
+        unsafe {
+            let entry = &mut *self.ring.add(usize::from(self.tail % BUFFERS));
+            entry.set_addr(self.memory.add(usize::from(bid) * BYTES) as u64);
+            entry.set_len(BYTES as u32);
+            entry.set_bid(bid);
+            self.tail = self.tail.wrapping_add(1);
+            let tail = types::BufRingEntry::tail(self.ring).cast::<AtomicU16>();
+            (*tail).store(self.tail, Ordering::Release);
+        }
+    }
+}
+
+#[test]
+fn multishot_receives() {
+    for (slot, bundle) in [(0, false), (0, true), (2, false)] {
+        let from = [1; BYTES];
+        let mut engines = Engines::new();
+        engines.connect_streams();
+        engines.connect_datagrams();
+        let mut provided = Provided::new(&mut engines.b, BUFFERS);
+        let recv = match bundle {
+            false => opcode::RecvMulti::new(types::Fixed(slot), GROUP).build(),
+            true => opcode::RecvMultiBundle::new(types::Fixed(slot), GROUP).build(),
+        };
+        push(&mut engines.b, recv);
+        assert_no_calls(|| {
+            push(&mut engines.a, send(slot, &from).build());
+            wait(&mut engines, 1, 0);
+            engines.wait(second, 1, |cqe| {
+                assert_eq!(cqe.result(), BYTES as i32);
+                provided.give(cqueue::buffer_select(cqe.flags()).expect("a buffer"));
+            });
+        });
+    }
+}
+
+#[test]
+fn sends_from_provided_buffers() {
+    let mut to = [0; 2 * BYTES];
+    let mut engines = streams();
+    let mut provided = Provided::new(&mut engines.a, 2);
+    assert_no_calls(|| {
+        push(
+            &mut engines.b,
+            recv(0, &mut to).flags(libc::MSG_WAITALL).build(),
+        );
+        let bundle = opcode::SendBundle::new(types::Fixed(0), GROUP);
+        push(&mut engines.a, bundle.build());
+        engines.wait(second, 1, |cqe| assert_eq!(cqe.result(), 2 * BYTES as i32));
+        engines.wait(first, 1, |cqe| assert!(!cqueue::more(cqe.flags())));
+        (0..2).for_each(|bid| provided.give(bid));
+    });
+}
