@@ -23,6 +23,7 @@
 //! * Multishot polls are for sockets whose events come one by one, which a connection's end does not.
 //! * Datagrams go where somebody is: when an ICMP error comes back, a request of the same batch may have been
 //!   before it.
+//! * MSG_WAITALL takes no provided buffers, and MSG_TRUNC none that are used piece by piece.
 //! * Datagram sockets are not shut down: receives from them end in such a thread. They send no bundles.
 //! * A cancellation by another key than user_data takes all that match.
 
@@ -437,6 +438,9 @@ fn receive(random: &mut Random, slot: u32) -> Operation {
             libc::MSG_WAITALL | libc::MSG_DONTWAIT,
             libc::MSG_PEEK | libc::MSG_DONTWAIT,
         ]),
+        Receive::Group {
+            group: INCREMENTAL, ..
+        } => random.of(&[0, 0, libc::MSG_DONTWAIT]),
         Receive::Group { .. } => random.of(&[0, 0, 0, libc::MSG_DONTWAIT, libc::MSG_TRUNC]),
         _ => 0,
     };
