@@ -77,7 +77,16 @@ pub fn run(veth: &Veth, program: &Program, index: u16) -> Vec<String> {
     veth.in_ring(|| {
         let mut builder = super::super::builder();
         builder.setup_cqsize(CQ_ENTRIES);
-        let ring = super::super::build(&builder, 256).expect("a ring");
+        // A child of this process that has not come to its exec yet may hold what the last ring has
+        // given back.
+        let deadline = std::time::Instant::now() + PATIENCE;
+        let ring = loop {
+            match super::super::build(&builder, 256) {
+                Ok(ring) => break ring,
+                Err(error) if std::time::Instant::now() > deadline => panic!("a ring: {error}"),
+                Err(_) => std::thread::yield_now(),
+            }
+        };
         let mut runner = Runner::new(ring, veth, 10_000 + 8 * index);
         runner.prepare();
         for (number, step) in program.iter().enumerate() {
