@@ -122,6 +122,7 @@ fn unsafe_stands_only_where_it_may() {
             "submitter.rs",
             "engine/register.rs",
             "engine/bed.rs",
+            "engine/chain_tests.rs",
             "engine/entries_tests.rs",
             "owned/mod.rs",
             "owned/engine_tests.rs",
