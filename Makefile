@@ -1,11 +1,12 @@
 # Everything here does its own set-up on a bare Debian 12 machine with Rust: `make help`.
-.PHONY: help demo test fuzz miri bench tools lint bpf bpf-check
+.PHONY: help demo test fuzz miri loom bench tools lint bpf bpf-check
 
 help:
 	@echo "make demo       an echo server and an HTTP server on ringwire, driven by ping, socat, ncat, curl..."
 	@echo "make test       every test; those that need privileges are listed as skipped without them"
 	@echo "make fuzz       every libFuzzer target for ten seconds (needs a nightly compiler)"
 	@echo "make miri       what has unsafe code and needs no kernel, under Miri (needs it and a nightly compiler)"
+	@echo "make loom       what two threads of a ring do with each other, in every order that there is"
 	@echo "make bench      TCP and UDP echo: ringwire, the kernel's io_uring, a raw AF_XDP loop; smoltcp"
 	@echo "                and goodput through impaired lines beside Linux's (PEERS=--full: all of it, in 25 minutes)"
 	@echo "make tools      curl, wrk, iperf3 and nmap against ringwire and against Linux, compared"
@@ -30,6 +31,10 @@ fuzz:
 miri:
 	@scripts/setup.sh build
 	@scripts/miri.sh
+
+loom:
+	@scripts/setup.sh build
+	@scripts/loom.sh
 
 bench:
 	@scripts/setup.sh build bench

@@ -120,6 +120,7 @@ fn unsafe_stands_only_where_it_may() {
             "ring.rs",
             "register.rs",
             "submitter.rs",
+            "loom_tests.rs",
             "engine/register.rs",
             "engine/bed.rs",
             "engine/chain_tests.rs",

@@ -54,3 +54,6 @@ pub mod cqueue {
         Entry, Entry32, EntryMarker, buffer_more, buffer_select, more, notif, sock_nonempty,
     };
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{IORING_MSG_DATA, IORING_MSG_RING_FLAGS_PASS, IORING_OP_MSG_RING};
 use ringwire_abi::request::{self, Op, RingMessage};
 use ringwire_abi::sqe::Sqe;
+use ringwire_xsk::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use ringwire_xsk::{Waker, is_open};
 
 use crate::engine::Shown;
@@ -19,7 +19,7 @@ use crate::queue::{Completion, QueueMemory};
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     messages: Mutex<VecDeque<Completion>>,
-    /// Something may be in it: so that nobody has to lock it to find nothing.
+    /// Something is in it, so that nobody has to lock it to find nothing. Written under the lock.
     filled: AtomicBool,
 }
 
@@ -30,7 +30,8 @@ impl Mailbox {
     }
 
     fn put(&self, message: Completion) {
-        self.messages().push_back(message);
+        let mut messages = self.messages();
+        messages.push_back(message);
         self.filled.store(true, Ordering::Release);
     }
 
@@ -40,11 +41,12 @@ impl Mailbox {
 
     /// Takes what there is.
     pub(crate) fn take(&self) -> VecDeque<Completion> {
-        // First: what is put in between says so again.
-        if !self.filled.swap(false, Ordering::AcqRel) {
+        if !self.is_filled() {
             return VecDeque::new();
         }
-        std::mem::take(&mut *self.messages())
+        let mut messages = self.messages();
+        self.filled.store(false, Ordering::Release);
+        std::mem::take(&mut *messages)
     }
 }
 
@@ -93,9 +95,9 @@ impl Peer {
 }
 
 /// The rings of the process, by the file descriptors that they are known by.
-static RINGS: Mutex<BTreeMap<RawFd, Peer>> = Mutex::new(BTreeMap::new());
+static RINGS: std::sync::Mutex<BTreeMap<RawFd, Peer>> = std::sync::Mutex::new(BTreeMap::new());
 
-fn rings() -> MutexGuard<'static, BTreeMap<RawFd, Peer>> {
+fn rings() -> std::sync::MutexGuard<'static, BTreeMap<RawFd, Peer>> {
     RINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -6,14 +6,14 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::{JoinHandle, yield_now};
+use std::sync::{Arc, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{IORING_SETUP_SQPOLL, IORING_SQ_NEED_WAKEUP};
 use ringwire_stack::Instant;
+use ringwire_xsk::sync::{AtomicBool, AtomicU32, Mutex, MutexGuard, Ordering, fence, yield_now};
 use ringwire_xsk::{Waker, block_signals, run_on_cpu};
 
 use crate::params::Parameters;
@@ -82,12 +82,34 @@ impl Poller {
     }
 
     /// The engine, once the thread has let go of it.
-    pub(crate) fn take<'a>(&self, core: &'a Mutex<Core>) -> Result<MutexGuard<'a, Core>, Errno> {
+    pub(crate) fn take<'a, T>(&self, core: &'a Mutex<T>) -> Result<MutexGuard<'a, T>, Errno> {
         self.wanted.fetch_add(1, Ordering::SeqCst);
         self.waker.wake();
         let taken = core.lock();
         self.wanted.fetch_sub(1, Ordering::SeqCst);
         taken.map_err(|_| Errno::EOWNERDEAD)
+    }
+
+    /// Has the engine and takes its turns until the thread is to stop; lets go of it between two for
+    /// whoever wants it.
+    pub(crate) fn serve<T>(&self, core: &Mutex<T>, mut turn: impl FnMut(&mut T)) {
+        while !self.stop.load(Ordering::SeqCst) {
+            while self.wanted.load(Ordering::SeqCst) > 0 {
+                yield_now();
+            }
+            let Ok(mut core) = core.lock() else {
+                return;
+            };
+            while self.wanted.load(Ordering::SeqCst) == 0 && !self.stop.load(Ordering::SeqCst) {
+                turn(&mut core);
+            }
+        }
+    }
+
+    /// Ends the thread, after the turn that it is at.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.waker.wake();
     }
 
     fn bells(&self) -> MutexGuard<'_, Bells> {
@@ -116,7 +138,7 @@ impl Poller {
     }
 
     /// Tells those who sleep that something has happened.
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         if self.has_sleepers() {
             for bell in &self.bells().waiting {
                 bell.wake();
@@ -202,8 +224,7 @@ impl PollThread {
 impl Drop for PollThread {
     fn drop(&mut self) {
         if let Some(poller) = &self.shared.poller {
-            poller.stop.store(true, Ordering::SeqCst);
-            poller.wake();
+            poller.stop();
         }
         let ended = self.thread.take().map(JoinHandle::join);
         if let (Some(Err(_)), Err(broken)) = (ended, self.shared.core.lock()) {
@@ -232,27 +253,18 @@ fn run(shared: &Shared, poller: &Poller) {
     let queues = shared.queues();
     let _last_words = LastWords { queues, poller };
     let mut active = now();
-    while !poller.stop.load(Ordering::SeqCst) {
-        while poller.wanted.load(Ordering::SeqCst) > 0 {
+    poller.serve(&shared.core, |core| {
+        let time = now();
+        if step(shared, poller, core, time) {
+            active = time;
+        } else if core.engine.has_work() {
+            // The next turn goes on with it.
+        } else if time - active < poller.idle {
             yield_now();
+        } else {
+            doze(shared, core);
         }
-        let Ok(mut core) = shared.core.lock() else {
-            return;
-        };
-        // As long as nobody wants it, the engine is kept.
-        while poller.wanted.load(Ordering::SeqCst) == 0 && !poller.stop.load(Ordering::SeqCst) {
-            let time = now();
-            if step(shared, poller, &mut core, time) {
-                active = time;
-            } else if core.engine.has_work() {
-                continue;
-            } else if time - active < poller.idle {
-                yield_now();
-            } else {
-                doze(shared, &mut core);
-            }
-        }
-    }
+    });
 }
 
 /// Takes what is submitted and a turn; whether that brought anything.
@@ -280,12 +292,7 @@ fn step(shared: &Shared, poller: &Poller, core: &mut Core, time: Instant) -> boo
 /// finds the flag that asks for it.
 fn doze(shared: &Shared, core: &mut Core) {
     let queues = shared.queues();
-    queues.set_sq_flag(IORING_SQ_NEED_WAKEUP, true);
-    // The thread sets the flag, then looks at the tail; who submits stores the tail, then looks at the
-    // flag.
-    fence(Ordering::SeqCst);
-    let submitted = queues.is_enabled() && queues.sq_ready() > 0;
-    if !submitted {
+    if queues.fall_asleep() {
         let deadline = core.engine.next_deadline();
         // Interrupted or not, the next turn sees what there is. Whoever wants the engine, or the
         // thread to stop, has rung the waker.

@@ -6,16 +6,18 @@
 //! entry of a queue does (`SQE128`, `CQE32`, where the counters count entries), or some do (`SQE_MIXED`,
 //! `CQE_MIXED`, where the counters count slots and an entry never lies across the end of the array).
 
+mod flags;
+
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
 
 use io_uring::{cqueue, squeue};
 use ringwire_abi::cqe;
 use ringwire_abi::flags::*;
 use ringwire_abi::sqe::Sqe;
+use ringwire_xsk::sync::{AtomicBool, AtomicU8, AtomicU32, Ordering, Watch, fence};
 
 /// A completion, on its way to the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +49,7 @@ pub(crate) struct QueueMemory {
     sq_flags: AtomicU32,
     sq_entries: u32,
     sqes: Box<[UnsafeCell<[u64; 8]>]>,
+    sqes_watch: Watch,
     /// The link flags of the entry pushed last. The application's side only.
     sq_link: AtomicU8,
     cq_head: AtomicU32,
@@ -54,6 +57,7 @@ pub(crate) struct QueueMemory {
     cq_flags: AtomicU32,
     cq_entries: u32,
     cqes: Box<[UnsafeCell<[u64; 2]>]>,
+    cqes_watch: Watch,
     setup_flags: u32,
     /// Timeouts that have come to their end by themselves.
     timed_out: AtomicU32,
@@ -86,36 +90,18 @@ impl QueueMemory {
             sq_flags: AtomicU32::new(0),
             sq_entries,
             sqes: (0..sq_slots).map(|_| UnsafeCell::new([0; 8])).collect(),
+            sqes_watch: Watch::new(sq_slots),
             sq_link: AtomicU8::new(0),
             cq_head: AtomicU32::new(0),
             cq_tail: AtomicU32::new(0),
             cq_flags: AtomicU32::new(0),
             cq_entries,
             cqes: (0..cq_slots).map(|_| UnsafeCell::new([0; 2])).collect(),
+            cqes_watch: Watch::new(cq_slots),
             setup_flags,
             timed_out: AtomicU32::new(0),
             enabled: AtomicBool::new(setup_flags & IORING_SETUP_R_DISABLED == 0),
         }
-    }
-
-    pub(crate) fn is_enabled(&self) -> bool {
-        self.enabled.load(Ordering::Acquire)
-    }
-
-    /// Enables the ring; `false` if it was so already.
-    pub(crate) fn enable(&self) -> bool {
-        !self.enabled.swap(true, Ordering::AcqRel)
-    }
-
-    /// Counts a timeout that fired, or whose number of completions was reached. Engine side only.
-    pub(crate) fn count_timeout(&self) {
-        self.timed_out.fetch_add(1, Ordering::Release);
-    }
-
-    /// How many there were. One more ends any wait, as in the kernel (`cq_timeouts`,
-    /// `io_should_wake`).
-    pub(crate) fn timed_out(&self) -> u32 {
-        self.timed_out.load(Ordering::Acquire)
     }
 
     fn has(&self, setup_flag: u32) -> bool {
@@ -124,16 +110,20 @@ impl QueueMemory {
 
     /// The first slot of the submission at this count, from where its entry is in bounds.
     fn sqe_slot(&self, at: u32) -> *mut [u64; 8] {
-        let index = (at & (self.sq_entries - 1)) as usize;
-        let slots = &self.sqes[index << u32::from(self.has(IORING_SETUP_SQE128))..];
-        UnsafeCell::raw_get(slots.as_ptr())
+        UnsafeCell::raw_get(self.sqes[self.sqe_index(at)..].as_ptr())
+    }
+
+    fn sqe_index(&self, at: u32) -> usize {
+        ((at & (self.sq_entries - 1)) as usize) << u32::from(self.has(IORING_SETUP_SQE128))
     }
 
     /// The first slot of the completion at this count, from where its entry is in bounds.
     fn cqe_slot(&self, at: u32) -> *mut [u64; 2] {
-        let index = (at & (self.cq_entries - 1)) as usize;
-        let slots = &self.cqes[index << u32::from(self.has(IORING_SETUP_CQE32))..];
-        UnsafeCell::raw_get(slots.as_ptr())
+        UnsafeCell::raw_get(self.cqes[self.cqe_index(at)..].as_ptr())
+    }
+
+    fn cqe_index(&self, at: u32) -> usize {
+        ((at & (self.cq_entries - 1)) as usize) << u32::from(self.has(IORING_SETUP_CQE32))
     }
 
     /// Whether an entry that begins at this count would lie across the end of the array.
@@ -159,6 +149,7 @@ impl QueueMemory {
             return None;
         }
         let head = self.sq_head.load(Ordering::Relaxed);
+        self.sqes_watch.read(self.sqe_index(head), 1);
         // SAFETY: the slot lies in head..tail (sq_ready), so the application does not write it.
         let sqe = Sqe::from_words(unsafe { *self.sqe_slot(head) });
         let two_slots = self.has(IORING_SETUP_SQE_MIXED)
@@ -184,11 +175,6 @@ impl QueueMemory {
     pub(crate) fn cq_ready(&self) -> u32 {
         let head = self.cq_head.load(Ordering::Acquire);
         self.cq_tail.load(Ordering::Relaxed).wrapping_sub(head)
-    }
-
-    /// Whether the application wants no signals at the registered eventfd.
-    pub(crate) fn eventfd_disabled(&self) -> bool {
-        self.cq_flags.load(Ordering::Acquire) & IORING_CQ_EVENTFD_DISABLED != 0
     }
 
     pub(crate) fn cq_entries(&self) -> u32 {
@@ -222,6 +208,8 @@ impl QueueMemory {
         let tail = self.cq_tail.load(Ordering::Relaxed);
         let slot = self.cqe_slot(tail);
         let words = cqe::words(completion.user_data, completion.res, completion.flags);
+        self.cqes_watch
+            .write(self.cqe_index(tail), 1 + usize::from(big));
         // SAFETY: the entry's slots lie outside head..tail, so the application does not read them. A
         // big one has a second slot: each entry of a CQE32 queue does, and in a mixed queue `post_cqe`
         // begins none in the last slot.
@@ -234,23 +222,6 @@ impl QueueMemory {
         self.cq_tail
             .store(tail.wrapping_add(slots), Ordering::Release);
         true
-    }
-
-    /// Sets or clears an `IORING_SQ_*` flag.
-    pub(crate) fn set_sq_flag(&self, flag: u32, on: bool) {
-        if on {
-            self.sq_flags.fetch_or(flag, Ordering::Release);
-        } else {
-            self.sq_flags.fetch_and(!flag, Ordering::Release);
-        }
-    }
-
-    pub(crate) fn sq_flags(&self) -> u32 {
-        self.sq_flags.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn overflowed(&self) -> bool {
-        self.sq_flags() & IORING_SQ_CQ_OVERFLOW != 0
     }
 }
 
@@ -411,6 +382,11 @@ impl<'a, E: squeue::EntryMarker> SubmissionQueue<'a, E> {
     /// Writes an entry of `T`, for which there is room, at the tail.
     fn put<T: squeue::EntryMarker>(&mut self, entry: &T, slots: u32) {
         let slot = self.memory.sqe_slot(self.tail).cast::<T>();
+        let (first, count) = (
+            self.memory.sqe_index(self.tail),
+            size_of::<T>() / size_of::<Sqe>(),
+        );
+        self.memory.sqes_watch.write(first, count);
         // SAFETY: the slots lie outside head..tail, so the engine does not read them. `T` fits: it is
         // one slot, or in a queue of such entries both slots of one (`new` compared the sizes), or two
         // slots of a mixed queue, which `push` begins in no last slot. A slot is aligned as entries are.
@@ -538,11 +514,14 @@ impl<'a, E: cqueue::EntryMarker> CompletionQueue<'a, E> {
     /// The entry at the head of a mixed queue, and how many slots it takes. There is one.
     fn mixed(&self) -> ([u64; 4], u32) {
         let slot = self.memory.cqe_slot(self.head);
+        let (watch, first) = (&self.memory.cqes_watch, self.memory.cqe_index(self.head));
+        watch.read(first, 1);
         // SAFETY: the slot lies in head..tail: the engine has written it and does not touch it.
         let words = unsafe { *slot };
         if cqe::flags(words) & IORING_CQE_F_32 == 0 {
             return ([words[0], words[1], 0, 0], 1);
         }
+        watch.read(first + 1, 1);
         // SAFETY: as above; the engine posts both slots at once, side by side.
         let extra = unsafe { *slot.add(1) };
         ([words[0], words[1], extra[0], extra[1]], 2)
@@ -557,6 +536,9 @@ impl<E: cqueue::EntryMarker> Iterator for CompletionQueue<'_, E> {
         while self.head != self.tail {
             if !mixed {
                 let slot = self.memory.cqe_slot(self.head).cast::<E>();
+                let first = self.memory.cqe_index(self.head);
+                let count = size_of::<E>() / size_of::<[u64; 2]>();
+                self.memory.cqes_watch.read(first, count);
                 self.head = self.head.wrapping_add(1);
                 // SAFETY: the entry lies in head..tail: the engine has written it and does not touch
                 // it. It has the size of `E` (`new` compared them), and is aligned so; `E` is made of

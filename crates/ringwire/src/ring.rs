@@ -4,7 +4,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, TryLockError};
 use std::time::Duration;
 
 use io_uring::{cqueue, squeue};
@@ -12,6 +12,7 @@ use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER};
 use ringwire_stack::Instant;
 use ringwire_umem::{Area, Umem};
+use ringwire_xsk::sync::{Mutex, MutexGuard};
 use ringwire_xsk::{MulticastMembership, Program, Socket, Waiter, clock};
 
 use crate::builder::Builder;

@@ -1,7 +1,6 @@
 //! What submits and waits: the `io-uring` crate's `Submitter`, over io_uring_enter(2).
 
 use std::io;
-use std::sync::atomic::{Ordering, fence};
 
 use io_uring::squeue;
 use io_uring::types::SubmitArgs;
@@ -60,9 +59,7 @@ impl Submitter<'_> {
             flags |= IORING_ENTER_GETEVENTS;
         }
         if let Some(poller) = &self.shared.poller {
-            // The tail was stored before the flag is looked at; the thread does it the other way round.
-            fence(Ordering::SeqCst);
-            if queues.sq_flags() & IORING_SQ_NEED_WAKEUP != 0 {
+            if queues.is_asleep() {
                 flags |= IORING_ENTER_SQ_WAKEUP;
             } else if want == 0 && !waiting {
                 self.shared.show_completions(poller);

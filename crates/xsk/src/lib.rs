@@ -14,6 +14,8 @@ mod maps;
 mod program;
 mod ring;
 mod socket;
+#[doc(hidden)]
+pub mod sync;
 mod waiter;
 
 pub use desc::Desc;
@@ -25,3 +27,6 @@ pub use program::{AttachMode, Attached, Program};
 pub use ring::{Consumer, Entry, Producer, Rings, pair};
 pub use socket::{BindMode, Kick, Mode, QueueConfig, Socket, Statistics};
 pub use waiter::{Waiter, Waker, block_signals, clock, run_on_cpu};
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -11,6 +11,7 @@ use ringwire_umem::Umem;
 
 use crate::error::Error;
 use crate::ring::{Consumer, Entry, Layout, Producer};
+use crate::sync::Watch;
 
 /// One mapped ring. Fields are dropped after [`Drop::drop`], so a socket's last ring is unmapped before
 /// its descriptor is closed: a mapping would keep the queue bound.
@@ -101,11 +102,12 @@ impl MappedRing {
         // SAFETY: `extent` checked that each part ends inside the mapping's `bytes`.
         let at = |offset: u64| unsafe { base.cast::<u8>().add(offset as usize) };
         let layout = Layout {
-            producer: at(self.offsets.producer).cast::<AtomicU32>(),
-            consumer: at(self.offsets.consumer).cast::<AtomicU32>(),
-            flags: at(self.offsets.flags).cast::<AtomicU32>(),
+            producer: at(self.offsets.producer).cast(),
+            consumer: at(self.offsets.consumer).cast(),
+            flags: at(self.offsets.flags).cast(),
             entries: at(self.offsets.desc).cast::<T>(),
             capacity: self.entries,
+            watch: Watch::new(self.entries as usize),
         };
         Ok((layout, mapping))
     }

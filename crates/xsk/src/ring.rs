@@ -6,9 +6,9 @@
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use crate::desc::Desc;
+use crate::sync::{AtomicU32, Ordering, Watch, fence};
 
 /// `XDP_RING_NEED_WAKEUP`.
 const NEED_WAKEUP: u32 = 1;
@@ -23,6 +23,7 @@ pub(crate) struct Layout<T> {
     pub(crate) flags: *const AtomicU32,
     pub(crate) entries: *mut T,
     pub(crate) capacity: u32,
+    pub(crate) watch: Watch,
 }
 
 struct Shared<T> {
@@ -46,10 +47,11 @@ impl<T> Shared<T> {
         unsafe { &*self.layout.flags }
     }
 
-    fn slot(&self, index: u32) -> *mut T {
-        let masked = index & (self.layout.capacity - 1);
+    /// The number of the slot for this index, and where it is.
+    fn slot(&self, index: u32) -> (usize, *mut T) {
+        let masked = (index & (self.layout.capacity - 1)) as usize;
         // SAFETY: the capacity is a power of two and the entries are that many: the slot is in the ring.
-        unsafe { self.layout.entries.add(masked as usize) }
+        (masked, unsafe { self.layout.entries.add(masked) })
     }
 }
 
@@ -116,8 +118,10 @@ impl<T: Copy> Producer<T> {
         if self.room() == 0 && self.free() == 0 {
             return Err(entry);
         }
+        let (number, slot) = self.shared.slot(self.head);
+        self.shared.layout.watch.write(number, 1);
         // SAFETY: the slot is outside what is published and not consumed, so the other side leaves it alone.
-        unsafe { self.shared.slot(self.head).write(entry) };
+        unsafe { slot.write(entry) };
         self.head = self.head.wrapping_add(1);
         Ok(())
     }
@@ -186,9 +190,11 @@ impl<T: Copy> Consumer<T> {
         if self.ready() == 0 && self.available() == 0 {
             return None;
         }
+        let (number, slot) = self.shared.slot(self.tail);
+        self.shared.layout.watch.read(number, 1);
         // SAFETY: the slot is published and not released, so the other side leaves it alone; every bit
         // pattern is a valid `T` (`new`).
-        let entry = unsafe { self.shared.slot(self.tail).read() };
+        let entry = unsafe { slot.read() };
         self.tail = self.tail.wrapping_add(1);
         Some(entry)
     }
@@ -256,12 +262,14 @@ pub fn pair<T: Entry>(entries: u32) -> (Producer<T>, Consumer<T>) {
             .map(|_| UnsafeCell::new(T::default()))
             .collect(),
     });
+    let watch = Watch::new(entries as usize);
     let layout = || Layout {
         producer: &raw const heap.producer,
         consumer: &raw const heap.consumer,
         flags: &raw const heap.flags,
         entries: UnsafeCell::raw_get(heap.entries.as_ptr()),
         capacity: entries,
+        watch: watch.clone(),
     };
     let (one, other) = (layout(), layout());
     let (one_heap, other_heap): (Backing, Backing) = (heap.clone(), heap);

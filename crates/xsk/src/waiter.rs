@@ -4,10 +4,12 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::socket::Socket;
+#[cfg(loom)]
+use crate::sync::Signal;
+use crate::sync::{AtomicU8, Ordering, fence};
 
 /// The time on one of the kernel's clocks.
 pub fn clock(id: libc::clockid_t) -> Duration {
@@ -29,8 +31,46 @@ pub struct Waker {
 
 #[derive(Debug)]
 struct Wake {
-    eventfd: OwnedFd,
+    signal: Signal,
     state: AtomicU8,
+}
+
+/// An eventfd.
+#[cfg(not(loom))]
+#[derive(Debug)]
+struct Signal(OwnedFd);
+
+#[cfg(not(loom))]
+impl Signal {
+    fn new() -> io::Result<Signal> {
+        // SAFETY: no pointers are passed.
+        let eventfd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        owned(eventfd).map(Signal)
+    }
+
+    fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Makes it readable.
+    fn raise(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the 8 bytes live through the call. It fails only where the count is at its end, and
+        // then the fd is readable anyway.
+        unsafe { libc::write(self.fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Makes it unreadable.
+    fn lower(&self) {
+        let mut count = [0u8; 8];
+        // SAFETY: the 8 bytes live through the call. It does not block: the fd is not to.
+        unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
+    }
+
+    /// Until it is readable, or for `timeout`.
+    fn wait(&self, timeout: Option<Duration>, sigmask: Option<&libc::sigset_t>) -> io::Result<()> {
+        poll(&mut [readable(self.fd())], timeout, sigmask)
+    }
 }
 
 /// The eventfd is not readable.
@@ -48,24 +88,23 @@ impl Waker {
     /// # Errors
     /// What the kernel said, for want of fds or memory.
     pub fn new() -> io::Result<Waker> {
-        // SAFETY: no pointers are passed.
-        let eventfd = owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        let signal = Signal::new()?;
         let state = AtomicU8::new(QUIET);
         Ok(Waker {
-            shared: Arc::new(Wake { eventfd, state }),
+            shared: Arc::new(Wake { signal, state }),
         })
     }
 
     /// Wakes who sleeps, or who goes to sleep next. What was stored before is seen by whoever
     /// [`clear`](Self::clear)s or wakes up.
     pub fn wake(&self) {
+        // Who finds the other clearing rings nothing. Then what was stored before must be seen by that one,
+        // which looks for it after it has stored `QUIET`: a fence between store and load, on both sides.
+        fence(Ordering::SeqCst);
         if !self.change(QUIET, RINGING) {
             return;
         }
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: the 8 bytes live through the call. It fails only where the count is at its end, and
-        // then the fd is readable anyway.
-        unsafe { libc::write(self.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        self.shared.signal.raise();
         self.shared.state.store(RUNG, Ordering::SeqCst);
     }
 
@@ -75,10 +114,9 @@ impl Waker {
         if !self.change(RUNG, CLEARING) {
             return;
         }
-        let mut count = [0u8; 8];
-        // SAFETY: the 8 bytes live through the call. It does not block: the fd is not to.
-        unsafe { libc::read(self.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        self.shared.signal.lower();
         self.shared.state.store(QUIET, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 
     fn change(&self, from: u8, to: u8) -> bool {
@@ -96,8 +134,7 @@ impl Waker {
         timeout: Option<Duration>,
         sigmask: Option<&libc::sigset_t>,
     ) -> io::Result<()> {
-        let mut fds = [readable(self.as_raw_fd())];
-        poll(&mut fds, timeout, sigmask)?;
+        self.shared.signal.wait(timeout, sigmask)?;
         self.clear();
         Ok(())
     }
@@ -106,7 +143,7 @@ impl Waker {
 impl AsRawFd for Waker {
     /// Readable after a [`wake`](Self::wake), until it is cleared.
     fn as_raw_fd(&self) -> RawFd {
-        self.shared.eventfd.as_raw_fd()
+        self.shared.signal.fd()
     }
 }
 
