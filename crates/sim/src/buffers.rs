@@ -56,6 +56,12 @@ impl Buffers {
         self.ring[14..16].copy_from_slice(&self.tail.to_ne_bytes());
     }
 
+    /// A buffer that the ring has not.
+    pub(crate) fn whole(&mut self, bid: u16) -> &mut [u8] {
+        let start = usize::from(bid) * self.bytes_each;
+        &mut self.memory[start..start + self.bytes_each]
+    }
+
     /// The first bytes of a buffer.
     pub(crate) fn get(&self, bid: u16, len: usize) -> &[u8] {
         let start = usize::from(bid) * self.bytes_each;

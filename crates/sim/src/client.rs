@@ -10,6 +10,7 @@ use ringwire::engine::Engine;
 use crate::buffers::Buffers;
 use crate::random::Random;
 use crate::requests::{Purpose, Requests};
+use crate::stream_memory::{Receive, STREAM_BYTES, Send, StreamMemory, scribble};
 use crate::traffic::{self, DATAGRAM_PORT, STREAM_PORT, Stream, Tally};
 
 /// Sockets for datagrams, IPv4's and IPv6's.
@@ -22,7 +23,9 @@ const DATAGRAM_BYTES: usize = 10_000;
 /// Streams that receive by multishot share this group.
 const PARTS: u16 = 3;
 const PART_BYTES: usize = 3000;
-const STREAM_BYTES: usize = 8192;
+/// Registered buffers.
+const OUTGOING: u16 = 0;
+const INCOMING: u16 = 1;
 
 /// What a request of the client's is for; streams by serial number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub(crate) enum Step {
 
 /// A datagram that is being sent, and where to.
 struct Sending {
-    _bytes: Box<[u8]>,
+    bytes: Box<[u8]>,
     _to: Box<Name>,
 }
 
@@ -47,11 +50,9 @@ struct Open {
     stream: Stream,
     slot: u32,
     _to: Box<Name>,
-    /// What a send names.
-    outgoing: Box<[u8]>,
-    incoming: Box<[u8]>,
     multishot: bool,
     connected: bool,
+    /// Until the memory is the client's again.
     sending: bool,
     receiving: bool,
     shutting: bool,
@@ -59,9 +60,16 @@ struct Open {
     closing: bool,
 }
 
+/// What streams send from and receive into.
+struct Memory {
+    outgoing: StreamMemory,
+    incoming: StreamMemory,
+    parts: Buffers,
+}
+
 pub(crate) struct Client {
     datagrams: Buffers,
-    parts: Buffers,
+    memory: Memory,
     receiving: [bool; 2],
     sending: BTreeMap<u64, Sending>,
     streams: BTreeMap<u32, Open>,
@@ -83,7 +91,11 @@ impl Client {
         }
         Client {
             datagrams: Buffers::register(engine, DATAGRAMS, 32, DATAGRAM_BYTES),
-            parts: Buffers::register(engine, PARTS, 32, PART_BYTES),
+            memory: Memory {
+                outgoing: StreamMemory::register(engine, OUTGOING, STREAMS),
+                incoming: StreamMemory::register(engine, INCOMING, STREAMS),
+                parts: Buffers::register(engine, PARTS, 32, PART_BYTES),
+            },
             receiving: [false; 2],
             sending: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -108,15 +120,17 @@ impl Client {
             name(traffic::server(v6, DATAGRAM_PORT)),
         );
         let socket = types::Fixed(SOCKETS[usize::from(v6)]);
-        let send = opcode::Send::new(socket, bytes.as_ptr(), bytes.len() as u32);
-        let send = send
-            .dest_addr(std::ptr::from_ref(&to.0).cast())
-            .dest_addr_len(to.1);
-        requests.push(send.build(), Purpose::Client(Step::Datagram(serial)));
-        let sending = Sending {
-            _bytes: bytes,
-            _to: to,
+        let (addr, len) = (bytes.as_ptr(), bytes.len() as u32);
+        let address = std::ptr::from_ref(&to.0).cast();
+        let send = if random.chance(500) {
+            let send = opcode::SendZc::new(socket, addr, len).dest_addr(address);
+            send.dest_addr_len(to.1).build()
+        } else {
+            let send = opcode::Send::new(socket, addr, len).dest_addr(address);
+            send.dest_addr_len(to.1).build()
         };
+        requests.push(send, Purpose::Client(Step::Datagram(serial)));
+        let sending = Sending { bytes, _to: to };
         self.sending.insert(serial, sending);
         serial
     }
@@ -142,8 +156,6 @@ impl Client {
             stream,
             slot,
             _to: to,
-            outgoing: Box::default(),
-            incoming: vec![0; STREAM_BYTES].into(),
             multishot: random.chance(500),
             connected: false,
             sending: false,
@@ -167,7 +179,7 @@ impl Client {
             }
         }
         for open in self.streams.values_mut() {
-            open.step(requests, random);
+            open.step(requests, random, &mut self.memory);
         }
     }
 
@@ -181,9 +193,8 @@ impl Client {
                     self.datagrams.provide(bid);
                 }
             }
-            Step::Datagram(serial) => {
-                self.sending.remove(&serial);
-            }
+            Step::Datagram(serial) if !io_uring::cqueue::more(flags) => self.sent(serial),
+            Step::Datagram(_) => {}
             Step::Close(serial) => {
                 let closed = self.streams.remove(&serial).expect("closed once");
                 self.free.push(closed.slot);
@@ -193,13 +204,31 @@ impl Client {
             | Step::StreamReceive(serial)
             | Step::Shutdown(serial) => {
                 let open = self.streams.get_mut(&serial).expect("closed last");
-                let found = open.completed(&mut self.tally, &mut self.parts, step, res, flags);
+                let found = open.completed(&mut self.tally, &mut self.memory, step, res, flags);
                 if let Err(violation) = found {
                     self.tally.violate(violation);
                 }
                 open.close_when_idle(requests);
             }
         }
+    }
+
+    /// The memory of a zero-copy send is the client's again.
+    pub(crate) fn notified(&mut self, requests: &mut Requests, step: Step) {
+        match step {
+            Step::Datagram(serial) => self.sent(serial),
+            Step::Send(serial) => {
+                let open = self.streams.get_mut(&serial).expect("closed last");
+                open.is_given_back(&mut self.memory);
+                open.close_when_idle(requests);
+            }
+            _ => unreachable!("a notification of a request that sends nothing"),
+        }
+    }
+
+    fn sent(&mut self, serial: u64) {
+        let mut sending = self.sending.remove(&serial).expect("sent once");
+        scribble(&mut sending.bytes);
     }
 
     /// Whether a slot is the client's now.
@@ -213,23 +242,12 @@ impl Client {
 }
 
 impl Open {
-    fn step(&mut self, requests: &mut Requests, random: &mut Random) {
+    fn step(&mut self, requests: &mut Requests, random: &mut Random, memory: &mut Memory) {
         if !self.connected || self.closing {
             return;
         }
-        let socket = types::Fixed(self.slot);
         if !self.receiving && random.chance(700) {
-            self.receiving = true;
-            let receive = if self.multishot {
-                opcode::RecvMulti::new(socket, PARTS).build()
-            } else {
-                let most = 1 + random.below(STREAM_BYTES as u64) as u32;
-                opcode::Recv::new(socket, self.incoming.as_mut_ptr(), most).build()
-            };
-            requests.push(
-                receive,
-                Purpose::Client(Step::StreamReceive(self.stream.serial)),
-            );
+            self.receive(requests, random, memory);
         }
         if self.sending || self.shutting || self.shut {
             return;
@@ -237,23 +255,47 @@ impl Open {
         if self.stream.is_sent() {
             self.shut_down(requests);
         } else if random.chance(600) {
-            self.send(requests, random);
+            self.send(requests, random, memory);
         }
     }
 
+    fn receive(&mut self, requests: &mut Requests, random: &mut Random, memory: &mut Memory) {
+        self.receiving = true;
+        let socket = types::Fixed(self.slot);
+        let receive = match (self.multishot, random.chance(500)) {
+            (true, true) => opcode::RecvMulti::new(socket, PARTS).build(),
+            (true, false) => {
+                let read = opcode::ReadMulti::new(socket, 0, PARTS).build();
+                // The builder forgets it.
+                read.flags(squeue::Flags::FIXED_FILE)
+            }
+            (false, _) => {
+                let way = *random.one_of(&Receive::ALL);
+                let most = 1 + random.below(STREAM_BYTES as u64) as u32;
+                memory.incoming.receive(way, self.slot, most)
+            }
+        };
+        let step = Step::StreamReceive(self.stream.serial);
+        requests.push(receive, Purpose::Client(step));
+    }
+
     /// Sends the next part; the last one now and then together with the end.
-    fn send(&mut self, requests: &mut Requests, random: &mut Random) {
+    fn send(&mut self, requests: &mut Requests, random: &mut Random, memory: &mut Memory) {
         self.sending = true;
-        self.outgoing = self.stream.next(1 + random.below(8000)).into();
-        let last = self.stream.sent + self.outgoing.len() as u64 == self.stream.total;
+        let bytes = self.stream.next(1 + random.below(8000));
+        memory.outgoing.part(self.slot)[..bytes.len()].copy_from_slice(&bytes);
+        let last = self.stream.sent + bytes.len() as u64 == self.stream.total;
         let linked = last && random.chance(500);
         let mut flags = if linked { libc::MSG_WAITALL } else { 0 };
         if !last && random.chance(100) {
             flags |= libc::MSG_MORE;
         }
-        let socket = types::Fixed(self.slot);
-        let send = opcode::Send::new(socket, self.outgoing.as_ptr(), self.outgoing.len() as u32);
-        let mut send = send.flags(flags).build();
+        let ways: &[Send] = match flags {
+            0 => &Send::ALL,
+            _ => &Send::WITH_FLAGS,
+        };
+        let way = *random.one_of(ways);
+        let mut send = memory.outgoing.send(way, self.slot, 0..bytes.len(), flags);
         if linked {
             send = send.flags(squeue::Flags::IO_LINK);
         }
@@ -261,6 +303,12 @@ impl Open {
         if linked {
             self.shut_down(requests);
         }
+    }
+
+    /// What was sent is the client's again.
+    fn is_given_back(&mut self, memory: &mut Memory) {
+        self.sending = false;
+        scribble(memory.outgoing.part(self.slot));
     }
 
     fn shut_down(&mut self, requests: &mut Requests) {
@@ -276,7 +324,7 @@ impl Open {
     fn completed(
         &mut self,
         tally: &mut Tally,
-        parts: &mut Buffers,
+        memory: &mut Memory,
         step: Step,
         res: i32,
         flags: u32,
@@ -293,7 +341,9 @@ impl Open {
                 }
             }
             Step::Send(_) => {
-                self.sending = false;
+                if !io_uring::cqueue::more(flags) {
+                    self.is_given_back(memory);
+                }
                 self.stream.sent += res.max(0) as u64;
                 if res < 0 && res != -libc::ECANCELED {
                     return Err(format!("stream {serial}: sending failed: {res}"));
@@ -307,7 +357,7 @@ impl Open {
                     return Err(format!("stream {serial}: shutting down failed: {res}"));
                 }
             }
-            _ => return self.received(tally, parts, res, flags),
+            _ => return self.received(tally, memory, res, flags),
         }
         Ok(())
     }
@@ -315,7 +365,7 @@ impl Open {
     fn received(
         &mut self,
         tally: &mut Tally,
-        parts: &mut Buffers,
+        memory: &mut Memory,
         res: i32,
         flags: u32,
     ) -> Result<(), String> {
@@ -323,13 +373,16 @@ impl Open {
         let serial = self.stream.serial;
         match (res, io_uring::cqueue::buffer_select(flags)) {
             (1.., Some(bid)) => {
-                let received = self.stream.received(parts.get(bid, res as usize));
-                parts.provide(bid);
+                let received = self.stream.received(memory.parts.get(bid, res as usize));
+                memory.parts.provide(bid);
                 received?;
             }
-            (1.., None) => self.stream.received(&self.incoming[..res as usize])?,
+            (1.., None) => {
+                let part = memory.incoming.part(self.slot);
+                self.stream.received(&part[..res as usize])?;
+            }
             (0, bid) => {
-                bid.into_iter().for_each(|bid| parts.provide(bid));
+                bid.into_iter().for_each(|bid| memory.parts.provide(bid));
                 if !self.closing {
                     self.stream.ended()?;
                     tally.finished += 1;

@@ -191,7 +191,10 @@ impl Host {
             self.completions += 1;
             let purpose = match self.requests.completed(user_data, res, flags) {
                 Ok(Answer::Result(purpose)) => purpose,
-                Ok(Answer::Notification(_)) => continue,
+                Ok(Answer::Notification(purpose)) => {
+                    self.notified(purpose);
+                    continue;
+                }
                 Err(violation) => {
                     self.violation.get_or_insert(violation);
                     continue;
@@ -207,6 +210,18 @@ impl Host {
                 (Purpose::Hostile { allocates }, _) => self.hostile.completed(allocates, res),
                 _ => {}
             }
+        }
+    }
+
+    fn notified(&mut self, purpose: Purpose) {
+        match (purpose, &mut self.role) {
+            (Purpose::Server(step), Role::Server(server)) => {
+                server.notified(&mut self.requests, step);
+            }
+            (Purpose::Client(step), Role::Client(client)) => {
+                client.notified(&mut self.requests, step);
+            }
+            _ => {}
         }
     }
 

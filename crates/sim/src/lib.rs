@@ -24,6 +24,7 @@ mod registered;
 mod requests;
 mod server;
 mod smoltcp_host;
+mod stream_memory;
 mod sweep;
 mod too_big;
 mod traffic;

@@ -9,6 +9,7 @@ use ringwire::engine::Engine;
 use crate::buffers::Buffers;
 use crate::payload;
 use crate::requests::{Purpose, Requests};
+use crate::stream_memory::{Receive, STREAM_BYTES, Send, StreamMemory, scribble};
 use crate::traffic::{DATAGRAM_PORT, STREAM_PORT};
 
 const SOCKET: u32 = 0;
@@ -19,7 +20,8 @@ pub(crate) const SLOTS_END: u32 = CONNECTIONS.end;
 const GROUP: u16 = 1;
 const BUFFERS: u16 = 64;
 const BUFFER_BYTES: usize = 16 + 28 + 10_000;
-const STREAM_BYTES: usize = 8192;
+/// A registered buffer.
+const PARTS: u16 = 0;
 const BACKLOG: i32 = 4;
 
 /// What a request of the server's is for.
@@ -39,13 +41,17 @@ struct Reply {
 }
 
 struct Connection {
-    buffer: Box<[u8]>,
-    /// What of the buffer is still to be sent.
+    /// What of its memory is still to be sent.
     pending: Range<usize>,
+    /// What a zero-copy send came to, until its notification comes.
+    sent: i32,
 }
 
 pub(crate) struct Server {
     buffers: Buffers,
+    parts: StreamMemory,
+    /// Chooses the ways to send and to receive, one after the other.
+    turn: usize,
     replies: Vec<Reply>,
     connections: BTreeMap<u32, Connection>,
     free: Vec<u32>,
@@ -78,6 +84,8 @@ impl Server {
         };
         let server = Server {
             buffers: Buffers::register(engine, GROUP, BUFFERS, BUFFER_BYTES),
+            parts: StreamMemory::register(engine, PARTS, CONNECTIONS),
+            turn: 0,
             replies: (0..BUFFERS).map(reply).collect(),
             connections: BTreeMap::new(),
             free: CONNECTIONS.rev().collect(),
@@ -129,17 +137,20 @@ impl Server {
     }
 
     pub(crate) fn completed(&mut self, requests: &mut Requests, step: Step, res: i32, flags: u32) {
+        let more = io_uring::cqueue::more(flags);
         match step {
             Step::Receive => self.received(requests, res, flags),
-            Step::Reply(bid) => self.buffers.provide(bid),
+            Step::Reply(bid) if !more => self.replied(bid),
+            Step::Reply(_) => {}
+            Step::StreamSend(slot) if more => self.connection(slot).sent = res,
             Step::Accept(slot) => {
                 self.accepting = None;
                 if res >= 0 {
                     // Another may have become free since.
                     self.free.retain(|&other| other != slot);
                     let connection = Connection {
-                        buffer: vec![0; STREAM_BYTES].into(),
                         pending: 0..0,
+                        sent: 0,
                     };
                     self.connections.insert(slot, connection);
                     self.receive(requests, slot);
@@ -151,21 +162,48 @@ impl Server {
             }
             // A hostile request may have cancelled it, half way.
             Step::StreamReceive(slot) if res == -libc::ECANCELED => self.receive(requests, slot),
-            Step::StreamSend(slot) if res > 0 || res == -libc::ECANCELED => {
-                self.connection(slot).pending.start += res.max(0) as usize;
-                if self.connection(slot).pending.is_empty() {
-                    self.receive(requests, slot);
-                } else {
-                    self.send(requests, slot);
-                }
-            }
-            Step::StreamReceive(slot) | Step::StreamSend(slot) => {
-                let close = opcode::Close::new(types::Fixed(slot)).build();
-                requests.push(close, Purpose::Quiet);
-                self.connections.remove(&slot);
-                self.free.push(slot);
-            }
+            Step::StreamSend(slot) => self.sent(requests, slot, res),
+            Step::StreamReceive(slot) => self.close(requests, slot),
         }
+    }
+
+    /// The memory of a zero-copy send is the server's again.
+    pub(crate) fn notified(&mut self, requests: &mut Requests, step: Step) {
+        match step {
+            Step::Reply(bid) => self.replied(bid),
+            Step::StreamSend(slot) => {
+                let sent = self.connection(slot).sent;
+                self.sent(requests, slot, sent);
+            }
+            _ => unreachable!("a notification of a request that sends nothing"),
+        }
+    }
+
+    fn replied(&mut self, bid: u16) {
+        scribble(self.buffers.whole(bid));
+        self.buffers.provide(bid);
+    }
+
+    fn sent(&mut self, requests: &mut Requests, slot: u32, res: i32) {
+        if res <= 0 && res != -libc::ECANCELED {
+            return self.close(requests, slot);
+        }
+        let pending = &mut self.connection(slot).pending;
+        pending.start += res.max(0) as usize;
+        let Range { start, end } = *pending;
+        scribble(&mut self.parts.part(slot)[..start]);
+        if start == end {
+            self.receive(requests, slot);
+        } else {
+            self.send(requests, slot);
+        }
+    }
+
+    fn close(&mut self, requests: &mut Requests, slot: u32) {
+        let close = opcode::Close::new(types::Fixed(slot)).build();
+        requests.push(close, Purpose::Quiet);
+        self.connections.remove(&slot);
+        self.free.push(slot);
     }
 
     fn connection(&mut self, slot: u32) -> &mut Connection {
@@ -192,23 +230,30 @@ impl Server {
         reply.header.msg_namelen = name.len() as u32;
         reply.header.msg_iov = &raw mut reply.part;
         reply.header.msg_iovlen = 1;
-        let send = opcode::SendMsg::new(types::Fixed(SOCKET), &raw const reply.header).build();
+        let (socket, header) = (types::Fixed(SOCKET), &raw const reply.header);
+        let send = match bid % 2 {
+            0 => opcode::SendMsg::new(socket, header).build(),
+            _ => opcode::SendMsgZc::new(socket, header).build(),
+        };
         requests.push(send, Purpose::Server(Step::Reply(bid)));
     }
 
     fn send(&mut self, requests: &mut Requests, slot: u32) {
-        let connection = self.connection(slot);
-        let bytes = &connection.buffer[connection.pending.clone()];
-        let send = opcode::Send::new(types::Fixed(slot), bytes.as_ptr(), bytes.len() as u32);
-        let send = send.flags(libc::MSG_WAITALL).build();
+        let pending = self.connection(slot).pending.clone();
+        let way = Send::ALL[self.next_turn() % Send::ALL.len()];
+        let send = self.parts.send(way, slot, pending, libc::MSG_WAITALL);
         requests.push(send, Purpose::Server(Step::StreamSend(slot)));
     }
 
     fn receive(&mut self, requests: &mut Requests, slot: u32) {
-        let buffer = &mut self.connection(slot).buffer;
-        let (addr, len) = (buffer.as_mut_ptr(), buffer.len() as u32);
-        let receive = opcode::Recv::new(types::Fixed(slot), addr, len).build();
+        let way = Receive::ALL[self.next_turn() % Receive::ALL.len()];
+        let receive = self.parts.receive(way, slot, STREAM_BYTES as u32);
         requests.push(receive, Purpose::Server(Step::StreamReceive(slot)));
+    }
+
+    fn next_turn(&mut self) -> usize {
+        self.turn += 1;
+        self.turn
     }
 
     /// Whether a slot is the server's now, or about to be.
