@@ -10,7 +10,7 @@ use ringwire::engine::Engine;
 use crate::buffers::Buffers;
 use crate::random::Random;
 use crate::requests::{Purpose, Requests};
-use crate::stream_memory::{Receive, STREAM_BYTES, Send, StreamMemory, scribble};
+use crate::stream_memory::{Receive, STREAM_BYTES, Send, StreamMemory, TIMEOUTS, scribble};
 use crate::traffic::{self, DATAGRAM_PORT, STREAM_PORT, Stream, Tally};
 
 /// Sockets for datagrams, IPv4's and IPv6's.
@@ -262,21 +262,29 @@ impl Open {
     fn receive(&mut self, requests: &mut Requests, random: &mut Random, memory: &mut Memory) {
         self.receiving = true;
         let socket = types::Fixed(self.slot);
-        let receive = match (self.multishot, random.chance(500)) {
-            (true, true) => opcode::RecvMulti::new(socket, PARTS).build(),
-            (true, false) => {
-                let read = opcode::ReadMulti::new(socket, 0, PARTS).build();
-                // The builder forgets it.
-                read.flags(squeue::Flags::FIXED_FILE)
+        let purpose = Purpose::Client(Step::StreamReceive(self.stream.serial));
+        if !self.multishot {
+            let way = *random.one_of(&Receive::ALL);
+            let most = 1 + random.below(STREAM_BYTES as u64) as u32;
+            let is_timed = random.chance(300);
+            // What waits for all it asked for has what there is when it is given up.
+            let flags = if is_timed { libc::MSG_WAITALL } else { 0 };
+            let receive = memory.incoming.receive(way, self.slot, most, flags);
+            if is_timed {
+                requests.push_with_timeout(receive, purpose, random.one_of(&TIMEOUTS));
+            } else {
+                requests.push(receive, purpose);
             }
-            (false, _) => {
-                let way = *random.one_of(&Receive::ALL);
-                let most = 1 + random.below(STREAM_BYTES as u64) as u32;
-                memory.incoming.receive(way, self.slot, most)
-            }
+            return;
+        }
+        let receive = if random.chance(500) {
+            opcode::RecvMulti::new(socket, PARTS).build()
+        } else {
+            let read = opcode::ReadMulti::new(socket, 0, PARTS).build();
+            // The builder forgets it.
+            read.flags(squeue::Flags::FIXED_FILE)
         };
-        let step = Step::StreamReceive(self.stream.serial);
-        requests.push(receive, Purpose::Client(step));
+        requests.push(receive, purpose);
     }
 
     /// Sends the next part; the last one now and then together with the end.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use io_uring::squeue;
+use io_uring::{opcode, squeue, types};
 use ringwire_abi::flags::*;
 use ringwire_abi::request::{Notify, check_flags, check_priority, notification};
 use ringwire_abi::sqe::Sqe;
@@ -97,6 +97,18 @@ impl Requests {
         };
         self.open.insert(id, open);
         self.queue.push_back(sqe.to_entry());
+        id
+    }
+
+    /// As [`push`](Self::push), with a LINK_TIMEOUT behind it.
+    pub(crate) fn push_with_timeout(
+        &mut self,
+        entry: squeue::Entry,
+        purpose: Purpose,
+        time: &'static types::Timespec,
+    ) -> u64 {
+        let id = self.push(entry.flags(squeue::Flags::IO_LINK), purpose);
+        self.push(opcode::LinkTimeout::new(time).build(), Purpose::Quiet);
         id
     }
 

@@ -1,7 +1,5 @@
 //! The rule of exactly one last completion is enforced, and that of notifications.
 
-use io_uring::{opcode, squeue, types};
-
 use super::*;
 
 const MORE: u32 = IORING_CQE_F_MORE;

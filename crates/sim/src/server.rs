@@ -9,7 +9,7 @@ use ringwire::engine::Engine;
 use crate::buffers::Buffers;
 use crate::payload;
 use crate::requests::{Purpose, Requests};
-use crate::stream_memory::{Receive, STREAM_BYTES, Send, StreamMemory, scribble};
+use crate::stream_memory::{Receive, STREAM_BYTES, Send, StreamMemory, TIMEOUTS, scribble};
 use crate::traffic::{DATAGRAM_PORT, STREAM_PORT};
 
 const SOCKET: u32 = 0;
@@ -242,12 +242,18 @@ impl Server {
         let pending = self.connection(slot).pending.clone();
         let way = Send::ALL[self.next_turn() % Send::ALL.len()];
         let send = self.parts.send(way, slot, pending, libc::MSG_WAITALL);
-        requests.push(send, Purpose::Server(Step::StreamSend(slot)));
+        let purpose = Purpose::Server(Step::StreamSend(slot));
+        if self.turn % 4 < 2 {
+            let time = &TIMEOUTS[self.turn / 4 % TIMEOUTS.len()];
+            requests.push_with_timeout(send, purpose, time);
+        } else {
+            requests.push(send, purpose);
+        }
     }
 
     fn receive(&mut self, requests: &mut Requests, slot: u32) {
         let way = Receive::ALL[self.next_turn() % Receive::ALL.len()];
-        let receive = self.parts.receive(way, slot, STREAM_BYTES as u32);
+        let receive = self.parts.receive(way, slot, STREAM_BYTES as u32, 0);
         requests.push(receive, Purpose::Server(Step::StreamReceive(slot)));
     }
 

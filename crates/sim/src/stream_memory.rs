@@ -8,6 +8,14 @@ use ringwire::engine::Engine;
 
 use crate::registered;
 
+/// After how long streams give a request up, to make it again.
+pub(crate) static TIMEOUTS: [types::Timespec; 4] = [
+    types::Timespec::new(),
+    types::Timespec::new().nsec(3_000_000),
+    types::Timespec::new().nsec(50_000_000),
+    types::Timespec::new().sec(2),
+];
+
 /// Bytes of each part.
 pub(crate) const STREAM_BYTES: usize = 8192;
 
@@ -61,12 +69,18 @@ impl StreamMemory {
         }
     }
 
-    /// A request that receives into a slot's part.
-    pub(crate) fn receive(&mut self, way: Receive, slot: u32, len: u32) -> squeue::Entry {
+    /// A request that receives into a slot's part; only one way takes `MSG_*`.
+    pub(crate) fn receive(
+        &mut self,
+        way: Receive,
+        slot: u32,
+        len: u32,
+        flags: i32,
+    ) -> squeue::Entry {
         let (socket, index) = (types::Fixed(slot), self.index);
         let addr = self.part(slot).as_mut_ptr();
         match way {
-            Receive::Plain => opcode::Recv::new(socket, addr, len).build(),
+            Receive::Plain => opcode::Recv::new(socket, addr, len).flags(flags).build(),
             Receive::Read => opcode::Read::new(socket, addr, len).build(),
             Receive::ReadFixed => opcode::ReadFixed::new(socket, addr, len, index).build(),
         }
