@@ -456,6 +456,10 @@ impl Hostile {
         if sqe.buf_index < RING_GROUP {
             sqe.buf_index = group(random);
         }
+        // Buffers that begin in the first page all lie there: there are not more than a page holds of these.
+        if sqe.opcode == IORING_OP_PROVIDE_BUFFERS && sqe.addr < FIRST_PAGE {
+            sqe.len = sqe.len.min(100);
+        }
         // What was payload is to be a list of iovecs.
         let sends = [IORING_OP_SEND, IORING_OP_SEND_ZC].contains(&sqe.opcode);
         let vectored = sends && sqe.ioprio & IORING_SEND_VECTORIZED != 0;
