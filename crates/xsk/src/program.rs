@@ -52,8 +52,8 @@ pub enum Attached {
 /// that was set for the queue on which they arrive.
 #[derive(Debug)]
 pub struct Program {
-    /// The attachment: the kernel detaches when this is closed.
-    _link: OwnedFd,
+    /// The attachment: the kernel detaches when the process has ended, however it did.
+    link: OwnedFd,
     program: OwnedFd,
     maps: Maps,
     /// What [`own_address`](Self::own_address) was told: several addresses can share a group.
@@ -100,7 +100,7 @@ impl Program {
         };
         let owned = Mutex::new(HashSet::new());
         Ok(Program {
-            _link: link,
+            link,
             program,
             maps,
             owned,
@@ -250,6 +250,15 @@ fn kernel_before(version: (u32, u32)) -> bool {
 fn parse_release(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+impl Drop for Program {
+    /// Closing the link would not do: a child of the process has a copy of it, between its fork and
+    /// its exec.
+    fn drop(&mut self) {
+        // SAFETY: no pointers are passed. An interface that has gone has nothing to detach from.
+        unsafe { libbpf_sys::bpf_link_detach(self.link.as_raw_fd()) };
+    }
 }
 
 fn program_fd(object: &Object) -> Result<OwnedFd, Error> {

@@ -64,6 +64,10 @@ fn main() {
             a_foreign_program_is_not_replaced,
         ),
         trial(
+            "a_program_goes_with_its_owner_whoever_else_has_its_link",
+            a_program_goes_with_its_owner_whoever_else_has_its_link,
+        ),
+        trial(
             "a_multicast_group_is_joined_while_the_guard_lives",
             a_multicast_group_is_joined_while_the_guard_lives,
         ),
@@ -500,6 +504,27 @@ fn what_the_kernel_would_not_take_is_refused() {
     let mixed = shared(&first, config(&local, 1, &other, &fill));
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Socket::open(&mixed)));
     assert!(panic.is_err(), "one UMEM for all sockets that share");
+}
+
+/// A child of the process has its descriptors, between its fork and its exec.
+fn a_program_goes_with_its_owner_whoever_else_has_its_link() {
+    let local = veth();
+    let program = Program::attach(&local, AttachMode::Native).unwrap();
+    let is_link = |fd: &i32| {
+        let target = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+        target.is_ok_and(|target| target.to_string_lossy().contains("bpf_link"))
+    };
+    let copies: Vec<OwnedFd> = (0..1024)
+        .filter(is_link)
+        // SAFETY: a descriptor that was open a moment ago; if it is not any more, the call fails.
+        .map(|fd| unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })
+        .filter(|&fd| fd >= 0)
+        // SAFETY: the kernel has just made the descriptor, and nobody else has it.
+        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+        .collect();
+    assert!(!copies.is_empty(), "there is a link");
+    drop(program);
+    Program::attach(&local, AttachMode::Native).expect("the interface is free");
 }
 
 fn a_foreign_program_is_not_replaced() {
