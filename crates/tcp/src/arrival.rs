@@ -138,10 +138,15 @@ impl Connection {
             return;
         }
         let text_end = segment.text() + segment.len;
-        if self.orphaned && segment.len > 0 && text_end.after(self.receive.next) {
-            // Nobody will read it, and the peer must learn that (RFC 2525, section 2.17).
+        let nobody_reads = self.receive_shut && !self.state.may_send();
+        if nobody_reads && segment.len > 0 && text_end.after(self.receive.next) {
+            // The peer must learn that (RFC 1122, section 4.2.2.13; RFC 2525, section 2.17).
             disposition.reply = Some(Box::new(self.reset_segment()));
-            return self.fail(Failure::Orphaned, disposition);
+            let failure = match self.orphaned {
+                true => Failure::Orphaned,
+                false => Failure::Reset,
+            };
+            return self.fail(failure, disposition);
         }
         self.keep_text(now, segment, disposition);
         if segment.fin && self.receive.fin.is_none() && self.receive.can_end(text_end) {

@@ -90,6 +90,8 @@ pub struct Connection {
     pub(crate) totals: Totals,
     /// Nobody has the socket any more.
     pub(crate) orphaned: bool,
+    /// Nobody is to read what comes.
+    pub(crate) receive_shut: bool,
 }
 
 impl Connection {
@@ -161,6 +163,7 @@ impl Connection {
             limit: AnswerLimit::default(),
             totals: Totals::default(),
             orphaned: false,
+            receive_shut: false,
             config,
         }
     }
@@ -275,9 +278,16 @@ impl Connection {
         fin_wait_2::limit(self, now);
     }
 
+    /// Says that nobody is to read what comes. While the sending side is open too, it is received all the
+    /// same, as with Linux; once that is closed, data resets the connection (RFC 1122, section 4.2.2.13).
+    pub fn shut_receive(&mut self) {
+        self.receive_shut = true;
+    }
+
     /// Says that nobody has the socket any more: nothing that comes will be read.
     pub fn orphan(&mut self, now: Instant) {
         self.orphaned = true;
+        self.receive_shut = true;
         fin_wait_2::limit(self, now);
     }
 

@@ -20,7 +20,8 @@ pub struct Keep {
 pub enum Failure {
     /// The peer refused it (`ECONNREFUSED`).
     Refused,
-    /// The peer reset it (`ECONNRESET`).
+    /// The peer reset it, or it was reset since data came for an end that is shut down both ways
+    /// (`ECONNRESET`).
     Reset,
     /// The peer reset it after its FIN (`EPIPE`, as Linux has it).
     Pipe,

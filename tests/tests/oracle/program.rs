@@ -384,7 +384,7 @@ fn operation(random: &mut Random, user_data: u64) -> Operation {
         },
         34 => Operation::Shutdown {
             slot: random.of(&STREAMS),
-            how: libc::SHUT_WR,
+            how: random.of(&[libc::SHUT_RD, libc::SHUT_WR, libc::SHUT_WR, libc::SHUT_RDWR]),
         },
         35 => Operation::Close {
             slot: any_slot(random),

@@ -337,12 +337,15 @@ impl Stack {
             _ => {
                 socket.receive_shut |= how != Shutdown::Send;
                 socket.send_shut |= how != Shutdown::Receive;
-                if how != Shutdown::Receive
-                    && let Some(connection) = &mut socket.connection
-                {
-                    connection.close(now);
-                    self.tcp.mark_ready(id);
-                    self.tcp.schedule(id);
+                if let Some(connection) = &mut socket.connection {
+                    if how != Shutdown::Send {
+                        connection.shut_receive();
+                    }
+                    if how != Shutdown::Receive {
+                        connection.close(now);
+                        self.tcp.mark_ready(id);
+                        self.tcp.schedule(id);
+                    }
                 }
             }
         }

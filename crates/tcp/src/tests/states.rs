@@ -107,6 +107,19 @@ fn our_side_closes_and_the_peers_data_goes_on() {
 }
 
 #[test]
+fn data_for_what_is_shut_down_both_ways_resets_it() {
+    let mut script = Script::established();
+    script.connection.shut_receive();
+    assert_eq!(script.feed(segment(0, 0, 100)).delivered, 100);
+    script.connection.close(script.now);
+    script.sent();
+    let late = script.feed(segment(100, 1, 1));
+    assert_eq!(late.failure, Some(Failure::Reset));
+    assert!(late.closed && late.reply.is_some_and(|reply| reply.rst));
+    assert_eq!(script.state(), State::Closed);
+}
+
+#[test]
 fn the_peer_closes_and_our_data_goes_on() {
     let mut script = Script::established();
     assert!(script.feed(fin(0, 0)).finished);

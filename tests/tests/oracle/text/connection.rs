@@ -14,6 +14,7 @@ pub const CASES: &[Case] = &[
     case("tcp_reset_and_what_follows", reset_after),
     case("tcp_shutdown_of_sending", shutdown_send),
     case("tcp_shutdown_of_receiving", shutdown_receive),
+    case("tcp_data_for_what_is_shut_down", shutdown_both),
     case("tcp_close_with_a_receive_in_flight", close_with_receive),
     case("tcp_close_resets_unread_data", close_unread),
 ];
@@ -192,6 +193,44 @@ fn shutdown_receive(bench: &mut Bench) {
     bench.run(send_on(1, b"out", 0), 4);
     let got = bench.peer_reads(&mut stream, 3);
     bench.say(got);
+}
+
+fn shutdown_both(bench: &mut Bench) {
+    let ways: [&[i32]; 3] = [
+        &[libc::SHUT_RDWR],
+        &[libc::SHUT_RD, libc::SHUT_WR],
+        &[libc::SHUT_WR, libc::SHUT_RD],
+    ];
+    bench.listener(4);
+    for ways in ways {
+        let mut stream = bench.peer_connects();
+        bench.run(accept_entry(0, Some(1)), 1);
+        for &how in ways {
+            bench.run(shutdown_entry(1, how), 2);
+        }
+        bench.peer_sees_end(&mut stream);
+        stream.write_all(b"late").unwrap();
+        bench.pump("the peer is reset", || {
+            stream.take_error().unwrap().is_some()
+        });
+        say_what_is_left(bench);
+    }
+    // With the sending side open it is received all the same.
+    let mut stream = bench.peer_connects();
+    bench.run(accept_entry(0, Some(1)), 1);
+    bench.run(shutdown_entry(1, libc::SHUT_RD), 2);
+    stream.write_all(b"late").unwrap();
+    bench.pump("the data is there", || unacknowledged(&stream) == 0);
+    say_what_is_left(bench);
+}
+
+fn say_what_is_left(bench: &mut Bench) {
+    bench.run(poll_entry(1, libc::POLLIN), 3);
+    let mut buffer = [0; 16];
+    for user_data in 4..6 {
+        bench.run(recv_on(1, &mut buffer, libc::MSG_DONTWAIT), user_data);
+    }
+    bench.run(send_on(1, b"x", 0), 6);
 }
 
 fn close_with_receive(bench: &mut Bench) {
