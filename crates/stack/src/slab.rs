@@ -6,6 +6,8 @@ use crate::socket::{Protocol, SocketId};
 const PAGE_BITS: u32 = 5;
 const PAGE_SLOTS: u32 = 1 << PAGE_BITS;
 
+// In this order: the generation is read with the first of the socket.
+#[repr(C)]
 #[derive(Debug)]
 struct Slot<S> {
     generation: u32,

@@ -25,8 +25,7 @@ const BASE_MSS: u32 = 1024;
 pub(crate) struct PathMtu {
     /// Bytes of payload that both ends and the link would allow.
     pub(crate) most: u32,
-    /// When more than now is tried, and how long after the next failure.
-    pub(crate) raise_at: Option<Instant>,
+    /// How long after the next failure more than now is tried.
     wait: Duration,
     /// The next segment may be as long as `most`.
     pub(crate) raising: bool,
@@ -75,7 +74,7 @@ impl Connection {
     /// The longest segment is shorter from now on; what is outstanding and longer goes again.
     fn shorten(&mut self, now: Instant, mss: u32, wait: Duration) {
         self.set_send_mss(mss);
-        self.path.raise_at = Some(now + wait);
+        self.timers.raise_path = Some(now + wait);
         self.path.raising = false;
         self.path.probe = None;
         self.recovery
@@ -122,17 +121,19 @@ impl Connection {
 
     /// The time has come to try more.
     pub(crate) fn raise_path_mtu(&mut self) {
-        self.path.raise_at = None;
+        self.timers.raise_path = None;
         self.path.raising = self.send.mss < self.path.most;
     }
 
     /// The longest segment that may be sent now.
     pub(crate) fn longest_segment(&self) -> u32 {
-        let quiet = self.recovery.phase() == Phase::Open && self.path.probe.is_none();
-        if self.path.raising && quiet {
-            self.path.most
-        } else {
-            self.send.mss
+        // Asked for each segment, and seldom so.
+        if !self.path.raising {
+            return self.send.mss;
+        }
+        match self.path.probe {
+            None if self.recovery.phase() == Phase::Open => self.path.most,
+            _ => self.send.mss,
         }
     }
 
@@ -153,7 +154,7 @@ impl Connection {
             self.set_send_mss(self.path.most);
         } else if self.recovery.phase() != Phase::Open {
             self.path.probe = None;
-            self.path.raise_at = Some(now + self.path.wait);
+            self.timers.raise_path = Some(now + self.path.wait);
             self.path.wait = (self.path.wait * 2).min(AFTER_MESSAGE);
         }
     }

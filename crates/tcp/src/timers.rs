@@ -34,6 +34,8 @@ pub(crate) struct Timers {
     /// When the connection ends though nothing more has happened.
     pub(crate) ending: Option<Instant>,
     pub(crate) keep_alive: KeepAliveTimer,
+    /// When longer segments than now are tried.
+    pub(crate) raise_path: Option<Instant>,
     /// When data was sent last, and when the peer was heard.
     pub(crate) sent_at: Option<Instant>,
     pub(crate) heard_at: Instant,
@@ -79,6 +81,7 @@ impl Timers {
             self.cork,
             self.ending,
             self.keep_alive.deadline,
+            self.raise_path,
         ];
         all.into_iter().flatten().min()
     }
@@ -91,7 +94,6 @@ impl Connection {
             self.timers.next_deadline(),
             self.ack.deadline(),
             self.recovery.rack.deadline,
-            self.path.raise_at,
         ];
         others.into_iter().flatten().min()
     }
@@ -100,7 +102,6 @@ impl Connection {
     pub(crate) fn stop_timers(&mut self) {
         self.timers = Timers::default();
         self.recovery.rack.deadline = None;
-        self.path.raise_at = None;
     }
 
     /// Does what is due.
@@ -116,7 +117,7 @@ impl Connection {
             self.timers.cork = None;
             self.timers.uncorked = true;
         }
-        if due(self.path.raise_at) {
+        if due(self.timers.raise_path) {
             self.raise_path_mtu();
         }
         if due(self.recovery.rack.deadline) {

@@ -47,28 +47,28 @@ const IN_TABLE: &str = "tcp: a socket that is in use is in the table";
 /// The two ends of a connection: (local, remote).
 pub(crate) type Ends = (SocketAddr, SocketAddr);
 
+// In this order: what segments and requests touch lies in few cache lines, before what they do not. With
+// many connections each visit fetches it from memory.
+#[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Socket {
-    pub(crate) family: Family,
-    pub(crate) options: SocketOptions,
-    /// IPv4-mapped addresses appear as IPv4 here and in every key.
-    pub(crate) local: Option<SocketAddr>,
-    /// What it was bound to, by bind(2) or by listening.
-    bound: Option<SocketAddr>,
-    remote: Option<SocketAddr>,
     /// `None` while there is no connection, or no longer one.
     connection: Option<Box<Connection>>,
     listener: Option<Box<Listener>>,
-    /// The listener in whose queue it waits.
-    parent: Option<SocketId>,
+    send: SendQueue,
+    /// When its entry among the timers is due.
+    scheduled: Option<Instant>,
+    /// The NIC queue that the last segment came from: answers leave by the same one.
+    nic_queue: u16,
+    pub(crate) family: Family,
+    /// It is in the list of those that may have something to send.
+    ready: bool,
     /// It was made by a listener, and counts towards its port so.
     accepted: bool,
     /// An application has it.
     held: bool,
-    send: SendQueue,
     /// A send found no room, and is to hear of it.
     send_blocked: bool,
-    receive: ReceiveQueue,
     /// A payload was dropped for want of memory since the last read.
     short_of_memory: bool,
     /// The peer's FIN was reached: receives return 0 (`SOCK_DONE`).
@@ -78,15 +78,18 @@ pub(crate) struct Socket {
     soft_error: Option<SocketError>,
     receive_shut: bool,
     send_shut: bool,
+    receive: ReceiveQueue,
+    pub(crate) options: SocketOptions,
+    /// IPv4-mapped addresses appear as IPv4 here and in every key.
+    pub(crate) local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    /// What it was bound to, by bind(2) or by listening.
+    bound: Option<SocketAddr>,
+    /// The listener in whose queue it waits.
+    parent: Option<SocketId>,
     /// The options of connections that it will make, if they are not the defaults. One that there is has
     /// its own.
     tcp: Option<Box<TcpOptions>>,
-    /// The NIC queue that the last segment came from: answers leave by the same one.
-    nic_queue: u16,
-    /// It is in the list of those that may have something to send.
-    ready: bool,
-    /// When its entry among the timers is due.
-    scheduled: Option<Instant>,
 }
 
 impl Socket {

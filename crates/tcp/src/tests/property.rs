@@ -268,7 +268,7 @@ impl End {
             State::Established | State::CloseWait | State::FinWait2
         );
         // That a longer segment is tried later is no reason to hurry.
-        let raise = self.connection.path.raise_at;
+        let raise = self.connection.timers.raise_path;
         let deadline = self
             .connection
             .next_deadline()
