@@ -46,6 +46,7 @@ impl<S> Slab<S> {
     }
 
     /// How many there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.pages.len() * PAGE_SLOTS as usize - self.free.len()
     }

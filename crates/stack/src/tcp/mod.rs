@@ -22,7 +22,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use foldhash::fast::FixedState;
-use ringwire_tcp::{Connection, Instant, Isn, Segment, State, SynCookies, TcpOptions};
+use ringwire_tcp::{Connection, Isn, Segment, State, SynCookies, TcpOptions};
 
 use crate::error::SocketError;
 use crate::group::Group;
@@ -56,8 +56,6 @@ pub(crate) struct Socket {
     connection: Option<Box<Connection>>,
     listener: Option<Box<Listener>>,
     send: SendQueue,
-    /// When its entry among the timers is due.
-    scheduled: Option<Instant>,
     /// The NIC queue that the last segment came from: answers leave by the same one.
     nic_queue: u16,
     pub(crate) family: Family,
@@ -117,7 +115,6 @@ impl Socket {
             tcp: None,
             nic_queue: 0,
             ready: false,
-            scheduled: None,
         }
     }
 
@@ -294,6 +291,7 @@ impl Table {
 
     /// Takes a socket out of the table. Its queues must be empty.
     fn remove(&mut self, id: SocketId) {
+        self.timers.follow(id, None);
         let socket = self.slab.remove(id);
         let socket = socket.expect("tcp: a socket ends once");
         if let Some(local) = socket.local {
@@ -347,19 +345,7 @@ impl Table {
             .connection
             .as_deref()
             .and_then(Connection::next_deadline);
-        let Some(next) = next else { return };
-        // An entry that is due earlier will look again: most deadlines only move on.
-        if socket.scheduled.is_none_or(|at| next < at) {
-            socket.scheduled = Some(next);
-            self.timers.push(next, id);
-        }
-        let slab = &self.slab;
-        if self.timers.is_cluttered(slab.len()) {
-            self.timers.retain(|at, id| {
-                slab.get(id)
-                    .is_some_and(|socket| socket.scheduled == Some(at))
-            });
-        }
+        self.timers.follow(id, next);
     }
 
     /// How large everything is that strangers can make larger.
