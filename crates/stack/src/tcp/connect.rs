@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ringwire_tcp::{Connection, Failure, Instant, State};
 use ringwire_umem::Ledger;
 
+use super::Association;
 use super::ports::ephemeral;
 use crate::Stack;
 use crate::address::Reach;
@@ -18,8 +19,9 @@ impl Stack {
     ///
     /// # Errors
     /// `InProgress`: it has begun, and the outcome is [`Stack::tcp_connected`]'s. Others as
-    /// connect(2): `Already`, `Connected`, `NetworkUnreachable`, `AddressFamily`,
-    /// `AddressNotAvailable` (no port is left).
+    /// connect(2): `Already`, `Connected` (it is or was), `Invalid` (it was shut down before it was),
+    /// `NetworkUnreachable`, `AddressFamily`, `AddressNotAvailable` (no port is left); and that of an
+    /// attempt before which nobody has heard of.
     pub fn tcp_connect(
         &mut self,
         now: Instant,
@@ -32,11 +34,25 @@ impl Stack {
             self.dissolve(now, ledger, id);
             return Ok(());
         };
-        match socket.state() {
-            State::Closed => {}
-            State::SynSent | State::SynReceived => return Err(SocketError::Already),
-            _ => return Err(SocketError::Connected),
+        let state = socket.state();
+        match socket.association {
+            Association::Unconnected if state == State::Closed => {}
+            Association::Unconnected | Association::Connected => {
+                return Err(SocketError::Connected);
+            }
+            Association::Disconnecting => return Err(SocketError::Invalid),
+            Association::Connecting => match self.tcp_connected(id) {
+                None => return Err(SocketError::Already),
+                // It ended, and somebody has heard why: it may try again.
+                Some(Err(SocketError::Aborted)) => {}
+                Some(Err(error)) => {
+                    self.dissolve(now, ledger, id);
+                    return Err(error);
+                }
+                Some(Ok(())) => return Ok(()),
+            },
         }
+        let socket = self.tcp.at(id);
         let (family, bound) = (socket.family, socket.bound);
         let sharing = socket.options.sharing();
         if family == Family::V4 && to.is_ipv6() {
@@ -86,6 +102,7 @@ impl Stack {
         let socket = self.tcp.at(id);
         socket.local = Some(local);
         socket.remote = Some(to);
+        socket.association = Association::Connecting;
         socket.connection = Some(Box::new(Connection::active(config, iss, offset)));
         socket.error = None;
         socket.soft_error = None;
@@ -106,8 +123,14 @@ impl Stack {
         }
         match socket.state() {
             State::SynSent | State::SynReceived => None,
-            State::Closed if !socket.done => Some(Err(SocketError::Aborted)),
-            _ => Some(Ok(())),
+            State::Closed if !socket.done => {
+                socket.association = Association::Unconnected;
+                Some(Err(SocketError::Aborted))
+            }
+            _ => {
+                socket.association = Association::Connected;
+                Some(Ok(()))
+            }
         }
     }
 
@@ -125,6 +148,7 @@ impl Stack {
         self.tcp
             .with_receive(id, |receive, spares| receive.clear(spares, ledger));
         let socket = self.tcp.at(id);
+        socket.association = Association::Unconnected;
         socket.done = false;
         socket.receive_shut = false;
         socket.send_shut = false;

@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use ringwire_tcp::{Config, Connection, Instant, Segment, SeqNumber, SynCookies};
 use ringwire_umem::Ledger;
 
-use super::{Ends, Path, Socket};
+use super::{Association, Ends, Path, Socket};
 use crate::Stack;
 use crate::group;
 use crate::socket::SocketId;
@@ -176,6 +176,7 @@ impl Stack {
         child.remote = Some(ends.1);
         child.parent = Some(listening);
         child.accepted = true;
+        child.association = Association::Connected;
         child.held = false;
         child.nic_queue = queue;
         child.connection = Some(Box::new(connection));

@@ -47,6 +47,19 @@ const IN_TABLE: &str = "tcp: a socket that is in use is in the table";
 /// The two ends of a connection: (local, remote).
 pub(crate) type Ends = (SocketAddr, SocketAddr);
 
+/// What connect(2) has come to, which outlives the connection itself (Linux's `socket_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Association {
+    /// It never connected, or that was dissolved.
+    Unconnected,
+    /// It has begun to connect, and nobody has heard that it has come to a connection.
+    Connecting,
+    /// It has, or had, a connection.
+    Connected,
+    /// It was shut down while there was no connection yet.
+    Disconnecting,
+}
+
 // In this order: what segments and requests touch lies in few cache lines, before what they do not. With
 // many connections each visit fetches it from memory.
 #[repr(C)]
@@ -59,6 +72,7 @@ pub(crate) struct Socket {
     /// The NIC queue that the last segment came from: answers leave by the same one.
     nic_queue: u16,
     pub(crate) family: Family,
+    association: Association,
     /// It is in the list of those that may have something to send.
     ready: bool,
     /// It was made by a listener, and counts towards its port so.
@@ -98,6 +112,7 @@ impl Socket {
             local: None,
             bound: None,
             remote: None,
+            association: Association::Unconnected,
             connection: None,
             listener: None,
             parent: None,

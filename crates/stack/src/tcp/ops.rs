@@ -7,7 +7,7 @@ use ringwire_umem::{Ledger, Pool};
 
 use super::listener::Listener;
 use super::send_queue::{HEADROOM, SendSpares};
-use super::{Socket, wire};
+use super::{Association, Socket, wire};
 use crate::egress::CONTROL_RESERVE_CHUNKS;
 use crate::error::SocketError;
 use crate::socket::{Family, Protocol, Readiness, Shutdown, SocketId, for_each_key};
@@ -73,7 +73,7 @@ impl Stack {
     /// listen(2); binds an unbound socket to a free port. Called again, it changes the backlog.
     ///
     /// # Errors
-    /// `Invalid`: the socket is connected; `AddressInUse`: no port is left; `NotSupported`: it is no
+    /// `Invalid`: the socket is connected, or was, or has tried to; `AddressInUse`: no port is left; `NotSupported`: it is no
     /// TCP socket.
     pub fn tcp_listen(&mut self, id: SocketId, backlog: u32) -> Result<(), SocketError> {
         if id.protocol != Protocol::Tcp {
@@ -85,7 +85,7 @@ impl Stack {
             listener.set_backlog(backlog);
             return Ok(());
         }
-        if socket.state() != State::Closed {
+        if socket.association != Association::Unconnected {
             return Err(SocketError::Invalid);
         }
         let family = socket.family;
@@ -327,6 +327,13 @@ impl Stack {
     ) -> Result<(), SocketError> {
         let socket = self.tcp.get_mut(id).ok_or(SocketError::Invalid)?;
         let state = socket.state();
+        if socket.association == Association::Connecting {
+            socket.association = match state {
+                State::SynSent => Association::Unconnected,
+                State::SynReceived | State::Closed => Association::Disconnecting,
+                _ => Association::Connected,
+            };
+        }
         match state {
             State::Listen if how == Shutdown::Send => {}
             State::Listen => self.stop_listening(now, ledger, id),

@@ -9,6 +9,9 @@ pub const CASES: &[Case] = &[
     case("tcp_connect_to_bad_addresses", connect_errors),
     case("tcp_connect_over_ipv6", connect_v6),
     case("tcp_unconnected", unconnected),
+    case("tcp_connect_and_listen_when_it_is_over", over),
+    case("tcp_connect_and_listen_when_it_was_refused", was_refused),
+    case("tcp_connect_again_after_a_cancellation", connect_again),
     case("tcp_end_of_stream", end_of_stream),
     case("tcp_reset_while_receiving", reset_receive),
     case("tcp_reset_and_what_follows", reset_after),
@@ -128,6 +131,80 @@ fn unconnected(bench: &mut Bench) {
     bench.listener_in(1);
     bench.run(recv_on(1, &mut buffer, 0), 8);
     bench.run(send_on(1, b"x", 0), 9);
+}
+
+/// Says what CONNECT, LISTEN and BIND come to on slot 1.
+fn try_to_use(bench: &mut Bench, to: &libc::sockaddr_in) {
+    bench.run(opcode::Listen::new(types::Fixed(1), 1).build(), 100);
+    bench.run(connect_entry(1, to), 101);
+    bench.run(opcode::Listen::new(types::Fixed(1), 1).build(), 102);
+    bench.run(bind_entry(1, &any_v4(PORT + 1)), 103);
+}
+
+fn unspecified() -> libc::sockaddr_in {
+    let mut address = any_v4(0);
+    address.sin_family = libc::AF_UNSPEC as u16;
+    address
+}
+
+fn over(bench: &mut Bench) {
+    let good = v4(PEER_V4, bench.peer_listener.local_addr().unwrap().port());
+    bench.listener(4);
+    for by_us in [false, true] {
+        // Accepted, and reset; or ended by both.
+        let mut stream = bench.peer_connects();
+        bench.run(accept_entry(0, Some(1)), 1);
+        if by_us {
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            bench.run(poll_entry(1, libc::POLLRDHUP), 2);
+            bench.run(shutdown_entry(1, libc::SHUT_WR), 3);
+            bench.peer_sees_end(&mut stream);
+        } else {
+            reset(stream);
+        }
+        bench.run(poll_entry(1, 0), 4);
+        try_to_use(bench, &good);
+        // What is dissolved may begin anew.
+        bench.run(connect_entry(1, &unspecified()), 5);
+        bench.run(connect_entry(1, &good), 6);
+        let (stream, _) = bench.peer_listener.accept().unwrap();
+        reset(stream);
+        bench.run(poll_entry(1, 0), 7);
+        try_to_use(bench, &good);
+        bench.run(connect_entry(1, &unspecified()), 8);
+        bench.run(opcode::Listen::new(types::Fixed(1), 1).build(), 9);
+    }
+}
+
+fn was_refused(bench: &mut Bench) {
+    let nobody = v4(PEER_V4, 9);
+    bench.files();
+    bench.stream_socket(libc::AF_INET, 1, 1);
+    bench.run(connect_entry(1, &nobody), 2);
+    try_to_use(bench, &nobody);
+    bench.stream_socket(libc::AF_INET, 1, 3);
+    bench.run(connect_entry(1, &nobody), 4);
+    bench.run(shutdown_entry(1, libc::SHUT_RDWR), 5);
+    try_to_use(bench, &nobody);
+    bench.run(connect_entry(1, &unspecified()), 6);
+    bench.run(connect_entry(1, &nobody), 7);
+}
+
+fn connect_again(bench: &mut Bench) {
+    bench.files();
+    bench.stream_socket(libc::AF_INET, 1, 1);
+    let nobody = v4("10.7.0.77", 80);
+    bench.push(connect_entry(1, &nobody), 2);
+    bench.submit();
+    bench.cancel(2);
+    bench.wait(2);
+    // It goes on all the same, and whoever asks next hears of it.
+    bench.run(poll_entry(1, 0), 3);
+    // The kernel's wake-up says ERR alone.
+    bench.transcript.pop();
+    let good = v4(PEER_V4, bench.peer_listener.local_addr().unwrap().port());
+    bench.run(connect_entry(1, &good), 4);
+    bench.run(connect_entry(1, &good), 5);
 }
 
 fn end_of_stream(bench: &mut Bench) {
