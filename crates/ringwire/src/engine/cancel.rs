@@ -151,12 +151,11 @@ fn waits(request: &Request) -> bool {
 }
 
 fn matches(request: &Request, key: &CancelMatch, socket: Option<SocketId>) -> bool {
-    // A timeout has no file and no cancellation by opcode (`io_timeout_extract` looks at user_data).
-    let timeout = matches!(request.op, Op::Timeout { .. });
+    // A timeout has no file, and so is not found by one.
     key.user_data
         .is_none_or(|user_data| request.user_data == user_data)
         && socket.is_none_or(|socket| request.socket == Some(socket))
         && key
             .opcode
-            .is_none_or(|opcode| request.op.opcode() == opcode && !timeout)
+            .is_none_or(|opcode| request.op.opcode() == opcode)
 }

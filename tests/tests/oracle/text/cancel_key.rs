@@ -17,6 +17,7 @@ pub const CASES: &[Case] = &[
     case("cancel_by_file_and_user_data", by_file_and_user_data),
     case("cancel_by_opcode", by_opcode),
     case("cancel_by_opcode_and_file", by_opcode_and_file),
+    case("cancel_by_the_opcode_of_timeouts", timeouts_by_opcode),
     case("cancel_of_everything", everything),
     case("cancel_of_nothing", nothing),
     case("cancel_with_flags_that_exclude_each_other", excluding),
@@ -173,6 +174,28 @@ fn by_opcode_and_file(bench: &mut Bench) {
         0,
         RECV,
     ));
+}
+
+fn timeouts_by_opcode(bench: &mut Bench) {
+    const TIMEOUT: u8 = 11;
+    bench.files();
+    let long = types::Timespec::new().sec(1000);
+    let timeout = |count| opcode::Timeout::new(&raw const long).count(count).build();
+    for (user_data, count) in [(1, 0), (2, 0), (3, 100), (4, 0)] {
+        bench.push(timeout(count), user_data);
+    }
+    bench.submit();
+    let keys = [
+        (CANCEL_OPCODE, 2),
+        (CANCEL_OPCODE | CANCEL_USER_DATA, 2),
+        (CANCEL_OPCODE | CANCEL_USER_DATA, 1),
+        (CANCEL_OPCODE | CANCEL_ALL, 3),
+        (CANCEL_OPCODE | CANCEL_ALL, 1),
+    ];
+    for (user_data, (flags, completions)) in (10..).zip(keys) {
+        bench.push(cancel_by(flags, 0, 2, TIMEOUT), user_data);
+        bench.wait(completions);
+    }
 }
 
 fn everything(bench: &mut Bench) {
