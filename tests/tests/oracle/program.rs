@@ -244,9 +244,6 @@ pub fn generate(seed: u64) -> Program {
                     if skips && random.one_in(4) && !waits(&operation) {
                         flags |= SKIP;
                     }
-                    if matches!(operation, Operation::Socket { .. }) {
-                        flags = 0;
-                    }
                     batch.push(Request {
                         user_data,
                         operation,
@@ -358,7 +355,7 @@ fn operation(random: &mut Random, user_data: u64) -> Operation {
             }
         }
         26..28 => Operation::Accept {
-            slot: LISTENER,
+            slot: random.of(&[LISTENER, LISTENER, LISTENER, slot]),
             into: random.one_in(2).then(|| random.of(&[5, 6, 7, SLOTS])),
             flags: random.of(&[0, 0, 0, 2, 4]),
         },
@@ -371,14 +368,16 @@ fn operation(random: &mut Random, user_data: u64) -> Operation {
             slot: random.of(&[5, 6, 7, slot]),
             port: random.of(&[0, 2, 3]),
         },
-        31 => Operation::Listen { slot: 7 },
+        31 => Operation::Listen {
+            slot: random.of(&[5, 6, 7, 7, slot]),
+        },
         32..34 => match random.one_in(3) {
             true => Operation::Connect {
                 slot: random.of(&[DATAGRAM, CONNECTED]),
                 to: Target::Datagram,
             },
             false => Operation::Connect {
-                slot: random.of(&[5, 6]),
+                slot: random.of(&[5, 5, 6, 6, STREAMS[0], STREAMS[1]]),
                 to: random.of(&[Target::Listener, Target::Datagram, Target::Nobody]),
             },
         },
@@ -396,7 +395,7 @@ fn operation(random: &mut Random, user_data: u64) -> Operation {
         },
         40 => Operation::CancelFile { slot },
         41 => Operation::CancelOpcode {
-            opcode: random.of(&[27, 10, 6, 13]),
+            opcode: random.of(&[27, 10, 6, 13, 11]),
         },
         42 => match random.one_in(4) {
             true => Operation::CancelAll,
@@ -474,9 +473,7 @@ fn peer(random: &mut Random) -> Peer {
             len: random.of(&[1, 10, 100, 128, 300, 700]),
         },
         16 => Peer::ShutDown { stream },
-        17 => Peer::Reset {
-            stream: random.of(&[0, 1]),
-        },
+        17 => Peer::Reset { stream },
         _ => Peer::Connect,
     }
 }

@@ -36,8 +36,9 @@ impl Engine {
             if accept.dont_wait {
                 return Attempt::failed(Errno::EAGAIN);
             }
+            // A connection that is readable will not be accepted from, but fails at once.
             let readiness = self.stack.readiness(&self.ledger, socket);
-            if !readiness.readable && !readiness.hung_up {
+            if !(readiness.readable || readiness.receive_shut || readiness.hung_up) {
                 return Attempt::Wait;
             }
         }
@@ -55,40 +56,32 @@ impl Engine {
         };
         match self.install_accepted(accept, &accepted) {
             Ok(res) if accept.multishot && self.post_more(id, res, flags) => Attempt::More,
-            Ok(res) => Attempt::Done {
-                res,
+            result => Attempt::Done {
+                res: result.unwrap_or_else(Errno::res),
                 flags,
-                failed: false,
+                failed: result.is_err(),
             },
-            Err(error) => {
-                // The connection is lost, as with the kernel: nobody could be given it.
-                let (now, ledger) = (self.now, &mut self.ledger);
-                self.stack.close(now, ledger, accepted.socket);
-                Attempt::Done {
-                    res: error.res(),
-                    flags,
-                    failed: true,
-                }
-            }
         }
     }
 
-    /// Writes the peer's address, and puts the socket into its slot.
+    /// Writes the peer's address, and puts the socket into its slot. A connection that nobody can be
+    /// given is lost, as with the kernel.
     fn install_accepted(&mut self, accept: &Accept, accepted: &Accepted) -> Result<i32, Errno> {
-        if accept.addr != 0 {
-            let (family, _) = self.stack.local(accepted.socket).ok_or(Errno::EBADF)?;
-            let (bytes, len) = address::emit(accepted.peer, family);
-            usermem::write_address(accept.addr, accept.addr_len, &bytes[..len])?;
+        if let Err(error) = self.write_peer(accept, accepted) {
+            let (now, ledger) = (self.now, &mut self.ledger);
+            self.stack.close(now, ledger, accepted.socket);
+            return Err(error);
         }
-        let index = self.files.find_slot(accept.slot)?;
-        self.files.add(accepted.socket);
-        if let Some(replaced) = self.files.install(index, accepted.socket) {
-            self.drop_file(replaced);
+        self.install(accept.slot, accepted.socket)
+    }
+
+    fn write_peer(&self, accept: &Accept, accepted: &Accepted) -> Result<(), Errno> {
+        if accept.addr == 0 {
+            return Ok(());
         }
-        Ok(match accept.slot {
-            Slot::Alloc => index as i32,
-            _ => 0,
-        })
+        let (family, _) = self.stack.local(accepted.socket).ok_or(Errno::EBADF)?;
+        let (bytes, len) = address::emit(accepted.peer, family);
+        usermem::write_address(accept.addr, accept.addr_len, &bytes[..len])
     }
 
     /// Begins to connect a stream, and waits for what comes of it.

@@ -176,6 +176,18 @@ impl Files {
 }
 
 impl Engine {
+    /// Puts a new socket into its slot; says what a completion says of it. A socket that finds none ends.
+    pub(super) fn install(&mut self, slot: Slot, socket: SocketId) -> Result<i32, Errno> {
+        let index = self.files.find_slot(slot).inspect_err(|_| {
+            self.stack.close(self.now, &mut self.ledger, socket);
+        })?;
+        self.files.add(socket);
+        if let Some(replaced) = self.files.install(index, socket) {
+            self.drop_file(replaced);
+        }
+        Ok(if slot == Slot::Alloc { index as i32 } else { 0 })
+    }
+
     /// Lets go of a socket, and ends it with its last reference.
     pub(super) fn drop_file(&mut self, socket: SocketId) {
         if self.files.let_go(socket) {

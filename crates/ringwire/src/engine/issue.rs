@@ -41,8 +41,12 @@ impl Engine {
                 protocol,
                 slot,
             } => {
-                let result = self.open_socket(domain, kind, protocol, slot);
-                self.complete_with(id, result);
+                let (result, failed) = match self.open_socket(domain, kind, protocol, slot) {
+                    Ok(socket) => (self.install(slot, socket), false),
+                    Err(error) => (Err(error), true),
+                };
+                // One that finds no slot breaks no link (`io_socket`).
+                self.complete_as(id, result.unwrap_or_else(Errno::res), 0, failed);
             }
             Op::Bind { .. } => {
                 let result = self.bind(id, socket());
@@ -137,7 +141,7 @@ impl Engine {
         kind: i32,
         protocol: i32,
         slot: Slot,
-    ) -> Result<i32, Errno> {
+    ) -> Result<SocketId, Errno> {
         let family = match domain {
             libc::AF_INET => Family::V4,
             libc::AF_INET6 => Family::V6,
@@ -152,13 +156,11 @@ impl Engine {
             (libc::SOCK_DGRAM | libc::SOCK_STREAM, _) => return Err(Errno::EPROTONOSUPPORT),
             _ => return Err(Errno::ESOCKTNOSUPPORT),
         };
-        let index = self.files.find_slot(slot)?;
-        let socket = self.stack.open(protocol, family);
-        self.files.add(socket);
-        if let Some(replaced) = self.files.install(index, socket) {
-            self.drop_file(replaced);
+        // A library without file descriptors of its own makes no plain socket.
+        if slot == Slot::None {
+            return Err(Errno::EOPNOTSUPP);
         }
-        Ok(if slot == Slot::Alloc { index as i32 } else { 0 })
+        Ok(self.stack.open(protocol, family))
     }
 
     pub(super) fn given(&self, id: RequestId, family: Family) -> Result<Given, Errno> {

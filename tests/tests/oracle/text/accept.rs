@@ -12,6 +12,10 @@ pub const CASES: &[Case] = &[
     case("tcp_accept_multishot", accept_multishot),
     case("tcp_accept_on_a_listener_that_is_shut_down", accept_shut),
     case("tcp_accept_where_nobody_listens", accept_errors),
+    case(
+        "tcp_accept_from_a_connection_polls_first",
+        accept_from_connection,
+    ),
     case("tcp_accept_outlives_its_descriptor", accept_closed),
     case("tcp_accept_of_what_was_reset", accept_reset),
 ];
@@ -159,6 +163,21 @@ fn accept_errors(bench: &mut Bench) {
     bench.stream_socket(libc::AF_INET, 0, 3);
     bench.run(accept_entry(0, Some(1)), 4);
     bench.run(accept_entry(3, Some(1)), 5);
+}
+
+fn accept_from_connection(bench: &mut Bench) {
+    let poll_first = || raw(accept_entry(1, Some(2)), |bytes| bytes[2] = 4);
+    let mut stream = bench.connected();
+    bench.push(poll_first(), 1);
+    bench.submit();
+    stream.write_all(b"x").unwrap();
+    bench.wait(1);
+    bench.run(poll_first(), 2);
+    let mut buffer = [0; 16];
+    bench.run(recv_on(1, &mut buffer, 0), 3);
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    bench.run(poll_entry(1, libc::POLLRDHUP), 4);
+    bench.run(poll_first(), 5);
 }
 
 fn accept_closed(bench: &mut Bench) {

@@ -7,6 +7,7 @@ pub const CASES: &[Case] = &[
     case("link_goes_on_behind_a_short_receive", short_receive),
     case("link_behind_a_failed_connect", failed_connect),
     case("hard_link_behind_a_failed_connect", failed_connect_hard),
+    case("link_behind_a_socket_without_a_slot", no_slot),
     case("hard_link_behind_an_empty_slot", empty_slot_hard),
     case("hard_link_in_the_middle", hard_in_the_middle),
     case("link_whose_head_is_cancelled", head_cancelled),
@@ -65,6 +66,50 @@ fn short_receive(bench: &mut Bench) {
     let mut buffer = [0; 16];
     bench.push(recv_on(1, &mut buffer, 0).flags(link()), 1);
     bench.push(nop_entry(), 2);
+    bench.wait(2);
+}
+
+fn no_slot(bench: &mut Bench) {
+    let socket = |slot: Option<u32>| {
+        let slot = match slot {
+            Some(slot) => types::DestinationSlot::try_from_slot_target(slot).unwrap(),
+            None => types::DestinationSlot::auto_target(),
+        };
+        let entry = opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0);
+        entry.file_index(Some(slot)).build()
+    };
+    let linked = |bench: &mut Bench, entry: squeue::Entry, flags| {
+        bench.push(entry.flags(link() | flags), 1);
+        bench.push(nop_entry(), 2);
+    };
+    let none = squeue::Flags::empty();
+    linked(bench, socket(None), none);
+    bench.wait(2);
+    bench.listener(4);
+    for slot in 1..SLOTS {
+        bench.run(socket(Some(slot)), 3);
+    }
+    for slot in [None, Some(SLOTS)] {
+        linked(bench, socket(slot), none);
+        bench.wait(2);
+        // What does not count as failed is left out.
+        linked(bench, socket(slot), squeue::Flags::SKIP_SUCCESS);
+        bench.wait(1);
+        let mut stream = bench.peer_connects();
+        linked(bench, accept_entry(0, slot), none);
+        bench.wait(2);
+        bench.peer_sees_end(&mut stream);
+    }
+    // One that cannot be made breaks its link, and so does one whose peer cannot be told.
+    let unknown = opcode::Socket::new(999, libc::SOCK_STREAM, 0);
+    let slot = types::DestinationSlot::auto_target();
+    linked(bench, unknown.file_index(Some(slot)).build(), none);
+    bench.wait(2);
+    let _stream = bench.peer_connects();
+    let (mut name, mut room) = ([0u8; 16], -1i32);
+    let (name, room) = (name.as_mut_ptr().cast(), (&raw mut room).cast());
+    let accept = opcode::Accept::new(types::Fixed(0), name, room).file_index(Some(slot));
+    linked(bench, accept.build(), none);
     bench.wait(2);
 }
 

@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     case("skipped_completion_of_a_multishot_poll", skipped_poll),
     case("skipped_completion_of_a_bad_entry", skipped_bad),
     case("skipped_completion_of_a_timeout", skipped_timeout),
+    case("skipped_completion_and_drain_in_one_entry", skip_with_drain),
     case("drain_of_nothing", drain_nothing),
     case("drain_twice", drain_twice),
     case("drain_behind_a_chain", drain_behind_chain),
@@ -41,6 +42,13 @@ fn skip() -> squeue::Flags {
 
 fn drain() -> squeue::Flags {
     squeue::Flags::IO_DRAIN
+}
+
+fn skip_with_drain(bench: &mut Bench) {
+    bench.run(nop_entry().flags(skip() | drain()), 1);
+    bench.run(nop_entry().flags(drain()), 2);
+    bench.push(nop_entry().flags(skip()), 3);
+    bench.run(nop_entry().flags(drain()), 4);
 }
 
 fn skipped_receive(bench: &mut Bench) {
