@@ -362,7 +362,7 @@ fn operation(random: &mut Random, user_data: u64) -> Operation {
         28 => Operation::AcceptMultishot { slot: LISTENER },
         29 => Operation::Socket {
             slot: random.one_in(2).then(|| random.of(&[5, 6, 7])),
-            kind: libc::SOCK_STREAM,
+            kind: random.of(&[libc::SOCK_STREAM, libc::SOCK_STREAM, libc::SOCK_DGRAM]),
         },
         30 => Operation::Bind {
             slot: random.of(&[5, 6, 7, slot]),

@@ -114,6 +114,12 @@ impl Stack {
         len: usize,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), SocketError> {
+        // Whatever comes of it, it has bound the socket (Linux `inet_send_prepare`).
+        let local = self.sockets.get(id).ok_or(SocketError::Invalid)?.local;
+        let port = match local {
+            Some(local) => local.port(),
+            None => self.autobind(id)?,
+        };
         let socket = self.sockets.get_mut(id).ok_or(SocketError::Invalid)?;
         if let Some(error) = socket.error.take() {
             return Err(error);
@@ -164,10 +170,6 @@ impl Stack {
             }
             admitted?;
         }
-        let port = match bound {
-            Some(local) => local.port(),
-            None => self.autobind(id)?,
-        };
         let from = SocketAddr::new(source, port);
         let mut left = len;
         for _ in 0..segments {

@@ -14,6 +14,7 @@ pub const CASES: &[Case] = &[
     case("source_addresses_of_sends_v6", sources_v6),
     case("a_refused_port", refused_port),
     case("send_from_provided_buffers", provided_sends),
+    case("udp_send_that_fails_binds", failed_send_binds),
 ];
 
 fn send_and_receive(bench: &mut Bench) {
@@ -469,4 +470,16 @@ fn sources_v6(bench: &mut Bench) {
         run_with_control(bench, &mut peer, PKTINFO, &info(source), user_data);
     }
     run_with_control(bench, &mut peer, PKTINFO, &info(RING_V6)[..19], 5);
+}
+
+fn failed_send_binds(bench: &mut Bench) {
+    bench.files();
+    for slot in 0..2 {
+        bench.run(socket(libc::AF_INET, slot), 1);
+    }
+    bench.run(send_on(0, b"to nobody", 0), 2);
+    bench.run(bind_entry(0, &any_v4(PORT)), 3);
+    bench.run(shutdown_entry(1, libc::SHUT_WR), 4);
+    bench.run(send_on(1, b"to nobody", 0), 5);
+    bench.run(bind_entry(1, &any_v4(PORT)), 6);
 }
