@@ -186,6 +186,27 @@ pub const DIFFERENCES: &[Difference] = &[
         kernel: &["(1, 16, 17)"],
         ringwire: &["(1, 16, 1)"],
     },
+    Difference {
+        name: "incremental_buffer_of_a_receive_in_parts",
+        kernel: &[
+            "(2, 6, 17)",
+            "([104, 97, 108, 102, 98, 101, 104, 105, 110, 100], [0, 0, 0, 0, 0, 0])",
+        ],
+        ringwire: &[
+            "(2, 6, 65553)",
+            "([104, 97, 108, 102, 102, 117, 108, 108, 0, 0], [98, 101, 104, 105, 110, 100])",
+        ],
+    },
+    Difference {
+        name: "length_beyond_an_incremental_buffer",
+        kernel: &["(1, 15, 17)", "(2, 1, 65537)"],
+        ringwire: &["(1, 15, 1)", "(2, 8, 65537)"],
+    },
+    Difference {
+        name: "bundles_of_datagrams",
+        kernel: &["(1, 4, 1)"],
+        ringwire: &["(1, 4, 3)", "(1, -105, 0)"],
+    },
 ];
 
 impl Difference {

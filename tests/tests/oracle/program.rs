@@ -23,8 +23,8 @@
 //! * Multishot polls are for sockets whose events come one by one, which a connection's end does not.
 //! * Datagrams go where somebody is: when an ICMP error comes back, a request of the same batch may have been
 //!   before it.
-//! * MSG_WAITALL takes no provided buffers, and MSG_TRUNC none that are used piece by piece.
-//! * Datagram sockets are not shut down: receives from them end in such a thread. They send no bundles.
+//! * MSG_WAITALL and MSG_TRUNC take no provided buffers that are used piece by piece.
+//! * Datagram sockets are not shut down: receives from them end in such a thread.
 //! * A cancellation by another key than user_data takes all that match.
 
 /// Sockets at the start: one that is bound, one that is connected, two connections and a listener.
@@ -331,9 +331,9 @@ fn operation(random: &mut Random, user_data: u64) -> Operation {
             let group = random.of(&[RING, RING, LIST, 9]);
             let len = random.of(&[0, 50, 128, 200]);
             Operation::SendGroup {
-                slot: random.of(&STREAMS),
+                slot,
                 group,
-                len: if group == LIST { 0 } else { len },
+                len,
                 bundle,
             }
         }
@@ -440,21 +440,20 @@ fn receive(random: &mut Random, slot: u32) -> Operation {
         Receive::Group {
             group: INCREMENTAL, ..
         } => random.of(&[0, 0, libc::MSG_DONTWAIT]),
-        Receive::Group { .. } => random.of(&[0, 0, 0, libc::MSG_DONTWAIT, libc::MSG_TRUNC]),
+        Receive::Group { .. } => random.of(&[
+            0,
+            0,
+            0,
+            libc::MSG_DONTWAIT,
+            libc::MSG_TRUNC,
+            libc::MSG_WAITALL,
+        ]),
         _ => 0,
     };
-    let nothing = matches!(
-        how,
-        Receive::Plain { len: 0 } | Receive::Message { len: 0 } | Receive::Group { len: 0, .. }
-    );
     Operation::Receive {
         slot,
         how,
-        flags: if nothing {
-            flags & !libc::MSG_WAITALL
-        } else {
-            flags
-        },
+        flags,
         // A wake-up for another reason would find that there are no buffers.
         poll_first: matches!(how, Receive::Plain { .. } | Receive::Message { .. })
             && random.one_in(10),

@@ -280,6 +280,11 @@ impl Groups {
         }
     }
 
+    /// Whether requests fill this group.
+    pub(crate) fn is_provided(&self, group: u16) -> bool {
+        matches!(self.groups.get(&group), Some(Group::Legacy(_)))
+    }
+
     /// Whether a group that was filled by requests has no buffer left.
     fn is_empty(&self, group: u16) -> bool {
         matches!(self.groups.get(&group), Some(Group::Legacy(buffers)) if buffers.is_empty())
@@ -339,6 +344,16 @@ impl Groups {
                 len: len as u32,
                 bid: selected.bid,
             });
+        }
+    }
+
+    /// Takes a buffer off its ring that a request has received a part into and goes on with: no other is
+    /// to get it. Of an incremental one the rest is lost.
+    pub(crate) fn hold(&mut self, selected: &mut Selected) {
+        if let Some(serial) = selected.ring.take()
+            && let Some(ring) = self.source(selected.group, serial)
+        {
+            ring.consume(selected.whole, selected.whole.len);
         }
     }
 

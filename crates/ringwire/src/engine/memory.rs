@@ -4,7 +4,7 @@ use ringwire_abi::errno::Errno;
 use ringwire_abi::request::Op;
 
 use super::Engine;
-use super::request::{Prepared, Request, RequestId};
+use super::request::{Kept, Prepared, Request, RequestId};
 use crate::usermem::{MAX_TRANSFER, Span};
 
 /// What a request sends from or receives into, if that is not provided. `single` keeps a span that stands
@@ -27,6 +27,15 @@ pub(super) fn own<'a>(op: &Op, prepared: &'a Prepared, single: &'a mut [Span; 1]
 impl Request {
     pub(super) fn own_memory<'a>(&'a self, single: &'a mut [Span; 1]) -> &'a [Span] {
         own(&self.op, &self.prepared, single)
+    }
+
+    /// What a send sends: the buffers that it has taken, or its own memory.
+    pub(super) fn payload<'a>(&'a self, single: &'a mut [Span; 1]) -> &'a [Span] {
+        match &self.kept {
+            Some(Kept::Many(bundle)) => &bundle.spans,
+            Some(Kept::One(selected)) => std::slice::from_ref(&selected.span),
+            None => self.own_memory(single),
+        }
     }
 
     /// The registered buffer that its memory is to lie in.

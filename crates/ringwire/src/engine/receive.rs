@@ -104,6 +104,9 @@ impl Engine {
 
     /// Serves one receive; `false` if it goes on waiting.
     fn serve_one(&mut self, id: RequestId, socket: SocketId) -> bool {
+        if self.woken_for_nothing(id, socket) {
+            return false;
+        }
         for _ in 0..MULTISHOT_BURST {
             match self.attempt_receive(id, socket) {
                 Attempt::More => {}
@@ -118,6 +121,17 @@ impl Engine {
         }
         self.stack.again(socket);
         false
+    }
+
+    /// Whether a multishot receive waits on: what woke it is nothing to receive, and an empty group is no
+    /// error then (Linux `io_poll_check_events`).
+    fn woken_for_nothing(&self, id: RequestId, socket: SocketId) -> bool {
+        let request = self.requests.get(id);
+        if !request.attempted || !is_multishot(&request.op) {
+            return false;
+        }
+        let readiness = self.stack.readiness(&self.ledger, socket);
+        !(readiness.readable || readiness.error || readiness.receive_shut || readiness.hung_up)
     }
 
     pub(super) fn forget_receive(&mut self, id: RequestId, socket: SocketId) {
@@ -235,6 +249,15 @@ impl Engine {
             };
         }
         Attempt::More
+    }
+}
+
+fn is_multishot(op: &Op) -> bool {
+    match op {
+        Op::Recv(recv) => recv.multishot,
+        Op::RecvMsg(recv) => recv.multishot,
+        Op::Read(read) => read.multishot,
+        _ => false,
     }
 }
 

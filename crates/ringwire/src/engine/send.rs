@@ -2,9 +2,8 @@
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::request::{Op, Transfer};
-use ringwire_stack::{Protocol, SendOptions, SocketId};
+use ringwire_stack::{SendOptions, SocketId};
 
-use super::buffers::Selected;
 use super::request::{Prepared, RequestId, Spare};
 use super::{Engine, address, errno, message, read_write};
 use crate::usermem::{self, Message, RawAddress, Span};
@@ -108,45 +107,14 @@ impl Engine {
         if let Op::Connect { .. } = self.requests.get(id).op {
             return self.attempt_connect(id, socket);
         }
-        if socket.protocol() == Protocol::Tcp {
-            return self.attempt_stream_send(id, socket);
-        }
-        let group = match self.requests.get(id).op {
-            Op::Send(send) => send.group.map(|group| (group, send.len as usize)),
-            _ => None,
-        };
-        let selected = match group.map(|(group, limit)| self.groups.select_to_send(group, limit)) {
-            None => None,
-            Some(Ok(selected)) => Some(selected),
-            Some(Err(error)) => {
-                self.complete(id, error.res(), 0);
-                return true;
-            }
-        };
-        match self.send_now(id, socket, selected) {
-            Ok(len) => {
-                let flags = selected.map_or(0, |selected| self.groups.commit(selected, len));
-                self.complete(id, len as i32, flags);
-                true
-            }
-            Err(error) => {
-                if let Some(selected) = selected {
-                    self.groups.recycle(selected);
-                }
-                if error == Errno::EAGAIN {
-                    return false;
-                }
-                self.complete(id, error.res(), 0);
-                true
-            }
-        }
+        self.attempt_transfer(id, socket)
     }
 
-    fn send_now(
+    /// Sends what the request has as one datagram; says how long that was.
+    pub(super) fn send_datagram(
         &mut self,
         id: RequestId,
         socket: SocketId,
-        selected: Option<Selected>,
     ) -> Result<usize, Errno> {
         let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
         let mut options = SendOptions::default();
@@ -162,10 +130,7 @@ impl Engine {
             _ => None,
         };
         let mut single = [Span::default()];
-        let spans = match &selected {
-            Some(selected) => std::slice::from_ref(&selected.span),
-            None => request.own_memory(&mut single),
-        };
+        let spans = request.payload(&mut single);
         if let Some(to) = to {
             options.to = match address::parse(to.bytes(), family)? {
                 address::Given::Address(to) => Some(to),

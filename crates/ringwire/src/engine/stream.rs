@@ -21,6 +21,21 @@ enum Room {
     Many(Bundle),
 }
 
+impl Room {
+    fn spans<'a>(
+        &'a self,
+        op: &Op,
+        prepared: &'a Prepared,
+        single: &'a mut [Span; 1],
+    ) -> &'a [Span] {
+        match self {
+            Room::Many(bundle) => &bundle.spans,
+            Room::One(selected) => std::slice::from_ref(&selected.span),
+            Room::Own => memory::own(op, prepared, single),
+        }
+    }
+}
+
 impl Engine {
     pub(super) fn attempt_stream(
         &mut self,
@@ -146,6 +161,10 @@ impl Engine {
         room: Room,
     ) -> Attempt {
         let nonempty = self.nonempty(id, socket);
+        let mut single = [Span::default()];
+        let request = self.requests.get(id);
+        // Nothing is all of nothing.
+        let short = total(room.spans(&request.op, &request.prepared, &mut single)) > 0;
         let multishot_message =
             wanted.multishot && matches!(self.requests.get(id).op, Op::RecvMsg(_));
         let mut attempt = match room {
@@ -155,13 +174,13 @@ impl Engine {
             room if wanted.reads && !wanted.multishot => Attempt::Done {
                 res: 0,
                 flags: self.commit_room(room, 0),
-                failed: true,
+                failed: short,
             },
             room => self.finish_without(id, room, 0),
         };
         if let Attempt::Done { flags, failed, .. } = &mut attempt {
             *flags |= nonempty;
-            *failed |= wanted.whole();
+            *failed |= short && wanted.whole();
         }
         attempt
     }
@@ -222,10 +241,13 @@ impl Engine {
         id: RequestId,
         socket: SocketId,
         wanted: &Wanted,
-        room: Room,
+        mut room: Room,
     ) -> Attempt {
         if wanted.has(libc::MSG_DONTWAIT) {
             return self.finish_without(id, room, Errno::EAGAIN.res());
+        }
+        if let Room::One(selected) = &mut room {
+            self.groups.hold(selected);
         }
         self.keep(id, room);
         if wanted.has(libc::MSG_PEEK) {
@@ -375,11 +397,7 @@ impl Engine {
         }
         let request = self.requests.get(id);
         let mut single = [Span::default()];
-        let spans = match room {
-            Room::Many(bundle) => &bundle.spans[..],
-            Room::One(selected) => std::slice::from_ref(&selected.span),
-            Room::Own => memory::own(&request.op, prepared, &mut single),
-        };
+        let spans = room.spans(&request.op, prepared, &mut single);
         let done = request.done;
         let count = self.copy_bytes(socket, wanted, spans, done, available)?;
         if let Prepared::Message(message) = prepared {

@@ -1,9 +1,9 @@
-//! SEND and SENDMSG on streams: short sends, MSG_WAITALL, provided buffers and bundles (Linux
+//! One attempt of a SEND or SENDMSG: provided buffers and bundles, short sends, MSG_WAITALL (Linux
 //! `io_send`).
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::request::Op;
-use ringwire_stack::SocketId;
+use ringwire_stack::{Protocol, SocketId};
 
 use super::request::{Kept, RequestId};
 use super::send::Gather;
@@ -22,7 +22,7 @@ enum Outcome {
 
 impl Engine {
     /// Tries to send; `false` if there is no room yet.
-    pub(super) fn attempt_stream_send(&mut self, id: RequestId, socket: SocketId) -> bool {
+    pub(super) fn attempt_transfer(&mut self, id: RequestId, socket: SocketId) -> bool {
         let request = self.requests.get_mut(id);
         let first = !std::mem::replace(&mut request.attempted, true);
         loop {
@@ -30,7 +30,18 @@ impl Engine {
                 self.complete(id, error.res(), 0);
                 return true;
             }
-            let (res, failed) = match self.send_bytes(id, socket) {
+            let outcome = match socket.protocol() {
+                Protocol::Tcp => self.send_bytes(id, socket),
+                Protocol::Udp => match self.send_datagram(id, socket) {
+                    Err(Errno::EAGAIN) => Outcome::Wait,
+                    Err(error) => Outcome::end(0, error),
+                    Ok(len) => Outcome::Done {
+                        res: len as i32,
+                        failed: false,
+                    },
+                },
+            };
+            let (res, failed) = match outcome {
                 Outcome::Wait => return false,
                 Outcome::Done { res, failed } => (res, failed),
             };
@@ -68,7 +79,11 @@ impl Engine {
         let Some(group) = send.group.filter(|_| request.kept.is_none()) else {
             return Ok(());
         };
-        let limit = send.len as usize;
+        // The length is no cap for buffers that requests have provided (`io_provided_buffers_select`).
+        let limit = match self.groups.is_provided(group) {
+            true => 0,
+            false => send.len as usize,
+        };
         let (kept, flags) = if send.bundle {
             let limit = if limit == 0 { MAX_TRANSFER } else { limit };
             let bundle = self.groups.peek_bundle(group, limit)?;
@@ -89,11 +104,8 @@ impl Engine {
     fn send_bytes(&mut self, id: RequestId, socket: SocketId) -> Outcome {
         let request = self.requests.get(id);
         let mut single = [Span::default()];
-        let (spans, bundle) = match &request.kept {
-            Some(Kept::Many(bundle)) => (&bundle.spans[..], true),
-            Some(Kept::One(selected)) => (std::slice::from_ref(&selected.span), false),
-            None => (request.own_memory(&mut single), false),
-        };
+        let spans = request.payload(&mut single);
+        let bundle = matches!(request.kept, Some(Kept::Many(_)));
         let (msg_flags, _) = self.send_flags(id);
         let wait_all = bundle || msg_flags & libc::MSG_WAITALL != 0;
         let more = msg_flags & libc::MSG_MORE != 0;

@@ -26,6 +26,12 @@ pub const CASES: &[Case] = &[
     case("limits_of_workers_at_first", first_workers),
     case("napi_ids_of_processors", napi_ids_of_processors),
     case("entry_overwritten_while_in_use", entry_overwritten),
+    case(
+        "incremental_buffer_of_a_receive_in_parts",
+        incremental_parts,
+    ),
+    case("length_beyond_an_incremental_buffer", beyond_incremental),
+    case("bundles_of_datagrams", datagram_bundles),
 ];
 
 /// A result that has no fixed value: whether it is one, or the error.
@@ -306,4 +312,49 @@ fn notification_user_data(bench: &mut Bench) {
     let other = raw(send, |bytes| bytes[48] = 77);
     bench.run(other, 1);
     bench.run(opcode::Nop::new().build(), 2);
+}
+
+const INCREMENTAL: u16 = 2;
+
+fn incremental_parts(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.run(socket(libc::AF_INET, 2), 930);
+    bench.run(bind_entry(2, &any_v4(PORT)), 931);
+    bench.buffer_ring(INCREMENTAL);
+    bench.provide(0, 100);
+    bench.provide(1, 100);
+    bench.push(recv_group(1, 8, 0, libc::MSG_WAITALL), 1);
+    bench.submit();
+    stream.write_all(b"half").unwrap();
+    bench.until_taken(&stream);
+    stream.write_all(b"full").unwrap();
+    bench.wait(1);
+    bench.push(recv_group(2, 0, 0, 0), 2);
+    bench.submit();
+    bench.peer_sends(b"behind");
+    bench.wait(1);
+    bench.say((bench.buffer(0, 10), bench.buffer(1, 6)));
+}
+
+fn beyond_incremental(bench: &mut Bench) {
+    bench.bound();
+    bench.buffer_ring(INCREMENTAL);
+    bench.provide(0, 8);
+    bench.provide(1, 8);
+    bench.peer_sends(b"more than eight");
+    bench.until_readable();
+    bench.run(recv_group(0, 0, 0, libc::MSG_TRUNC), 1);
+    bench.peer_sends(b"12345678");
+    bench.until_readable();
+    bench.run(recv_group(0, 0, 0, 0), 2);
+}
+
+fn datagram_bundles(bench: &mut Bench) {
+    bench.bound();
+    bench.buffer_ring(0);
+    bench.provide(0, 100);
+    bench.push(recv_group(0, 0, MULTISHOT | BUNDLE, 0), 1);
+    bench.submit();
+    bench.peer_sends(b"last");
+    bench.wait(1);
 }

@@ -220,10 +220,7 @@ impl<'a> Runner<'a> {
                 let connects = matches!(request.operation, Operation::Connect { .. });
                 let taken = |by: Option<&usize>| by.is_some_and(|&by| by != chain);
                 let second = waits_for(&request.operation).is_some() || connects;
-                let shuts_down = matches!(request.operation, Operation::Shutdown { .. });
-                if taken(connecting.get(&slot))
-                    || ((second || shuts_down) && taken(waiting.get(&slot)))
-                {
+                if taken(connecting.get(&slot)) || (second && taken(waiting.get(&slot))) {
                     // The batch ends with a chain, however short it has become.
                     if was_in_chain {
                         break;

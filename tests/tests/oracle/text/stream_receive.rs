@@ -13,6 +13,10 @@ pub const CASES: &[Case] = &[
     case("tcp_receive_waits_for_all", wait_all),
     case("tcp_receive_of_all_that_fails_its_link", wait_all_link),
     case("tcp_receive_of_nothing", receive_nothing),
+    case(
+        "tcp_receive_of_nothing_at_the_end",
+        receive_nothing_at_the_end,
+    ),
     case("tcp_receive_at_a_bad_address", receive_fault),
     case("tcp_receive_into_provided_buffers", receive_selected),
     case("tcp_multishot_receive", stream_multishot),
@@ -458,5 +462,14 @@ fn multishot_known_reset(bench: &mut Bench) {
     bench.run(poll_entry(1, libc::POLLRDHUP), 1);
     bench.run(send_on(1, b"x", 0), 2);
     bench.push(recv_group(1, 0, MULTISHOT, 0), 3);
+    bench.wait(2);
+}
+
+fn receive_nothing_at_the_end(bench: &mut Bench) {
+    let stream = bench.connected();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    bench.run(poll_entry(1, libc::POLLRDHUP), 1);
+    bench.push(recv_on(1, &mut [], libc::MSG_WAITALL).flags(link()), 2);
+    bench.push(opcode::Nop::new().build(), 3);
     bench.wait(2);
 }
