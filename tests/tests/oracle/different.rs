@@ -22,6 +22,29 @@ pub const DIFFERENCES: &[Difference] = &[
         ringwire: &["(1, Err(-95), 0)", "(2, Err(-95), 0)", "(3, Err(-95), 0)"],
     },
     Difference {
+        name: "requests_on_descriptors",
+        kernel: &[
+            "(1, 0, 0)",
+            "(2, -2, 0)",
+            "(\"by a descriptor\", Err(Some(2)))",
+        ],
+        ringwire: &[
+            "(1, -9, 0)",
+            "(2, -9, 0)",
+            "(\"by a descriptor\", Err(Some(9)))",
+        ],
+    },
+    Difference {
+        name: "times_in_the_entry",
+        kernel: &["(1, -22, 0)"],
+        ringwire: &["(1, -62, 0)"],
+    },
+    Difference {
+        name: "source_by_interface",
+        kernel: &["(1, 4, 0)"],
+        ringwire: &["(1, -19, 0)"],
+    },
+    Difference {
         name: "kinds_of_sockets",
         kernel: &["(0, 0, 0)", "(1, 0, 0)", "(2, 0, 0)", "(3, 0, 0)"],
         ringwire: &["(0, -97, 0)", "(1, -97, 0)", "(2, -94, 0)", "(3, -93, 0)"],

@@ -184,3 +184,7 @@ impl Engine {
         self.timers.arm(&mut self.requests, id, at);
     }
 }
+
+#[cfg(test)]
+#[path = "timeout_tests.rs"]
+mod tests;

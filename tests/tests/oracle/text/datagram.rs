@@ -392,7 +392,7 @@ fn provided_sends(bench: &mut Bench) {
 }
 
 /// A message with one control message.
-fn run_with_control<A>(
+pub fn run_with_control<A>(
     bench: &mut Bench,
     to: &mut A,
     (level, kind): (i32, i32),

@@ -6,6 +6,9 @@ use super::*;
 pub const CASES: &[Case] = &[
     case("plain_descriptors", plain_descriptors),
     case("operations_on_files", operations_on_files),
+    case("requests_on_descriptors", requests_on_descriptors),
+    case("times_in_the_entry", times_in_the_entry),
+    case("source_by_interface", source_by_interface),
     case("kinds_of_sockets", kinds_of_sockets),
     case("options_are_read_at_every_level", options_of_other_levels),
     case("options_that_are_not_there", missing_options),
@@ -65,6 +68,51 @@ fn operations_on_files(bench: &mut Bench) {
         opcode::Splice::new(types::Fd(-1), -1, types::Fd(-1), -1, 0).build(),
         3,
     );
+}
+
+fn requests_on_descriptors(bench: &mut Bench) {
+    const SYNC_CANCEL: u32 = 24;
+    const NOP_FILE: u8 = 1 << 1;
+    let fd = bench.peer.as_raw_fd();
+    let nop = raw(opcode::Nop::new().build(), |bytes| {
+        bytes[4..8].copy_from_slice(&fd.to_ne_bytes());
+        bytes[28] = NOP_FILE;
+    });
+    bench.run(nop, 1);
+    bench.run(cancel_by(2, fd as u32, 0, 0), 2);
+    // The key's user_data, its fd and flags (by fd), no time.
+    let mut key = [0u64; 8];
+    key[1] = u64::from(fd as u32) | 2 << 32;
+    (key[2], key[3]) = (u64::MAX, u64::MAX);
+    bench.register("by a descriptor", SYNC_CANCEL, &key, 1);
+}
+
+fn times_in_the_entry(bench: &mut Bench) {
+    const IMMEDIATE: u32 = 1 << 7;
+    let timeout = raw(opcode::Timeout::new(std::ptr::null()).build(), |bytes| {
+        bytes[16..24].copy_from_slice(&1000u64.to_ne_bytes());
+        bytes[28..32].copy_from_slice(&IMMEDIATE.to_ne_bytes());
+    });
+    bench.run(timeout, 1);
+}
+
+fn source_by_interface(bench: &mut Bench) {
+    bench.bound();
+    // SAFETY: the list ends with an entry without an index, and its names are strings.
+    let index = unsafe {
+        let mut entry = libc::if_nameindex();
+        assert!(!entry.is_null(), "the interfaces");
+        while (*entry).if_index != 0 && std::ffi::CStr::from_ptr((*entry).if_name) == c"lo" {
+            entry = entry.add(1);
+        }
+        (*entry).if_index
+    };
+    assert!(index > 0, "an interface");
+    let mut peer = v4(PEER_V4, bench.peer.local_addr().unwrap().port());
+    let mut info = [0; 12];
+    info[..4].copy_from_slice(&index.to_ne_bytes());
+    let name = (libc::SOL_IP, libc::IP_PKTINFO);
+    super::datagram::run_with_control(bench, &mut peer, name, &info, 1);
 }
 
 fn kinds_of_sockets(bench: &mut Bench) {
