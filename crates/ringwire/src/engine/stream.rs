@@ -231,8 +231,8 @@ impl Engine {
                 failed: false,
             };
         }
-        let more = inq > 0 || self.has_failed(socket);
-        self.deliver(id, wanted, res, flags, more, short)
+        let behind = Behind::new(inq, self.has_failed(socket));
+        self.deliver(id, wanted, res, flags, behind, short)
     }
 
     /// MSG_WAITALL has received something, but not all.
@@ -265,7 +265,7 @@ impl Engine {
         wanted: &Wanted,
         res: usize,
         flags: u32,
-        more: bool,
+        behind: Behind,
         short: bool,
     ) -> Attempt {
         let res = res as i32;
@@ -282,8 +282,8 @@ impl Engine {
             && res as usize >= wanted.limit;
         match self.post_received(id, res, flags) {
             // Only what is known to be there is asked for again: an empty group is no error before.
-            Attempt::More if !more => Attempt::Wait,
-            Attempt::More if capped => Attempt::Requeue,
+            Attempt::More if behind == Behind::Nothing => Attempt::Wait,
+            Attempt::More if capped || behind == Behind::Error => Attempt::Requeue,
             attempt => attempt,
         }
     }
@@ -341,8 +341,8 @@ impl Engine {
                 failed: false,
             };
         }
-        let more = inq > 0 || self.has_failed(socket);
-        self.deliver(id, wanted, res, flags, more, false)
+        let behind = Behind::new(inq, self.has_failed(socket));
+        self.deliver(id, wanted, res, flags, behind, false)
     }
 
     /// What a receive says of what is left; a read does not.
@@ -477,6 +477,25 @@ impl Engine {
                 self.groups.recycle(selected);
                 Attempt::failed(error)
             }
+        }
+    }
+}
+
+/// What a receive leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Nothing,
+    Data,
+    /// It is a poll that finds it, on the kernel: other requests may take it before.
+    Error,
+}
+
+impl Behind {
+    fn new(inq: usize, has_failed: bool) -> Behind {
+        match (inq, has_failed) {
+            (0, false) => Behind::Nothing,
+            (0, true) => Behind::Error,
+            _ => Behind::Data,
         }
     }
 }

@@ -5,6 +5,10 @@ use super::*;
 pub const CASES: &[Case] = &[
     case("tcp_multishot_receive_behind_a_reset", multishot_reset),
     case(
+        "tcp_multishot_receive_and_a_send_behind_a_reset",
+        multishot_reset_and_send,
+    ),
+    case(
         "tcp_multishot_receive_behind_a_reset_that_is_known",
         multishot_known_reset,
     ),
@@ -472,4 +476,17 @@ fn receive_nothing_at_the_end(bench: &mut Bench) {
     bench.push(recv_on(1, &mut [], libc::MSG_WAITALL).flags(link()), 2);
     bench.push(opcode::Nop::new().build(), 3);
     bench.wait(2);
+}
+
+fn multishot_reset_and_send(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.buffer_ring(0);
+    bench.provide(0, 100);
+    bench.provide(1, 100);
+    stream.write_all(b"before").unwrap();
+    reset(stream);
+    bench.run(poll_entry(1, libc::POLLRDHUP), 1);
+    bench.push(recv_group(1, 0, MULTISHOT, 0), 2);
+    bench.push(send_on(1, b"x", 0), 3);
+    bench.wait_for_each(3);
 }
