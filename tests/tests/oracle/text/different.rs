@@ -197,6 +197,11 @@ fn time_wait_and_bind(bench: &mut Bench) {
     let mut stream = bench.connected();
     bench.run(close_entry(1), 1);
     bench.peer_sees_end(&mut stream);
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    // Acknowledging it is what begins TIME-WAIT.
+    bench.pump("the peer's end is acknowledged", || {
+        unacknowledged(&stream) == 0
+    });
     drop(stream);
     bench.run(close_entry(0), 2);
     bench.stream_socket(libc::AF_INET, 0, 3);
