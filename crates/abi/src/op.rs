@@ -151,6 +151,8 @@ pub struct Nop {
     pub buffer: Option<u16>,
     /// The second half of a 32-byte completion (`IORING_NOP_CQE32`).
     pub extra: Option<[u64; 2]>,
+    /// It completes by task work: behind what completes at once (`IORING_NOP_TW`).
+    pub by_task_work: bool,
 }
 
 /// POLL_REMOVE, which also changes polls.

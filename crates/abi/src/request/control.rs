@@ -17,7 +17,6 @@ pub(super) fn nop(sqe: &Sqe) -> Result<Op, Errno> {
     if has(!KNOWN) {
         return Err(Errno::EINVAL);
     }
-    // IORING_NOP_TW only changes how the kernel gets there.
     let file = if has(IORING_NOP_FIXED_FILE) {
         Target::Fixed(sqe.fd as u32)
     } else {
@@ -28,6 +27,7 @@ pub(super) fn nop(sqe: &Sqe) -> Result<Op, Errno> {
         file: has(IORING_NOP_FILE).then_some(file),
         buffer: has(IORING_NOP_FIXED_BUFFER).then_some(sqe.buf_index),
         extra: has(IORING_NOP_CQE32).then_some([sqe.off, sqe.addr]),
+        by_task_work: has(IORING_NOP_TW),
     }))
 }
 

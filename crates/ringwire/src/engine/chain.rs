@@ -23,6 +23,8 @@ pub(super) enum Work {
     Cancel(RequestId),
     /// A poll that is armed looks at its socket.
     Poll(RequestId),
+    /// A NOP that asked for it.
+    Nop(RequestId),
 }
 
 /// The chain that a batch is in the middle of.
@@ -233,6 +235,7 @@ impl Engine {
                     self.cancel(id);
                 }
             }
+            Work::Nop(id) => self.issue_nop(id),
             Work::Poll(id) => {
                 if self.requests.waits(id) {
                     self.look_at_poll(id);

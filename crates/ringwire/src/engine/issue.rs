@@ -7,6 +7,7 @@ use ringwire_abi::request::{Nop, Op, Slot, Target};
 use ringwire_stack::{Family, Protocol, Shutdown, SocketId};
 
 use super::address::{self, Given};
+use super::chain::Work;
 use super::request::{Prepared, RequestId};
 use super::{Engine, errno};
 
@@ -28,13 +29,8 @@ impl Engine {
             Op::PollAdd { events, .. } => self.issue_poll(id, socket(), events),
             Op::Timeout { count, flags, .. } => self.issue_timeout(id, count, flags),
             Op::AsyncCancel(key) => self.issue_cancel(id, &key),
-            Op::Nop(nop) => {
-                let res = self.nop(&nop).unwrap_or_else(Errno::res);
-                match nop.extra {
-                    Some(extra) => self.complete_big(id, res, extra),
-                    None => self.complete(id, res, 0),
-                }
-            }
+            Op::Nop(nop) if nop.by_task_work => self.work.push_back(Work::Nop(id)),
+            Op::Nop(_) => self.issue_nop(id),
             Op::Socket {
                 domain,
                 kind,
@@ -114,6 +110,17 @@ impl Engine {
                 let result = self.remove_poll(&update);
                 self.complete_with(id, result);
             }
+        }
+    }
+
+    pub(super) fn issue_nop(&mut self, id: RequestId) {
+        let Op::Nop(nop) = self.requests.get(id).op else {
+            unreachable!("issue: a NOP is one")
+        };
+        let res = self.nop(&nop).unwrap_or_else(Errno::res);
+        match nop.extra {
+            Some(extra) => self.complete_big(id, res, extra),
+            None => self.complete(id, res, 0),
         }
     }
 

@@ -21,6 +21,7 @@ const FAILED: Op = Op::Nop(Nop {
     file: None,
     buffer: None,
     extra: None,
+    by_task_work: false,
 });
 
 impl Engine {

@@ -9,6 +9,7 @@ fn request(requests: &mut Requests) -> RequestId {
         file: None,
         buffer: None,
         extra: None,
+        by_task_work: false,
     };
     requests.insert(Request::new(0, 0, Op::Nop(nop)))
 }

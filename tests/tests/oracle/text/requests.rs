@@ -12,6 +12,7 @@ pub const CASES: &[Case] = &[
     case("links", links),
     case("skipped_completions", skips),
     case("drain", drain),
+    case("nop_by_task_work", nop_by_task_work),
 ];
 
 fn nop(bench: &mut Bench) {
@@ -126,4 +127,16 @@ fn drain(bench: &mut Bench) {
     bench.wait(3);
     bench.run(opcode::Nop::new().build().flags(squeue::Flags::IO_DRAIN), 4);
     bench.run(opcode::Nop::new().build(), 5);
+}
+
+fn nop_by_task_work(bench: &mut Bench) {
+    const TASK_WORK: u8 = 1 << 4;
+    let by_task_work = || raw(opcode::Nop::new().build(), |bytes| bytes[28] = TASK_WORK);
+    bench.push(by_task_work(), 1);
+    bench.push(opcode::Nop::new().build(), 2);
+    bench.wait(2);
+    bench.push(by_task_work().flags(link()), 3);
+    bench.push(opcode::Nop::new().build(), 4);
+    bench.push(opcode::Nop::new().build(), 5);
+    bench.wait(3);
 }
