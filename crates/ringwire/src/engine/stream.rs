@@ -231,7 +231,7 @@ impl Engine {
                 failed: false,
             };
         }
-        let behind = Behind::new(inq, self.has_failed(socket));
+        let behind = Behind::new(inq, self.has_ended(socket));
         self.deliver(id, wanted, res, flags, behind, short)
     }
 
@@ -283,15 +283,16 @@ impl Engine {
         match self.post_received(id, res, flags) {
             // Only what is known to be there is asked for again: an empty group is no error before.
             Attempt::More if behind == Behind::Nothing => Attempt::Wait,
-            Attempt::More if capped || behind == Behind::Error => Attempt::Requeue,
+            Attempt::More if capped || behind == Behind::End => Attempt::Requeue,
             attempt => attempt,
         }
     }
 
-    /// Whether an error is there to be reported, or has been: no event will tell of that again.
-    fn has_failed(&self, socket: SocketId) -> bool {
+    /// Whether an error is there to be reported, or has been, or receiving was shut down: no event will
+    /// tell of that again.
+    fn has_ended(&self, socket: SocketId) -> bool {
         let readiness = self.stack.readiness(&self.ledger, socket);
-        readiness.error || readiness.hung_up
+        readiness.error || readiness.hung_up || readiness.receive_shut
     }
 
     /// A bundle's buffers are filled: one more pass takes what is known to be left, into the same
@@ -341,7 +342,7 @@ impl Engine {
                 failed: false,
             };
         }
-        let behind = Behind::new(inq, self.has_failed(socket));
+        let behind = Behind::new(inq, self.has_ended(socket));
         self.deliver(id, wanted, res, flags, behind, false)
     }
 
@@ -486,15 +487,15 @@ impl Engine {
 enum Behind {
     Nothing,
     Data,
-    /// It is a poll that finds it, on the kernel: other requests may take it before.
-    Error,
+    /// It is a poll that finds it, on the kernel: other requests may take it before, if it is an error.
+    End,
 }
 
 impl Behind {
-    fn new(inq: usize, has_failed: bool) -> Behind {
-        match (inq, has_failed) {
+    fn new(inq: usize, has_ended: bool) -> Behind {
+        match (inq, has_ended) {
             (0, false) => Behind::Nothing,
-            (0, true) => Behind::Error,
+            (0, true) => Behind::End,
             _ => Behind::Data,
         }
     }

@@ -12,6 +12,10 @@ pub const CASES: &[Case] = &[
         "tcp_multishot_receive_behind_a_reset_that_is_known",
         multishot_known_reset,
     ),
+    case(
+        "tcp_multishot_receive_where_receiving_is_shut_down",
+        multishot_shut,
+    ),
     case("tcp_receive_in_parts", receive_parts),
     case("tcp_receive_flags", stream_receive_flags),
     case("tcp_receive_waits_for_all", wait_all),
@@ -467,6 +471,19 @@ fn multishot_known_reset(bench: &mut Bench) {
     bench.run(send_on(1, b"x", 0), 2);
     bench.push(recv_group(1, 0, MULTISHOT, 0), 3);
     bench.wait(2);
+}
+
+fn multishot_shut(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.buffer_ring(0);
+    for bid in 0..4 {
+        bench.provide(bid, 100);
+    }
+    bench.run(shutdown_entry(1, libc::SHUT_RD), 1);
+    stream.write_all(&[7; 150]).unwrap();
+    bench.pump("the data is there", || unacknowledged(&stream) == 0);
+    bench.push(recv_group(1, 0, MULTISHOT, 0), 2);
+    bench.wait(3);
 }
 
 fn receive_nothing_at_the_end(bench: &mut Bench) {
