@@ -235,7 +235,11 @@ impl Engine {
                     self.cancel(id);
                 }
             }
-            Work::Nop(id) => self.issue_nop(id),
+            Work::Nop(id) => {
+                if self.requests.waits(id) {
+                    self.issue_nop(id);
+                }
+            }
             Work::Poll(id) => {
                 if self.requests.waits(id) {
                     self.look_at_poll(id);
