@@ -93,7 +93,7 @@ impl End {
             header_chunks: 64,
             send_chunks: 512,
             lend_reserve_chunks: 64,
-            registered_bytes: vec![],
+            areas: vec![],
         };
         let mut ledger = Ledger::new(Umem::new(layout).expect("memory"));
         let (mut fill, nic_fill) = pair(ENTRIES);

@@ -49,7 +49,7 @@ impl Host {
             header_chunks: 64,
             send_chunks: 2048,
             lend_reserve_chunks: 64,
-            registered_bytes: vec![],
+            areas: vec![],
         };
         let mut ledger = Ledger::new(Umem::new(layout).expect("memory"));
         let config = Config {
@@ -106,7 +106,7 @@ impl Host {
         other
             .arrived
             .push_back((other.ledger.post_fill(frame, 0), len));
-        if let Ok(TxDone::Freed(chunk)) = self.ledger.tx_done(addr) {
+        if let Ok(TxDone::Freed(chunk)) = self.ledger.tx_done(0, addr) {
             self.stack.chunk_freed(chunk);
         }
     }

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         header_chunks: 0,
         send_chunks: 1,
         lend_reserve_chunks: 0,
-        registered_bytes: vec![],
+        areas: vec![],
     };
     let umem = Umem::new(layout)?;
     let mut ledger = Ledger::new(umem.clone());
@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn turn(ledger: &mut Ledger, rings: &mut Rings, socket: &Socket) -> bool {
     while let Some(addr) = rings.completion.pop() {
         ledger
-            .tx_done(addr)
+            .tx_done(0, addr)
             .expect("the kernel returns what it was given");
     }
     rings.completion.release();

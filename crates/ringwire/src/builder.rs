@@ -14,7 +14,7 @@ use ringwire_stack::{
     AddressState, Cidr, DadConfig, MAX_ADDRESSES, RxChecksum, Stack, TxChecksum, multicast_mac,
     solicited_node,
 };
-use ringwire_umem::{Layout, Ledger, Pool, Umem, UmemError};
+use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem, UmemError};
 use ringwire_xsk::{AttachMode, BindMode, Interface, Program, QueueConfig, Rings, Socket, Waiter};
 
 use crate::engine::{Engine, EngineConfig};
@@ -127,7 +127,7 @@ where
     gateways: Vec<IpAddr>,
     rx_chunks: Option<u32>,
     send_chunks: u32,
-    areas: Vec<usize>,
+    areas: Vec<AreaLayout>,
     rx_checksum: RxChecksum,
     attach: AttachMode,
     bind: BindMode,
@@ -216,9 +216,25 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         self
     }
 
-    /// A registered area of UMEM, to be taken with [`IoUring::take_area`]. Repeatable.
+    /// A registered area of UMEM, to be taken with [`IoUring::take_area`]: what is sent of it by a
+    /// zero-copy operation is described to the NIC where it lies. Repeatable.
+    ///
+    /// Each packet takes a second descriptor, for its headers: where [`Report::scatter`] says that packets may
+    /// not have several, payloads are copied, unless they are in [slots](Self::registered_slots).
     pub fn registered_area(&mut self, bytes: usize) -> &mut Self {
-        self.areas.push(bytes);
+        self.areas.push(AreaLayout::Plain(bytes));
+        self
+    }
+
+    /// A registered area of `count` slots for payloads of `payload_bytes`, to be taken with
+    /// [`IoUring::take_slots`]. In front of each is room for headers, so that a packet with a slot's payload
+    /// is one descriptor: what every driver can send. A slot is best as long as one packet's payload; it has
+    /// 3968 bytes at most. Areas of both kinds are numbered together.
+    pub fn registered_slots(&mut self, count: u32, payload_bytes: u32) -> &mut Self {
+        self.areas.push(AreaLayout::Slots {
+            count,
+            payload_bytes,
+        });
         self
     }
 
@@ -441,7 +457,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             header_chunks: HEADER_CHUNKS,
             send_chunks: self.send_chunks,
             lend_reserve_chunks: rx_chunks / RESERVE_SHARE,
-            registered_bytes: self.areas.clone(),
+            areas: self.areas.clone(),
         }
     }
 

@@ -225,6 +225,11 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
         self.shared.umem.take_area(area)
     }
 
+    /// Takes the slots of a registered area, once. A payload begins where its slot does.
+    pub fn take_slots(&self, area: usize) -> Option<Vec<Area>> {
+        self.shared.umem.take_slots(area)
+    }
+
     /// Which mode the ring got, and why not a better one.
     ///
     /// # Errors

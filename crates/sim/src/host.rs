@@ -341,7 +341,7 @@ fn layout(shape: Shape) -> Layout {
         header_chunks: 16,
         send_chunks: shape.send_chunks,
         lend_reserve_chunks: rx_chunks / 8,
-        registered_bytes: vec![],
+        areas: vec![],
     }
 }
 

@@ -42,8 +42,27 @@ pub struct Layout {
     /// RX chunks that [`Ledger::lend`](crate::Ledger::lend) never takes: what keeps ARP, control
     /// traffic and other sockets alive beside an application that gives nothing back.
     pub lend_reserve_chunks: u32,
-    /// Bytes of each registered area; each is rounded up to whole chunks.
-    pub registered_bytes: Vec<usize>,
+    /// The registered areas.
+    pub areas: Vec<AreaLayout>,
+}
+
+/// Bytes in front of a payload that the stack writes its headers into: Ethernet, IPv6 and the longest
+/// TCP header, and aligned.
+pub const HEADROOM: u32 = 128;
+
+/// What a registered area is cut into; it is rounded up to whole chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AreaLayout {
+    /// So many bytes in a row. A packet with some of them needs a second descriptor, for its headers.
+    Plain(usize),
+    /// Slots for payloads, each with [`HEADROOM`] bytes in front of it that belong to the stack: a packet
+    /// with a slot's payload is one descriptor.
+    Slots {
+        /// Number of slots.
+        count: u32,
+        /// Bytes that each holds.
+        payload_bytes: u32,
+    },
 }
 
 /// A layout that no UMEM can have.
@@ -58,6 +77,14 @@ pub enum LayoutError {
     /// More chunks than 32-bit indices can name.
     #[error("the UMEM would have {0} chunks: ask for fewer or smaller areas")]
     TooManyChunks(u64),
+    /// A slot is empty, or does not fit into a chunk.
+    #[error("a slot for {payload_bytes} bytes does not fit: 1 to {most} bytes do")]
+    Slot {
+        /// Bytes asked for.
+        payload_bytes: u32,
+        /// Most that a chunk has room for.
+        most: u32,
+    },
     /// The reserve would leave nothing to receive with.
     #[error("a lend reserve of {reserve} chunks leaves nothing of {rx} RX chunks")]
     Reserve {
@@ -83,10 +110,21 @@ impl Layout {
                 rx: self.rx_chunks,
             });
         }
+        for area in &self.areas {
+            let most = self.chunk_bytes - HEADROOM;
+            if let AreaLayout::Slots { payload_bytes, .. } = *area
+                && (payload_bytes == 0 || payload_bytes > most)
+            {
+                return Err(LayoutError::Slot {
+                    payload_bytes,
+                    most,
+                });
+            }
+        }
         let pools =
             u64::from(self.rx_chunks) + u64::from(self.header_chunks) + u64::from(self.send_chunks);
-        let total = (0..self.registered_bytes.len())
-            .map(|area| u64::from(self.area_chunks(area)))
+        let total = (0..self.areas.len())
+            .map(|area| u64::from(self.chunks_of(&self.areas[area])))
             .fold(pools, u64::saturating_add);
         match u32::try_from(total) {
             Ok(total) if total < u32::MAX => Ok(total),
@@ -118,18 +156,33 @@ impl Layout {
         }
     }
 
-    /// Offset and length in bytes of a registered area.
-    pub fn area_bytes(&self, area: usize) -> Option<Range<usize>> {
-        let len = *self.registered_bytes.get(area)?;
-        let first = (0..area).fold(self.pool_chunks(Pool::Send).end, |at, earlier| {
-            at + self.area_chunks(earlier)
+    /// The chunk indices of a registered area.
+    pub fn area_chunks(&self, area: usize) -> Option<Range<u32>> {
+        let first = self.areas.get(..area)?.iter();
+        let first = first.fold(self.pool_chunks(Pool::Send).end, |at, earlier| {
+            at + self.chunks_of(earlier)
         });
-        let start = first as usize * self.chunk_bytes as usize;
-        Some(start..start + len)
+        Some(first..first + self.chunks_of(self.areas.get(area)?))
     }
 
-    fn area_chunks(&self, area: usize) -> u32 {
-        let chunks = self.registered_bytes[area].div_ceil(self.chunk_bytes as usize);
-        u32::try_from(chunks).unwrap_or(u32::MAX)
+    /// Bytes from the beginning of a slot to that of the next, and how many slots a chunk has.
+    pub fn slot(&self, payload_bytes: u32) -> (u32, u32) {
+        // Aligned, so that no two slots share a cache line.
+        let count = self.chunk_bytes / (HEADROOM + payload_bytes).next_multiple_of(64);
+        let count = count.max(1);
+        ((self.chunk_bytes / count) & !63, count)
+    }
+
+    fn chunks_of(&self, area: &AreaLayout) -> u32 {
+        match *area {
+            AreaLayout::Plain(bytes) => {
+                let chunks = bytes.div_ceil(self.chunk_bytes as usize);
+                u32::try_from(chunks).unwrap_or(u32::MAX)
+            }
+            AreaLayout::Slots {
+                count,
+                payload_bytes,
+            } => count.div_ceil(self.slot(payload_bytes).1),
+        }
     }
 }

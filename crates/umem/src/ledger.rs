@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::borrow::Loans;
 use crate::frame::{Frame, Piece};
-use crate::layout::Pool;
+use crate::layout::{AreaLayout, Pool};
 use crate::memory::Umem;
 
 /// Who has a chunk.
@@ -86,11 +87,19 @@ impl Census {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Chunk {
-    owner: Owner,
-    in_flight: u16,
+pub(crate) struct Chunk {
+    pub(crate) owner: Owner,
+    pub(crate) in_flight: u16,
+    /// Parts of a lent frame that the stack sends from where they lie.
+    pub(crate) pins: u32,
+    /// Headroom that the NIC may read, by slot.
+    pub(crate) fronts: u32,
+    /// Where the payload of a lent frame begins; the length of a slot, in a registered area with slots.
+    pub(crate) front: u16,
+    /// The stack has lent a part of it, and has the rest.
+    pub(crate) partly_lent: bool,
     /// `None`: it is part of a registered area.
-    pool: Option<Pool>,
+    pub(crate) pool: Option<Pool>,
 }
 
 /// The owner of every chunk of one UMEM, and the only maker of its [`Frame`]s.
@@ -105,8 +114,10 @@ pub struct Ledger {
     umem_id: u32,
     len_bytes: usize,
     chunk_bits: u32,
-    chunks: Vec<Chunk>,
+    pub(crate) chunks: Vec<Chunk>,
     free: [Vec<u32>; 3],
+    pub(crate) loans: Loans,
+    pub(crate) lent_parts: u64,
 }
 
 impl Ledger {
@@ -118,17 +129,31 @@ impl Ledger {
         assert!(umem.claim_ledger(), "a UMEM has one ledger");
         let layout = umem.layout();
         let total = (umem.len_bytes() / umem.chunk_bytes() as usize) as u32;
-        let chunks = (0..total)
+        let mut chunks: Vec<Chunk> = (0..total)
             .map(|chunk| {
                 let pool = layout.pool_of(chunk);
                 let owner = pool.map_or(Owner::App, |_| Owner::Free);
                 Chunk {
                     owner,
                     in_flight: 0,
+                    pins: 0,
+                    fronts: 0,
+                    front: 0,
+                    partly_lent: false,
                     pool,
                 }
             })
             .collect();
+        for (index, area) in layout.areas.iter().enumerate() {
+            if let (AreaLayout::Slots { payload_bytes, .. }, Some(range)) =
+                (area, layout.area_chunks(index))
+            {
+                let (slot_bytes, _) = layout.slot(*payload_bytes);
+                for chunk in &mut chunks[range.start as usize..range.end as usize] {
+                    chunk.front = slot_bytes as u16;
+                }
+            }
+        }
         // Lowest index on top, so that a lightly used pool stays on few pages.
         let free = Pool::ALL.map(|pool| layout.pool_chunks(pool).rev().collect());
         let chunk_bytes = umem.chunk_bytes();
@@ -140,6 +165,8 @@ impl Ledger {
             umem,
             chunks,
             free,
+            loans: Loans::default(),
+            lent_parts: 0,
         }
     }
 
@@ -181,6 +208,9 @@ impl Ledger {
     #[inline]
     pub fn release(&mut self, frame: Frame) {
         let chunk = self.held(&frame);
+        if self.chunks[chunk as usize].partly_lent {
+            return self.release_lent(chunk);
+        }
         self.let_go(chunk);
     }
 
@@ -235,18 +265,6 @@ impl Ledger {
         self.address(chunk, start)
     }
 
-    /// Counts a TX descriptor for bytes that the application names: in a registered area, or in a
-    /// frame that was lent to it.
-    pub fn post_tx_app(&mut self, addr: u64, len: u32) -> Result<(), AddressError> {
-        let (chunk, _) = self.locate(addr, len)?;
-        let owner = self.chunks[chunk as usize].owner;
-        if owner != Owner::App {
-            return Err(AddressError::NotYours { addr, owner });
-        }
-        self.count_descriptor(chunk);
-        Ok(())
-    }
-
     /// TX descriptors in flight that point at a held frame: what the NIC may still read.
     #[inline]
     pub fn in_flight(&self, frame: &Frame) -> u16 {
@@ -268,49 +286,23 @@ impl Ledger {
         Ok(unsafe { std::slice::from_raw_parts(self.umem.as_ptr().add(base), len as usize) })
     }
 
-    /// Takes back a descriptor that the kernel reports in a completion ring.
+    /// Takes back a descriptor that the kernel reports in a queue's completion ring.
     #[inline]
-    pub fn tx_done(&mut self, addr: u64) -> Result<TxDone, AddressError> {
+    pub fn tx_done(&mut self, queue: u16, addr: u64) -> Result<TxDone, AddressError> {
         let (chunk, _) = self.locate(addr, 0)?;
         let state = &mut self.chunks[chunk as usize];
+        // The stack's own packets are in no other pools.
+        if !matches!(state.pool, Some(Pool::Header | Pool::Send)) {
+            return self.borrowed_done(queue, addr);
+        }
         if state.in_flight == 0 {
             return Err(AddressError::NotInFlight(addr));
         }
         state.in_flight -= 1;
-        if state.owner == Owner::Tx && state.in_flight == 0 {
-            self.return_chunk(chunk);
+        if self.settle(chunk) {
             return Ok(TxDone::Freed(chunk));
         }
         Ok(TxDone::Held(chunk))
-    }
-
-    /// Lends a received frame to the application; the frame comes back when only the reserve is left.
-    pub fn lend(&mut self, frame: Frame) -> Result<u32, Frame> {
-        let chunk = self.held(&frame);
-        let reserve = self.umem.layout().lend_reserve_chunks;
-        if self.free_chunks(Pool::Rx) < reserve {
-            return Err(frame);
-        }
-        self.chunks[chunk as usize].owner = Owner::App;
-        Ok(chunk)
-    }
-
-    /// Takes a lent chunk back from the application.
-    pub fn give_back(&mut self, chunk: u32) -> Result<(), AddressError> {
-        let addr = u64::from(chunk) * u64::from(self.chunk_bytes());
-        let state = self
-            .chunks
-            .get(chunk as usize)
-            .ok_or(AddressError::Outside(addr))?;
-        let lent = state.owner == Owner::App && state.pool.is_some();
-        if !lent {
-            return Err(AddressError::NotYours {
-                addr,
-                owner: state.owner,
-            });
-        }
-        self.let_go(chunk);
-        Ok(())
     }
 
     /// The bytes of a held frame.
@@ -376,7 +368,7 @@ impl Ledger {
     }
 
     #[inline]
-    fn held(&self, frame: &Frame) -> u32 {
+    pub(crate) fn held(&self, frame: &Frame) -> u32 {
         assert!(
             frame.umem == self.umem_id,
             "ledger: a frame of another UMEM"
@@ -389,15 +381,39 @@ impl Ledger {
     }
 
     #[inline]
-    fn let_go(&mut self, chunk: u32) {
+    pub(crate) fn let_go(&mut self, chunk: u32) {
         let state = &mut self.chunks[chunk as usize];
         #[cfg(feature = "broken-ledger")]
         (state.in_flight = 0);
-        if state.in_flight > 0 {
-            state.owner = Owner::Tx;
-        } else {
+        state.owner = Owner::Tx;
+        self.settle(chunk);
+    }
+
+    /// Returns a chunk to its pool that nobody has and nothing points at any more; says whether it did.
+    #[inline]
+    pub(crate) fn settle(&mut self, chunk: u32) -> bool {
+        let state = &self.chunks[chunk as usize];
+        let done = state.owner == Owner::Tx && state.in_flight == 0 && state.pins == 0;
+        if done {
             self.return_chunk(chunk);
         }
+        done
+    }
+
+    /// The registered area that a chunk is in.
+    pub(crate) fn area_of(&self, chunk: u32) -> Option<usize> {
+        let layout = self.umem.layout();
+        let holds = |&area: &usize| {
+            layout
+                .area_chunks(area)
+                .is_some_and(|it| it.contains(&chunk))
+        };
+        (0..layout.areas.len()).find(holds)
+    }
+
+    #[inline]
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.len_bytes
     }
 
     #[inline]
@@ -409,7 +425,7 @@ impl Ledger {
     }
 
     #[inline]
-    fn count_descriptor(&mut self, chunk: u32) {
+    pub(crate) fn count_descriptor(&mut self, chunk: u32) {
         let in_flight = &mut self.chunks[chunk as usize].in_flight;
         *in_flight = in_flight
             .checked_add(1)
@@ -417,7 +433,7 @@ impl Ledger {
     }
 
     #[inline]
-    fn locate(&self, addr: u64, len: u32) -> Result<(u32, u32), AddressError> {
+    pub(crate) fn locate(&self, addr: u64, len: u32) -> Result<(u32, u32), AddressError> {
         if addr >= self.len_bytes as u64 {
             return Err(AddressError::Outside(addr));
         }
@@ -429,7 +445,8 @@ impl Ledger {
         Ok(((addr >> self.chunk_bits) as u32, start as u32))
     }
 
-    fn address(&self, chunk: u32, start: u32) -> u64 {
+    #[inline]
+    pub(crate) fn address(&self, chunk: u32, start: u32) -> u64 {
         (u64::from(chunk) << self.chunk_bits) + u64::from(start)
     }
 }

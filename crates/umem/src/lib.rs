@@ -16,12 +16,17 @@ const _: () = assert!(
     "the feature broken-ledger makes ringwire wrong on purpose: it is for scripts/broken.sh only"
 );
 
+mod borrow;
 mod frame;
 mod layout;
 mod ledger;
+mod lend;
 mod memory;
+mod returns;
 
+pub use borrow::{Borrowed, LoanId, Repaid};
 pub use frame::{Frame, Piece};
-pub use layout::{Layout, LayoutError, Pool};
+pub use layout::{AreaLayout, HEADROOM, Layout, LayoutError, Pool};
 pub use ledger::{AddressError, Census, Ledger, Owner, TxDone};
+pub use lend::{Lent, RingGone};
 pub use memory::{Area, Umem, UmemError};

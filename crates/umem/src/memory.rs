@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use memmap2::{MmapMut, MmapOptions};
 
-use crate::layout::{Layout, LayoutError};
+use crate::layout::{AreaLayout, HEADROOM, Layout, LayoutError};
+use crate::returns::Returns;
 
 /// Base-2 logarithm of the huge page size asked for: 2 MiB, the one that x86-64 and arm64 share.
 const HUGE_PAGE_BITS: u8 = 21;
@@ -40,12 +41,14 @@ pub struct Umem {
     layout: Layout,
     areas_taken: Vec<AtomicBool>,
     has_ledger: AtomicBool,
+    returns: Returns,
     id: u32,
     _mapping: MmapMut,
 }
 
 // SAFETY: `base` points into `_mapping`, which is plain memory owned by this value. The bytes are
-// only reached by way of a `Frame` or an `Area`, each of which is unique for its part of the memory.
+// only reached by way of a `Frame`, an `Area` or what is lent of a frame, each of which is unique for its
+// part of the memory, or shared for reading.
 unsafe impl Send for Umem {}
 // SAFETY: as above; no method of `&Umem` reads or writes the mapped bytes.
 unsafe impl Sync for Umem {}
@@ -75,11 +78,12 @@ impl Umem {
             len_bytes: bytes,
             huge_pages,
             areas_taken: layout
-                .registered_bytes
+                .areas
                 .iter()
                 .map(|_| AtomicBool::new(false))
                 .collect(),
             has_ledger: AtomicBool::new(false),
+            returns: Returns::new(layout.rx_chunks),
             layout,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             _mapping: mapping,
@@ -120,17 +124,68 @@ impl Umem {
         !self.has_ledger.swap(true, Ordering::AcqRel)
     }
 
-    /// Takes a registered area, once: `None` if there is no such area or it was taken before.
+    /// What of the RX chunks is lent, and what has come back.
+    pub(crate) fn returns(&self) -> &Returns {
+        &self.returns
+    }
+
+    /// Calls `wake` when a lent chunk comes back from another thread while
+    /// [`Ledger::want_returns`](crate::Ledger::want_returns) stands. Only the first call counts.
+    pub fn on_return(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.returns.set_wake(Box::new(wake));
+    }
+
+    /// Where memory of this process lies in the UMEM; `None` if not all of it does.
+    #[inline]
+    pub fn offset_of(&self, addr: u64, len: usize) -> Option<u64> {
+        let offset = addr.checked_sub(self.base as u64)?;
+        let end = offset.checked_add(len as u64)?;
+        (end <= self.len_bytes as u64).then_some(offset)
+    }
+
+    /// Takes a plain registered area, once: `None` if there is no such area, or it has slots, or it was
+    /// taken before.
     pub fn take_area(self: &Arc<Self>, area: usize) -> Option<Area> {
-        let range = self.layout.area_bytes(area)?;
-        if self.areas_taken[area].swap(true, Ordering::AcqRel) {
+        let AreaLayout::Plain(len) = *self.layout.areas.get(area)? else {
             return None;
-        }
-        Some(Area {
+        };
+        let start = self.take(area)?;
+        Some(self.part(start, len))
+    }
+
+    /// Takes a registered area of slots, once: `None` if there is no such area, or it is plain, or it was
+    /// taken before.
+    pub fn take_slots(self: &Arc<Self>, area: usize) -> Option<Vec<Area>> {
+        let AreaLayout::Slots {
+            count,
+            payload_bytes,
+        } = *self.layout.areas.get(area)?
+        else {
+            return None;
+        };
+        let start = self.take(area)?;
+        let (slot_bytes, in_chunk) = self.layout.slot(payload_bytes);
+        let slots = (0..count).map(|slot| {
+            let chunk = (slot / in_chunk) as usize * self.chunk_bytes() as usize;
+            let slot = (slot % in_chunk * slot_bytes + HEADROOM) as usize;
+            self.part(start + chunk + slot, payload_bytes as usize)
+        });
+        Some(slots.collect())
+    }
+
+    /// Where a registered area begins, which nobody has taken yet.
+    fn take(&self, area: usize) -> Option<usize> {
+        let chunks = self.layout.area_chunks(area)?;
+        let taken = self.areas_taken[area].swap(true, Ordering::AcqRel);
+        (!taken).then_some(chunks.start as usize * self.chunk_bytes() as usize)
+    }
+
+    fn part(self: &Arc<Self>, start: usize, len: usize) -> Area {
+        Area {
             umem: Arc::clone(self),
-            start: range.start,
-            len: range.len(),
-        })
+            start,
+            len,
+        }
     }
 }
 
@@ -144,7 +199,7 @@ impl std::fmt::Debug for Umem {
     }
 }
 
-/// A registered area: UMEM memory that the application fills.
+/// A registered area, or a slot of one: UMEM memory that the application fills.
 #[derive(Debug)]
 pub struct Area {
     umem: Arc<Umem>,
@@ -156,8 +211,9 @@ impl Deref for Area {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `start..start + len` lies in the mapping (Layout::area_bytes), which `umem` keeps
-        // alive; `take_area` hands each area out once and no pool's chunks overlap it.
+        // SAFETY: `start..start + len` lies in the mapping (Layout::area_chunks), which `umem` keeps
+        // alive; `take_area` and `take_slots` hand each area out once, no two slots overlap, and no
+        // pool's chunks overlap an area.
         unsafe { std::slice::from_raw_parts(self.umem.base.add(self.start), self.len) }
     }
 }

@@ -166,7 +166,7 @@ fn queue_taken() {
         header_chunks: 0,
         send_chunks: 1,
         lend_reserve_chunks: 0,
-        registered_bytes: vec![],
+        areas: vec![],
     };
     let umem = Umem::new(layout).expect("memory");
     let _taken = veth.in_ring(|| {

@@ -37,7 +37,7 @@ impl Bed {
             header_chunks: 16,
             send_chunks: 16,
             lend_reserve_chunks: 4,
-            registered_bytes: vec![],
+            areas: vec![],
         };
         let ledger = Ledger::new(Umem::new(layout).expect("memory for the engine"));
         let rings = Rings {

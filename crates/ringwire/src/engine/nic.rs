@@ -127,9 +127,9 @@ impl Nic {
 impl Engine {
     /// Takes back the descriptors that the NIC has sent.
     pub(super) fn reap_sent(&mut self) {
-        for queue in &mut self.nic.queues {
+        for (index, queue) in self.nic.queues.iter_mut().enumerate() {
             while let Some(addr) = queue.rings.completion.pop() {
-                match self.ledger.tx_done(addr) {
+                match self.ledger.tx_done(index as u16, addr) {
                     Ok(done) => {
                         queue.in_flight = queue.in_flight.saturating_sub(1);
                         if let TxDone::Freed(chunk) = done {

@@ -136,7 +136,7 @@ impl Bed {
             header_chunks: 8,
             send_chunks: 64,
             lend_reserve_chunks: 8,
-            registered_bytes: vec![],
+            areas: vec![],
         };
         let mut ledger = Ledger::new(Umem::new(layout).expect("memory"));
         let config = Config {
@@ -250,7 +250,7 @@ impl Bed {
             for (addr, len, more) in pieces {
                 let bytes = self.ledger.described(addr, len);
                 frame.extend_from_slice(bytes.expect("a descriptor of ours"));
-                if let Ok(TxDone::Freed(chunk)) = self.ledger.tx_done(addr) {
+                if let Ok(TxDone::Freed(chunk)) = self.ledger.tx_done(0, addr) {
                     self.stack.chunk_freed(chunk);
                 }
                 if !more {

@@ -10,7 +10,7 @@ fn ledger() -> Ledger {
         header_chunks: 0,
         send_chunks: 1,
         lend_reserve_chunks: 0,
-        registered_bytes: vec![],
+        areas: vec![],
     };
     Ledger::new(Umem::new(layout).unwrap())
 }

@@ -120,7 +120,7 @@ impl Default for Setup {
                 header_chunks: 0,
                 send_chunks: 256,
                 lend_reserve_chunks: 32,
-                registered_bytes: Vec::new(),
+                areas: Vec::new(),
             },
         }
     }
@@ -274,7 +274,7 @@ impl Host {
     /// Has the NIC report packets as sent.
     pub(super) fn complete(&mut self, posted: InFlight) -> Vec<Vec<u8>> {
         for addr in posted.descriptors {
-            if let TxDone::Freed(chunk) = self.ledger.tx_done(addr).unwrap() {
+            if let TxDone::Freed(chunk) = self.ledger.tx_done(0, addr).unwrap() {
                 self.stack.chunk_freed(chunk);
             }
         }

@@ -88,7 +88,7 @@ pub fn umem() -> Arc<Umem> {
         header_chunks: 0,
         send_chunks: 16,
         lend_reserve_chunks: 0,
-        registered_bytes: Vec::new(),
+        areas: Vec::new(),
     };
     Umem::new(layout).unwrap()
 }

@@ -103,7 +103,7 @@ fn every_connection_gets_its_turn_when_tx_has_room_for_one_packet() {
             panic!("{sent} descriptors, though everybody has something to send");
         };
         let frame = host.ledger.described(addr, len).unwrap().to_vec();
-        if let TxDone::Freed(chunk) = host.ledger.tx_done(addr).unwrap() {
+        if let TxDone::Freed(chunk) = host.ledger.tx_done(0, addr).unwrap() {
             host.stack.chunk_freed(chunk);
         }
         let (_, to, segment, _) = read(&frame).expect("a segment");

@@ -1,0 +1,386 @@
+//! The application's memory in the stack's hands: payloads that are sent from where they lie.
+//!
+//! A *loan* counts what still needs the memory of one request: the request itself, the parts that the stack
+//! has queued ([`Borrowed`]), and the descriptors that point at them. When the count comes to nothing, the loan
+//! is repaid, and the application may have its memory back.
+
+use std::collections::VecDeque;
+
+use crate::layout::{HEADROOM, Pool};
+use crate::ledger::{AddressError, Ledger, Owner, TxDone};
+
+/// Names a loan from when it begins until it is repaid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LoanId(u32);
+
+impl LoanId {
+    /// A small number, which no other loan has at the same time.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A loan that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repaid {
+    /// Which one.
+    pub loan: LoanId,
+    /// Whether all that was sent of it went out from where it lay.
+    pub uncopied: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Loan {
+    references: u32,
+    described: bool,
+    copied: bool,
+}
+
+/// A descriptor in flight that points at the application's memory.
+#[derive(Clone, Copy, Debug)]
+struct Descriptor {
+    addr: u64,
+    loan: LoanId,
+    /// The bit of the headroom that it begins with, if it does.
+    front: u32,
+}
+
+/// The loans of a ledger.
+#[derive(Debug, Default)]
+pub(crate) struct Loans {
+    loans: Vec<Loan>,
+    free: Vec<LoanId>,
+    repaid: Vec<LoanId>,
+    /// Descriptors with the NIC, in the order of each queue's TX ring.
+    in_flight: Vec<VecDeque<Descriptor>>,
+}
+
+impl Loans {
+    fn add(&mut self, id: LoanId) {
+        self.loans[id.index()].references += 1;
+    }
+
+    fn subtract(&mut self, id: LoanId) {
+        let loan = &mut self.loans[id.index()];
+        loan.references = loan
+            .references
+            .checked_sub(1)
+            .expect("ledger: a loan is repaid once");
+        if loan.references == 0 {
+            self.repaid.push(id);
+        }
+    }
+}
+
+/// Consecutive bytes of the application's, which the stack may read and describe until it repays them.
+#[derive(Debug)]
+#[must_use = "borrowed memory must be repaid with Ledger::repay"]
+pub struct Borrowed {
+    addr: u64,
+    len: u32,
+    loan: LoanId,
+}
+
+impl Borrowed {
+    /// Number of bytes.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What needs it.
+    pub fn loan(&self) -> LoanId {
+        self.loan
+    }
+
+    /// Bytes from `start` on that a descriptor can name: it must not cross the end of a chunk.
+    #[inline]
+    pub fn describable(&self, ledger: &Ledger, start: u32) -> u32 {
+        let chunk = u64::from(ledger.chunk_bytes());
+        let left = chunk - (self.addr + u64::from(start)) % chunk;
+        (self.len - start).min(left as u32)
+    }
+}
+
+impl Ledger {
+    /// Begins a loan, which the caller counts as one reference to.
+    pub fn begin_loan(&mut self) -> LoanId {
+        let loan = Loan {
+            references: 1,
+            described: false,
+            copied: false,
+        };
+        let loans = &mut self.loans;
+        match loans.free.pop() {
+            Some(id) => {
+                loans.loans[id.index()] = loan;
+                id
+            }
+            None => {
+                loans.loans.push(loan);
+                LoanId((loans.loans.len() - 1) as u32)
+            }
+        }
+    }
+
+    /// Gives up the reference of [`Ledger::begin_loan`].
+    pub fn end_loan(&mut self, loan: LoanId) {
+        self.loans.subtract(loan);
+    }
+
+    /// The next loan that is over; its id may be another's afterwards.
+    #[inline]
+    pub fn next_repaid(&mut self) -> Option<Repaid> {
+        let id = self.loans.repaid.pop()?;
+        self.loans.free.push(id);
+        let loan = self.loans.loans[id.index()];
+        Some(Repaid {
+            loan: id,
+            uncopied: loan.described && !loan.copied,
+        })
+    }
+
+    /// Notes that a part of what was lent was copied after all.
+    pub fn note_copied(&mut self, loan: LoanId) {
+        self.loans.loans[loan.index()].copied = true;
+    }
+
+    /// Whether bytes at an offset in the UMEM are the application's in one piece: in a registered area (in
+    /// one slot, where it has slots), or in a frame that was lent to it.
+    pub fn is_lendable(&self, addr: u64, len: u32) -> bool {
+        self.check_lendable(addr, len).is_ok()
+    }
+
+    /// Borrows bytes at an offset in the UMEM, for a loan.
+    ///
+    /// # Errors
+    /// [`AddressError`]: they are not the application's in one piece.
+    ///
+    /// # Safety
+    /// Nobody writes to them before the loan is repaid.
+    pub unsafe fn borrow(
+        &mut self,
+        loan: LoanId,
+        addr: u64,
+        len: u32,
+    ) -> Result<Borrowed, AddressError> {
+        self.check_lendable(addr, len)?;
+        self.loans.add(loan);
+        let borrowed = Borrowed { addr, len, loan };
+        self.pin(&borrowed);
+        Ok(borrowed)
+    }
+
+    /// A part of what is borrowed, to be repaid on its own.
+    ///
+    /// # Panics
+    /// If it is no part of it.
+    pub fn share(&mut self, borrowed: &Borrowed, start: u32, len: u32) -> Borrowed {
+        assert!(
+            start
+                .checked_add(len)
+                .is_some_and(|end| end <= borrowed.len),
+            "ledger: a part outside of what is borrowed"
+        );
+        self.loans.add(borrowed.loan);
+        let part = Borrowed {
+            addr: borrowed.addr + u64::from(start),
+            len,
+            loan: borrowed.loan,
+        };
+        self.pin(&part);
+        part
+    }
+
+    /// Needs borrowed memory no longer.
+    #[inline]
+    pub fn repay(&mut self, borrowed: Borrowed) {
+        self.loans.subtract(borrowed.loan);
+        let chunk = self.chunk_of(borrowed.addr);
+        let state = &mut self.chunks[chunk as usize];
+        if state.pool.is_some() {
+            state.pins -= 1;
+            self.settle(chunk);
+        }
+    }
+
+    /// The bytes from `start` on. To read them is what zero copy is to avoid: it is for checksums and copies.
+    #[inline]
+    pub fn borrowed<'a>(&'a self, borrowed: &'a Borrowed, start: u32, len: u32) -> &'a [u8] {
+        assert!(
+            start
+                .checked_add(len)
+                .is_some_and(|end| end <= borrowed.len),
+            "ledger: bytes outside of what is borrowed"
+        );
+        // SAFETY: `borrow` checked that the bytes lie in the UMEM, which `self` keeps mapped; its caller
+        // promised that nobody writes to them before the loan is repaid, of which this part is a reference.
+        unsafe {
+            let first = self.umem().as_ptr().add(borrowed.addr as usize);
+            std::slice::from_raw_parts(first.add(start as usize), len as usize)
+        }
+    }
+
+    /// Bytes in front of those at `start` that headers can be written to now: they belong to the stack, and
+    /// the NIC reads none of them. 0: there are none.
+    #[inline]
+    pub fn headroom(&self, borrowed: &Borrowed, start: u32) -> u32 {
+        match self.front(borrowed.addr + u64::from(start)) {
+            Some((chunk, bit, room)) if self.chunks[chunk as usize].fronts & bit == 0 => room,
+            _ => 0,
+        }
+    }
+
+    /// The last `len` bytes in front of those at `start`, for headers.
+    ///
+    /// # Panics
+    /// If [`Ledger::headroom`] is less.
+    #[inline]
+    pub fn headroom_mut(&mut self, borrowed: &Borrowed, start: u32, len: u32) -> &mut [u8] {
+        assert!(
+            len <= self.headroom(borrowed, start),
+            "ledger: no headroom there"
+        );
+        let first = borrowed.addr + u64::from(start) - u64::from(len);
+        // SAFETY: `headroom` checked that these bytes lie in front of a payload in the same chunk, where
+        // they are nobody's but the stack's: the application is lent what follows them, and no descriptor
+        // that names them is in flight. They are borrowed with the ledger, exclusively.
+        unsafe {
+            let first = self.umem().as_ptr().add(first as usize);
+            std::slice::from_raw_parts_mut(first, len as usize)
+        }
+    }
+
+    /// Counts a descriptor of a queue for borrowed bytes, `front` bytes of headers in front of them included;
+    /// returns the address to put into it.
+    ///
+    /// # Panics
+    /// If the bytes are not borrowed, not in one chunk, or the headers are not in their headroom.
+    #[inline]
+    pub fn post_borrowed(
+        &mut self,
+        queue: u16,
+        borrowed: &Borrowed,
+        (start, len): (u32, u32),
+        front: u32,
+    ) -> u64 {
+        assert!(
+            start + len <= borrowed.len && len <= borrowed.describable(self, start),
+            "ledger: a descriptor outside of what is borrowed"
+        );
+        let at = borrowed.addr + u64::from(start);
+        let mut bit = 0;
+        if front > 0 {
+            let (chunk, free, room) = self.front(at).expect("ledger: no headroom there");
+            let fronts = &mut self.chunks[chunk as usize].fronts;
+            assert!(
+                front <= room && *fronts & free == 0,
+                "ledger: headroom that is in use"
+            );
+            *fronts |= free;
+            bit = free;
+        }
+        let addr = at - u64::from(front);
+        self.count_descriptor(self.chunk_of(at));
+        self.loans.add(borrowed.loan);
+        self.loans.loans[borrowed.loan.index()].described = true;
+        let in_flight = &mut self.loans.in_flight;
+        if in_flight.len() <= usize::from(queue) {
+            in_flight.resize_with(usize::from(queue) + 1, Default::default);
+        }
+        in_flight[usize::from(queue)].push_back(Descriptor {
+            addr,
+            loan: borrowed.loan,
+            front: bit,
+        });
+        addr
+    }
+
+    /// Takes back a descriptor that points at a chunk which is not the stack's own.
+    pub(crate) fn borrowed_done(&mut self, queue: u16, addr: u64) -> Result<TxDone, AddressError> {
+        let in_flight = self.loans.in_flight.get_mut(usize::from(queue));
+        // The kernel takes descriptors in the order of the ring. Of several with one address the first is
+        // the one that came back: the later ones were not read before it.
+        let found = in_flight.and_then(|in_flight| {
+            let index = in_flight.iter().position(|it| it.addr == addr)?;
+            in_flight.remove(index)
+        });
+        let Some(descriptor) = found else {
+            return Err(AddressError::NotInFlight(addr));
+        };
+        let chunk = self.chunk_of(addr);
+        let state = &mut self.chunks[chunk as usize];
+        state.in_flight -= 1;
+        state.fronts &= !descriptor.front;
+        self.loans.subtract(descriptor.loan);
+        if self.settle(chunk) {
+            return Ok(TxDone::Freed(chunk));
+        }
+        Ok(TxDone::Held(chunk))
+    }
+
+    /// A frame that the application may give back meanwhile is kept.
+    fn pin(&mut self, borrowed: &Borrowed) {
+        let chunk = self.chunk_of(borrowed.addr);
+        let state = &mut self.chunks[chunk as usize];
+        if state.pool.is_some() {
+            state.pins += 1;
+        }
+    }
+
+    fn check_lendable(&self, addr: u64, len: u32) -> Result<(), AddressError> {
+        let (first, start) = self.locate(addr, 0)?;
+        let state = &self.chunks[first as usize];
+        if state.owner != Owner::App {
+            let owner = state.owner;
+            return Err(AddressError::NotYours { addr, owner });
+        }
+        let end = start + len.min(self.len_bytes() as u32);
+        let crosses = AddressError::CrossesChunk { addr, len };
+        if state.pool == Some(Pool::Rx) {
+            let lent = start >= u32::from(state.front) && end <= self.chunk_bytes();
+            return if lent { Ok(()) } else { Err(crosses) };
+        }
+        match u32::from(state.front) {
+            0 => {
+                let last = addr + u64::from(len.max(1)) - 1;
+                let (last, _) = self.locate(last, 0)?;
+                if self.area_of(first) == self.area_of(last) {
+                    Ok(())
+                } else {
+                    Err(crosses)
+                }
+            }
+            slot if start % slot >= HEADROOM && start % slot + len <= slot => Ok(()),
+            _ => Err(crosses),
+        }
+    }
+
+    /// What lies in front of a payload: its chunk, the bit for it there, and how many bytes.
+    #[inline]
+    fn front(&self, addr: u64) -> Option<(u32, u32, u32)> {
+        let chunk = self.chunk_of(addr);
+        let start = addr as u32 & (self.chunk_bytes() - 1);
+        let state = &self.chunks[chunk as usize];
+        let front = u32::from(state.front);
+        match state.pool {
+            _ if front == 0 => None,
+            Some(_) => (start == front).then_some((chunk, 1, front)),
+            None => (start % front == HEADROOM).then(|| (chunk, 1 << (start / front), HEADROOM)),
+        }
+    }
+
+    #[inline]
+    fn chunk_of(&self, addr: u64) -> u32 {
+        (addr >> self.chunk_bytes().trailing_zeros()) as u32
+    }
+}
+
+#[cfg(test)]
+#[path = "borrow_tests.rs"]
+mod tests;

@@ -1,0 +1,231 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::layout::{AreaLayout, Layout};
+use crate::memory::Umem;
+
+const CHUNK: u64 = 4096;
+/// Where the plain area begins, and the one with slots.
+const PLAIN: u64 = 6 * CHUNK;
+const SLOTS: u64 = 9 * CHUNK;
+
+fn ledger() -> Ledger {
+    let layout = Layout {
+        chunk_bytes: CHUNK as u32,
+        rx_chunks: 4,
+        header_chunks: 1,
+        send_chunks: 1,
+        lend_reserve_chunks: 0,
+        areas: vec![
+            AreaLayout::Plain(10_000),
+            AreaLayout::Slots {
+                count: 3,
+                payload_bytes: 1460,
+            },
+        ],
+    };
+    Ledger::new(Umem::new(layout).unwrap())
+}
+
+fn borrow(ledger: &mut Ledger, loan: LoanId, addr: u64, len: u32) -> Borrowed {
+    // SAFETY: nothing writes to it in these tests.
+    unsafe { ledger.borrow(loan, addr, len) }.unwrap()
+}
+
+#[test]
+fn a_loan_is_repaid_when_request_stack_and_nic_have_let_go() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let borrowed = borrow(&mut ledger, loan, PLAIN, 100);
+    let addr = ledger.post_borrowed(0, &borrowed, (0, 100), 0);
+    ledger.end_loan(loan);
+    ledger.repay(borrowed);
+    assert_eq!(ledger.next_repaid(), None, "the NIC reads it");
+    ledger.tx_done(0, addr).unwrap();
+    let repaid = Repaid {
+        loan,
+        uncopied: true,
+    };
+    assert_eq!(ledger.next_repaid(), Some(repaid));
+    assert_eq!(ledger.next_repaid(), None);
+}
+
+#[test]
+fn a_loan_of_which_nothing_was_described_counts_as_copied() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    ledger.end_loan(loan);
+    assert!(!ledger.next_repaid().unwrap().uncopied);
+}
+
+#[test]
+fn a_part_that_was_copied_makes_the_loan_copied() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let borrowed = borrow(&mut ledger, loan, PLAIN, 100);
+    let addr = ledger.post_borrowed(0, &borrowed, (0, 50), 0);
+    ledger.note_copied(loan);
+    ledger.repay(borrowed);
+    ledger.tx_done(0, addr).unwrap();
+    ledger.end_loan(loan);
+    assert!(!ledger.next_repaid().unwrap().uncopied);
+}
+
+#[test]
+fn a_descriptor_comes_back_once_and_on_its_queue() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let borrowed = borrow(&mut ledger, loan, PLAIN, 100);
+    let addr = ledger.post_borrowed(1, &borrowed, (0, 100), 0);
+    let unknown = Err(AddressError::NotInFlight(addr));
+    assert_eq!(ledger.tx_done(0, addr), unknown);
+    assert_eq!(ledger.tx_done(7, addr), unknown);
+    ledger.tx_done(1, addr).unwrap();
+    assert_eq!(ledger.tx_done(1, addr), unknown);
+    assert!(ledger.tx_done(1, addr + 1).is_err(), "a foreign address");
+    ledger.repay(borrowed);
+    ledger.end_loan(loan);
+    assert!(ledger.next_repaid().is_some());
+}
+
+#[test]
+fn of_two_descriptors_with_one_address_the_first_comes_back_first() {
+    let mut ledger = ledger();
+    let loans = [(); 2].map(|()| ledger.begin_loan());
+    let borrowed = loans.map(|loan| borrow(&mut ledger, loan, PLAIN, 100));
+    let addr = ledger.post_borrowed(0, &borrowed[0], (0, 100), 0);
+    assert_eq!(ledger.post_borrowed(0, &borrowed[1], (0, 10), 0), addr);
+    borrowed.into_iter().for_each(|it| ledger.repay(it));
+    loans.into_iter().for_each(|loan| ledger.end_loan(loan));
+    ledger.tx_done(0, addr).unwrap();
+    assert_eq!(ledger.next_repaid().unwrap().loan, loans[0]);
+    assert_eq!(ledger.next_repaid(), None);
+    ledger.tx_done(0, addr).unwrap();
+    assert_eq!(ledger.next_repaid().unwrap().loan, loans[1]);
+}
+
+#[test]
+fn memory_is_borrowed_where_it_is_the_applications_in_one_piece() {
+    let ledger = ledger();
+    assert!(ledger.is_lendable(PLAIN, 10_000), "across chunks");
+    assert!(ledger.is_lendable(SLOTS + 128, 1460));
+    let half = CHUNK / 2;
+    assert!(ledger.is_lendable(SLOTS + half + 200, 1000));
+    for (addr, len, why) in [
+        (0, 1, "an RX chunk that is not lent"),
+        (5 * CHUNK, 1, "a send chunk"),
+        (PLAIN + 3 * CHUNK - 1, 2, "two areas"),
+        (SLOTS + 127, 1, "headroom"),
+        (SLOTS + 128, 2000, "two slots"),
+        (SLOTS + half + 64, 100, "headroom of the second slot"),
+        (11 * CHUNK - 1, 2, "beyond the end"),
+        (u64::MAX, 1, "nowhere"),
+        (PLAIN, u32::MAX, "more than there is"),
+    ] {
+        assert!(!ledger.is_lendable(addr, len), "{why}");
+    }
+}
+
+#[test]
+fn headers_go_in_front_of_a_slot_unless_the_nic_reads_those_before() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let first = borrow(&mut ledger, loan, SLOTS + 128, 1000);
+    let second = borrow(&mut ledger, loan, SLOTS + CHUNK / 2 + 128, 1000);
+    assert_eq!(ledger.headroom(&first, 0), HEADROOM);
+    assert_eq!(ledger.headroom(&first, 1), 0, "payload lies in front");
+    ledger.headroom_mut(&first, 0, 54).fill(1);
+    let addr = ledger.post_borrowed(0, &first, (0, 1000), 54);
+    assert_eq!(addr, SLOTS + 128 - 54);
+    assert_eq!(ledger.described(addr, 54), Ok(&[1; 54][..]));
+    assert_eq!(ledger.headroom(&first, 0), 0, "in flight");
+    assert_eq!(ledger.headroom(&second, 0), HEADROOM, "another slot");
+    ledger.tx_done(0, addr).unwrap();
+    assert_eq!(ledger.headroom(&first, 0), HEADROOM);
+    for borrowed in [first, second] {
+        ledger.repay(borrowed);
+    }
+}
+
+#[test]
+fn a_plain_area_has_no_headroom() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let borrowed = borrow(&mut ledger, loan, PLAIN + 128, 1000);
+    assert_eq!(ledger.headroom(&borrowed, 0), 0);
+    ledger.repay(borrowed);
+}
+
+#[test]
+fn a_descriptor_ends_with_its_chunk() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let borrowed = borrow(&mut ledger, loan, PLAIN + 4000, 1000);
+    assert_eq!(borrowed.describable(&ledger, 0), 96);
+    assert_eq!(borrowed.describable(&ledger, 96), 904);
+    ledger.repay(borrowed);
+}
+
+#[test]
+fn a_lent_frame_that_is_sent_on_waits_for_reader_stack_and_nic() {
+    let mut ledger = ledger();
+    let frame = ledger.alloc(Pool::Rx).unwrap();
+    let chunk = frame.chunk();
+    let addr = ledger.lend(frame, 300);
+    let loan = ledger.begin_loan();
+    assert!(!ledger.is_lendable(addr - 1, 2), "the stack's headroom");
+    let borrowed = borrow(&mut ledger, loan, addr, 100);
+    assert_eq!(ledger.headroom(&borrowed, 0), 300);
+    let at = ledger.post_borrowed(0, &borrowed, (0, 100), 42);
+    ledger.give_back(addr).unwrap();
+    assert_eq!(ledger.owner(chunk), Some(Owner::Tx));
+    assert_eq!(ledger.tx_done(0, at), Ok(TxDone::Held(chunk)));
+    ledger.repay(borrowed);
+    assert_eq!(ledger.owner(chunk), Some(Owner::Free));
+}
+
+#[test]
+fn in_front_of_a_later_part_of_a_frame_is_no_headroom() {
+    let mut ledger = ledger();
+    let frame = ledger.alloc(Pool::Rx).unwrap();
+    let first = ledger.lend_part(&frame, 300);
+    let second = ledger.lend(frame, 400);
+    let loan = ledger.begin_loan();
+    let borrowed = borrow(&mut ledger, loan, second, 100);
+    assert_eq!(ledger.headroom(&borrowed, 0), 0);
+    ledger.repay(borrowed);
+    for part in [first, second] {
+        ledger.give_back(part).unwrap();
+    }
+}
+
+#[test]
+fn a_shared_part_is_repaid_on_its_own() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let borrowed = borrow(&mut ledger, loan, PLAIN, 100);
+    let part = ledger.share(&borrowed, 10, 20);
+    ledger.repay(borrowed);
+    ledger.end_loan(loan);
+    assert_eq!(ledger.next_repaid(), None);
+    assert_eq!(ledger.borrowed(&part, 0, 20), &[0; 20]);
+    ledger.repay(part);
+    assert!(ledger.next_repaid().is_some());
+}
+
+#[test]
+fn slots_are_taken_once_and_lie_where_they_are_lent_from() {
+    let ledger = ledger();
+    let umem = Arc::clone(ledger.umem());
+    let slots = umem.take_slots(1).unwrap();
+    assert!(umem.take_slots(1).is_none());
+    assert!(umem.take_area(1).is_none() && umem.take_slots(0).is_none());
+    assert_eq!(slots.len(), 3);
+    for slot in &slots {
+        assert_eq!(slot.len(), 1460);
+        let addr = umem.offset_of(slot.as_ptr() as u64, slot.len()).unwrap();
+        assert!(ledger.is_lendable(addr, slot.len() as u32));
+    }
+    assert_eq!(umem.offset_of(umem.as_ptr() as u64 - 1, 1), None);
+    assert_eq!(umem.offset_of(slots[2].as_ptr() as u64, usize::MAX), None);
+}

@@ -1,0 +1,244 @@
+//! Received frames in the application's hands.
+//!
+//! A frame is lent in one part or several. It is the stack's while more of it is to be lent, then the
+//! application's, and goes back to its pool when the last part has come back. Parts are counted, chunk by
+//! chunk, in memory that all threads see.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::frame::Frame;
+use crate::layout::Pool;
+use crate::ledger::{AddressError, Ledger, Owner};
+use crate::memory::Umem;
+
+impl Ledger {
+    /// Whether another frame may be lent: more than the reserve is left in the pool.
+    #[inline]
+    pub fn may_lend(&self) -> bool {
+        self.free_chunks(Pool::Rx) >= self.umem().layout().lend_reserve_chunks
+    }
+
+    /// Lends bytes of a frame that the stack keeps, to lend more of it; `start` is where they begin in it.
+    /// Returns their offset in the UMEM.
+    pub fn lend_part(&mut self, frame: &Frame, start: u32) -> u64 {
+        let chunk = self.held(frame);
+        let partly = &mut self.chunks[chunk as usize].partly_lent;
+        // The first time the stack's own hold is counted too.
+        let parts = if std::mem::replace(partly, true) {
+            1
+        } else {
+            2
+        };
+        self.umem().returns().add(chunk, parts);
+        self.lent_parts += 1;
+        self.address(chunk, start)
+    }
+
+    /// Lends the last part of a frame, which is the application's then; `start` is where the part begins in
+    /// it. Returns its offset in the UMEM. With the whole payload, what lies in front of it stays the
+    /// stack's: headers may be written there ([`Ledger::headroom`]).
+    #[inline]
+    pub fn lend(&mut self, frame: Frame, start: u32) -> u64 {
+        let chunk = self.held(&frame);
+        let state = &mut self.chunks[chunk as usize];
+        let partly = std::mem::take(&mut state.partly_lent);
+        state.owner = Owner::App;
+        // In front of a later part lies an earlier one.
+        state.front = if partly { 0 } else { start as u16 };
+        if !partly {
+            self.umem().returns().add(chunk, 1);
+        }
+        self.lent_parts += 1;
+        self.address(chunk, start)
+    }
+
+    /// Takes a part back from the application, which names it by any of its addresses.
+    ///
+    /// # Errors
+    /// [`AddressError`]: it names no memory that is lent.
+    pub fn give_back(&mut self, addr: u64) -> Result<(), AddressError> {
+        let (chunk, _) = self.locate(addr, 0)?;
+        match self.umem().returns().subtract(chunk) {
+            Some(true) => self.take_back(chunk),
+            Some(false) => {}
+            None => {
+                let owner = self.chunks[chunk as usize].owner;
+                return Err(AddressError::NotYours { addr, owner });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what other threads have given back.
+    #[inline]
+    pub fn collect_returns(&mut self) {
+        let umem = Arc::clone(self.umem());
+        umem.returns().take(|chunk| self.take_back(chunk));
+    }
+
+    /// Has the next chunk that another thread gives back call what [`Umem::on_return`] was given. `false`:
+    /// one has come back already.
+    pub fn want_returns(&self) -> bool {
+        self.umem().returns().want()
+    }
+
+    /// Parts lent since the ledger was made.
+    pub fn lent_parts(&self) -> u64 {
+        self.lent_parts
+    }
+
+    /// The last part of a chunk is back.
+    fn take_back(&mut self, chunk: u32) {
+        let state = &mut self.chunks[chunk as usize];
+        assert!(
+            state.owner == Owner::App && state.pool == Some(Pool::Rx),
+            "ledger: a chunk came back that was not lent"
+        );
+        self.let_go(chunk);
+    }
+
+    /// The stack lets go of a frame of which it has lent parts: it is the application's alone.
+    pub(crate) fn release_lent(&mut self, chunk: u32) {
+        let state = &mut self.chunks[chunk as usize];
+        state.partly_lent = false;
+        state.owner = Owner::App;
+        state.front = 0;
+        if self.umem().returns().subtract(chunk) == Some(true) {
+            self.take_back(chunk);
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.umem().returns().close();
+    }
+}
+
+/// There is no ring any more that would receive into what is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ring is gone: nobody takes the memory back")]
+pub struct RingGone;
+
+/// Received bytes, where the NIC wrote them. The memory goes back to the ring when this and what was split
+/// off it are dropped, from whatever thread, without a lock.
+///
+/// It outlives the ring: what was received stays readable.
+pub struct Lent {
+    umem: Arc<Umem>,
+    addr: u64,
+    len: u32,
+}
+
+impl Lent {
+    /// What was lent at an offset of a UMEM: one part, which is this one's to give back.
+    ///
+    /// # Safety
+    /// A ledger of this UMEM has lent a part with these bytes, and nobody else gives that part back.
+    ///
+    /// # Panics
+    /// If the bytes are in no chunk that is lent.
+    pub unsafe fn new(umem: Arc<Umem>, addr: u64, len: u32) -> Lent {
+        let lent = Lent { umem, addr, len };
+        let chunk = lent.umem.chunk_bytes();
+        let within = addr % u64::from(chunk) + u64::from(len) <= u64::from(chunk);
+        let known = lent.umem.returns().lent(lent.chunk()) > 0;
+        assert!(within && known, "lent: bytes that are not lent");
+        lent
+    }
+
+    /// Where the bytes lie in the UMEM.
+    pub fn offset(&self) -> u64 {
+        self.addr
+    }
+
+    /// Splits off the bytes before `at`.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[must_use = "what is split off goes back when it is dropped"]
+    pub fn split_to(&mut self, at: usize) -> Lent {
+        assert!(at <= self.len as usize, "lent: split behind the end");
+        self.umem.returns().add(self.chunk(), 1);
+        let front = Lent {
+            umem: Arc::clone(&self.umem),
+            addr: self.addr,
+            len: at as u32,
+        };
+        self.addr += at as u64;
+        self.len -= at as u32;
+        front
+    }
+
+    /// Gives the memory back, as dropping does, and says whether there is a ring to have it.
+    ///
+    /// # Errors
+    /// [`RingGone`].
+    pub fn give_back(self) -> Result<(), RingGone> {
+        let gone = self.umem.returns().is_closed();
+        drop(self);
+        if gone { Err(RingGone) } else { Ok(()) }
+    }
+
+    fn chunk(&self) -> u32 {
+        // An empty part at the end of a chunk would be the next one's.
+        let addr = if self.len == 0 {
+            self.addr.saturating_sub(1)
+        } else {
+            self.addr
+        };
+        (addr / u64::from(self.umem.chunk_bytes())) as u32
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let (returns, chunk) = (self.umem.returns(), self.chunk());
+        if returns.subtract(chunk) == Some(true) {
+            returns.put(chunk);
+        }
+    }
+}
+
+impl Deref for Lent {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `new` checked that the bytes lie in a chunk that is lent, by its caller's promise with
+        // a part that is this one's. It stays lent until the part is given back, in `drop`; nobody writes
+        // to the payload of a chunk that is lent (headers are written in front of it only).
+        unsafe {
+            let first = self.umem.as_ptr().add(self.addr as usize);
+            std::slice::from_raw_parts(first, self.len as usize)
+        }
+    }
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Lent> for Bytes {
+    /// The same memory, counted by `Bytes`.
+    fn from(lent: Lent) -> Bytes {
+        Bytes::from_owner(lent)
+    }
+}
+
+impl std::fmt::Debug for Lent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lent")
+            .field("addr", &self.addr)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "lend_tests.rs"]
+mod tests;

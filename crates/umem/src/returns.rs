@@ -1,0 +1,132 @@
+//! What is lent of each RX chunk, and the chunks that came back: a count for each chunk, and a list without
+//! locks, through which any thread gives back what the engine's thread takes.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// No chunk: the end of the list.
+const END: u32 = u32::MAX;
+
+struct Chunk {
+    /// Parts of it that are lent, and the stack's own hold while it lends more of it.
+    lent: AtomicU32,
+    /// The chunk behind it in the list.
+    next: AtomicU32,
+}
+
+/// The list is a stack of chunks. A chunk gets into it when its last part comes back and out of it by the one
+/// taker, who takes all at once: so it is in it once at most, and its `next` belongs to whoever puts it in.
+pub(crate) struct Returns {
+    chunks: Box<[Chunk]>,
+    head: AtomicU32,
+    /// The engine may sleep, and wants what comes back.
+    wanted: AtomicBool,
+    /// There is no ledger any more.
+    closed: AtomicBool,
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Returns {
+    pub(crate) fn new(chunks: u32) -> Returns {
+        let chunk = |_| Chunk {
+            lent: AtomicU32::new(0),
+            next: AtomicU32::new(END),
+        };
+        Returns {
+            chunks: (0..chunks).map(chunk).collect(),
+            head: AtomicU32::new(END),
+            wanted: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            wake: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn set_wake(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        // A second one is of the same engine's.
+        let _ = self.wake.set(wake);
+    }
+
+    /// Counts parts of a chunk as lent, which the caller has, or has another part of.
+    #[inline]
+    pub(crate) fn add(&self, chunk: u32, parts: u32) {
+        let before = self.chunks[chunk as usize]
+            .lent
+            .fetch_add(parts, Ordering::Relaxed);
+        // As of `Arc`: whoever leaks two billion parts does so on purpose.
+        assert!(before < u32::MAX / 2, "returns: too many parts of a chunk");
+    }
+
+    /// Counts a part as back, if one is lent; says whether it was the last. What was done to the chunk's
+    /// bytes before is over for who is told so.
+    #[inline]
+    pub(crate) fn subtract(&self, chunk: u32) -> Option<bool> {
+        let lent = &self.chunks.get(chunk as usize)?.lent;
+        let less = |lent: u32| lent.checked_sub(1);
+        let before = lent.fetch_update(Ordering::AcqRel, Ordering::Relaxed, less);
+        before.ok().map(|before| before == 1)
+    }
+
+    /// Parts of a chunk that are lent.
+    pub(crate) fn lent(&self, chunk: u32) -> u32 {
+        let chunk = self.chunks.get(chunk as usize);
+        chunk.map_or(0, |chunk| chunk.lent.load(Ordering::Acquire))
+    }
+
+    /// Puts a chunk into the list whose last part has come back, and wakes the engine if it wants that.
+    pub(crate) fn put(&self, chunk: u32) {
+        let next = &self.chunks[chunk as usize].next;
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            next.store(head, Ordering::Relaxed);
+            // Sequentially consistent, as in `want`: either that one sees the chunk, or this one the wish.
+            match self
+                .head
+                .compare_exchange_weak(head, chunk, Ordering::SeqCst, Ordering::Relaxed)
+            {
+                Ok(_) => break,
+                Err(other) => head = other,
+            }
+        }
+        if self.wanted.load(Ordering::SeqCst)
+            && self.wanted.swap(false, Ordering::SeqCst)
+            && let Some(wake) = self.wake.get()
+        {
+            wake();
+        }
+    }
+
+    /// Takes all that is in the list, one after the other.
+    pub(crate) fn take(&self, mut each: impl FnMut(u32)) {
+        // Nearly always there is nothing.
+        if self.head.load(Ordering::Relaxed) == END {
+            return;
+        }
+        let mut chunk = self.head.swap(END, Ordering::Acquire);
+        while chunk != END {
+            // Read before the chunk is anybody else's.
+            let next = self.chunks[chunk as usize].next.load(Ordering::Relaxed);
+            each(chunk);
+            chunk = next;
+        }
+    }
+
+    /// Has the next chunk that is put wake the engine. `false`: one is there already.
+    pub(crate) fn want(&self) -> bool {
+        self.wanted.store(true, Ordering::SeqCst);
+        self.head.load(Ordering::SeqCst) == END
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+impl std::fmt::Debug for Returns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Returns").finish_non_exhaustive()
+    }
+}
