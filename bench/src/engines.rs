@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringwire::engine::{Engine, EngineConfig, Port};
 use ringwire::{cqueue, opcode, squeue, types};
 use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
-use ringwire_stack::{Config, DadConfig, Instant, RxChecksum, Stack, TxChecksum};
+use ringwire_stack::{Config, DadConfig, Instant, PlanLimits, RxChecksum, Stack, TxChecksum};
 use ringwire_umem::{Layout, Ledger, Pool, Umem};
 use ringwire_xsk::{Consumer, Desc, Producer, Rings, pair};
 
@@ -121,7 +121,7 @@ impl End {
         let config = Config {
             mac: [2, 0, 0, 0, 0, last],
             mtu: 1500,
-            scatter: true,
+            plan: PlanLimits::SCATTER,
             queues: 1,
             addresses: vec![format!("10.0.0.{last}/24").parse().expect("an address")],
             gateways: vec![],

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use ringwire_stack::{
-    Config, DadConfig, Family, Instant, Packet, Protocol, RxChecksum, SocketId, Stack, TxChecksum,
+    Config, DadConfig, Family, Instant, Packet, PlanLimits, Protocol, RxChecksum, SocketId, Stack,
+    TxChecksum,
 };
 use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
 
@@ -55,7 +56,7 @@ impl Host {
         let config = Config {
             mac: [2, 0, 0, 0, 0, last as u8],
             mtu: 1500,
-            scatter: true,
+            plan: PlanLimits::SCATTER,
             queues: 1,
             addresses: vec![format!("10.0.0.{last}/24").parse().expect("an address")],
             gateways: vec![],

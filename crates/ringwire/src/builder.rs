@@ -11,8 +11,8 @@ use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::*;
 use ringwire_abi::setup::ring_sizes;
 use ringwire_stack::{
-    AddressState, Cidr, DadConfig, MAX_ADDRESSES, RxChecksum, Stack, TxChecksum, multicast_mac,
-    solicited_node,
+    AddressState, Cidr, DadConfig, MAX_ADDRESSES, PlanLimits, RxChecksum, Stack, TxChecksum,
+    multicast_mac, solicited_node,
 };
 use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem, UmemError};
 use ringwire_xsk::{AttachMode, BindMode, Interface, Program, QueueConfig, Rings, Socket, Waiter};
@@ -534,7 +534,11 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         let config = ringwire_stack::Config {
             mac: interface.mac,
             mtu: ip_mtu(interface),
-            scatter: report.scatter,
+            plan: if report.scatter {
+                PlanLimits::SCATTER
+            } else {
+                PlanLimits::SINGLE
+            },
             queues: report.queues.len() as u16,
             addresses: self.addresses.clone(),
             gateways: self.gateways.clone(),

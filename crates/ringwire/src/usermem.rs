@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::*;
+use ringwire_umem::{Borrowed, Ledger, LoanId};
 
 /// Nothing is mapped below (`vm.mmap_min_addr`).
 const FIRST_ADDRESS: u64 = 4096;
@@ -63,6 +64,21 @@ pub(crate) fn write(span: Span, from: &[u8]) -> Result<usize, Errno> {
     // SAFETY: as in `read`, for writing.
     unsafe { std::ptr::copy(from.as_ptr(), span.addr as *mut u8, len) };
     Ok(len)
+}
+
+/// Whether a span is the application's part of UMEM, in one piece.
+pub(crate) fn is_lendable(ledger: &Ledger, span: Span) -> bool {
+    let offset = ledger.umem().offset_of(span.addr, span.len);
+    offset.is_some_and(|offset| ledger.is_lendable(offset, span.len as u32))
+}
+
+/// Borrows a span that is the application's part of UMEM; `None` if it is not.
+pub(crate) fn borrow(ledger: &mut Ledger, loan: LoanId, span: Span) -> Option<Borrowed> {
+    let offset = ledger.umem().offset_of(span.addr, span.len)?;
+    let len = u32::try_from(span.len).ok()?;
+    // SAFETY: the application promised with the unsafe push that nobody writes to the span before the
+    // notification, which is posted when the loan is repaid.
+    unsafe { ledger.borrow(loan, offset, len) }.ok()
 }
 
 /// Plain C structs that may be copied from and to the application.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ringwire::engine::{Engine, EngineConfig};
 use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
-use ringwire_stack::{DadConfig, Instant, RxChecksum, Stack, TxChecksum};
+use ringwire_stack::{DadConfig, Instant, PlanLimits, RxChecksum, Stack, TxChecksum};
 use ringwire_umem::{Layout, Ledger, Pool, Umem};
 
 use crate::client::{self, Client};
@@ -353,7 +353,7 @@ fn stack_config(config: &HostConfig<'_>) -> ringwire_stack::Config {
     ringwire_stack::Config {
         mac: config.address.mac,
         mtu: config.mtu,
-        scatter: true,
+        plan: PlanLimits::SCATTER,
         queues: config.shape.queues,
         addresses: vec![cidr(config.address.v4, 24), cidr(config.address.v6, 64)],
         gateways: vec![],

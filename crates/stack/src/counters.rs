@@ -1,5 +1,7 @@
 //! What the stack counts. A peer's fault never ends in an error: it ends in one of these.
 
+use crate::plan::Copied;
+
 /// Packets and events since the stack was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -50,6 +52,20 @@ pub struct Counters {
     pub control_no_frames: u64,
     /// UDP datagrams sent.
     pub tx_datagrams: u64,
+    /// Packets with the application's memory that went out with their headers in front of it, in one
+    /// descriptor.
+    pub tx_in_place: u64,
+    /// Those whose headers were a descriptor of their own.
+    pub tx_scattered: u64,
+    /// Packets with the application's memory that were copied: they would have had more descriptors than the
+    /// port takes (`Report::scatter`).
+    pub tx_copied_pieces: u64,
+    /// The same because they were short: the copy costs less than another descriptor.
+    pub tx_copied_small: u64,
+    /// The same because they went to an address of our own.
+    pub tx_copied_local: u64,
+    /// TCP segments that were copied because their neighbour had to be found first.
+    pub tx_copied_neighbour: u64,
     /// IP fragments sent.
     pub tx_fragments: u64,
     /// Packets dropped because their neighbour did not answer, or too many waited for it.
@@ -91,4 +107,16 @@ pub struct Counters {
     pub tcp_time_wait_evicted: u64,
     /// Somebody else uses one of our addresses.
     pub address_conflicts: u64,
+}
+
+impl Counters {
+    /// Counts a packet with the application's memory that is copied.
+    pub(crate) fn count_copied(&mut self, why: Copied) {
+        *match why {
+            Copied::Pieces => &mut self.tx_copied_pieces,
+            Copied::Small => &mut self.tx_copied_small,
+            Copied::Local => &mut self.tx_copied_local,
+            Copied::Neighbour => &mut self.tx_copied_neighbour,
+        } += 1;
+    }
 }

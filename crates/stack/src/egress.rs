@@ -47,7 +47,7 @@ impl Stack {
     /// Bytes of the largest IP packet that goes out in one piece of wire.
     pub(crate) fn tx_mtu(&self, ledger: &Ledger) -> usize {
         let mtu = usize::from(self.config.mtu);
-        if self.config.scatter {
+        if self.config.plan.descriptors > 1 {
             mtu
         } else {
             mtu.min(ledger.chunk_bytes() as usize - ETHERNET_HEADER)
@@ -93,17 +93,11 @@ impl Stack {
         owner: Option<SocketId>,
         write: &mut dyn FnMut(&mut [u8]),
     ) -> Packets {
-        let (whole, per_fragment) = self.payload_room(ledger, meta.destination);
-        let fragmented = len > whole;
-        let id = fragmented.then(|| self.random() as u32);
-        let step = if fragmented { per_fragment } else { len };
+        let mut fragments = self.fragments(ledger, meta.destination, len);
+        let first = fragments
+            .next()
+            .expect("egress: a payload is one packet at least");
         let mut sum = Checksum::new();
-        let first = Fragment {
-            offset: 0,
-            len: step.min(len),
-            id,
-            more: fragmented,
-        };
         let (packet, payload_at) = self.write_packet(ledger, meta, first, owner, &mut sum, write);
         let mut packets = Packets {
             first: packet,
@@ -111,27 +105,36 @@ impl Stack {
             payload_at,
             sum,
         };
-        let mut offset = first.len;
-        while offset < len {
-            let part = step.min(len - offset);
-            let fragment = Fragment {
-                offset,
-                len: part,
-                id,
-                more: offset + part < len,
-            };
-            let (packet, _) =
-                self.write_packet(ledger, meta, fragment, owner, &mut packets.sum, write);
+        for part in fragments {
+            let (packet, _) = self.write_packet(ledger, meta, part, owner, &mut packets.sum, write);
             packets.rest.push(packet);
-            offset += part;
         }
-        if fragmented {
+        if !packets.rest.is_empty() {
             self.counters.tx_fragments += 1 + packets.rest.len() as u64;
         }
         packets
     }
 
-    fn write_packet(
+    /// The parts of an IP payload of `len` bytes to there: one for each packet.
+    pub(crate) fn fragments(
+        &mut self,
+        ledger: &Ledger,
+        to: IpAddr,
+        len: usize,
+    ) -> impl Iterator<Item = Fragment> + use<> {
+        let (whole, per_fragment) = self.payload_room(ledger, to);
+        let fragmented = len > whole;
+        let id = fragmented.then(|| self.random() as u32);
+        let step = if fragmented { per_fragment } else { len.max(1) };
+        (0..len.max(1)).step_by(step).map(move |offset| Fragment {
+            offset,
+            len: step.min(len - offset),
+            id,
+            more: offset + step < len,
+        })
+    }
+
+    pub(crate) fn write_packet(
         &mut self,
         ledger: &mut Ledger,
         meta: &IpMeta,
@@ -174,7 +177,11 @@ impl Stack {
         (packet, payload_at)
     }
 
-    fn take_send_chunk(&mut self, ledger: &mut Ledger, owner: Option<SocketId>) -> Frame {
+    pub(crate) fn take_send_chunk(
+        &mut self,
+        ledger: &mut Ledger,
+        owner: Option<SocketId>,
+    ) -> Frame {
         let frame = ledger
             .alloc(Pool::Send)
             .expect("egress: more chunks written than were counted free");
@@ -196,11 +203,11 @@ impl Stack {
     ) {
         let reach = self.addresses.reach(to);
         for packet in std::iter::once(packets.first).chain(packets.rest) {
-            self.dispatch_one(now, ledger, to, reach, TxPacket { packet, queue });
+            self.dispatch_one(now, ledger, to, reach, TxPacket::new(packet, queue));
         }
     }
 
-    fn dispatch_one(
+    pub(crate) fn dispatch_one(
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
@@ -243,26 +250,21 @@ impl Stack {
 
     /// Puts a packet for a known neighbour into its queue.
     pub(crate) fn enqueue(&mut self, ledger: &mut Ledger, mut packet: TxPacket, mac: [u8; 6]) {
-        let start = packet.packet.first.start as usize;
-        ledger.bytes_mut(&mut packet.packet.first.frame)[start..start + 6].copy_from_slice(&mac);
+        packet.headers_mut(ledger)[..6].copy_from_slice(&mac);
         self.counters.tx_packets += 1;
-        self.counters.tx_bytes += packet.packet.len() as u64;
+        self.counters.tx_bytes += packet.len() as u64;
         self.egress[usize::from(packet.queue)].push_back(packet);
     }
 
     /// Drops a packet whose neighbour does not answer; who sent it may want to know.
-    pub(crate) fn drop_unreachable(&mut self, ledger: &mut Ledger, packet: TxPacket) {
-        self.note_unreachable(ledger, &packet.packet);
+    pub(crate) fn drop_unreachable(&mut self, ledger: &mut Ledger, mut packet: TxPacket) {
+        self.note_unreachable(ledger, &mut packet);
         self.drop_packet(ledger, packet);
     }
 
     pub(crate) fn drop_packet(&mut self, ledger: &mut Ledger, packet: TxPacket) {
         self.counters.tx_unresolved += 1;
-        for frame in packet.packet.into_frames() {
-            let chunk = frame.chunk();
-            ledger.release(frame);
-            self.chunk_freed(chunk);
-        }
+        packet.release(ledger, |chunk| self.chunk_freed(chunk));
     }
 
     /// Sends a whole Ethernet frame of the control plane. Without a free chunk it is not sent, and
@@ -281,7 +283,7 @@ impl Stack {
         });
         self.counters.tx_packets += 1;
         self.counters.tx_bytes += bytes.len() as u64;
-        self.egress[usize::from(queue)].push_back(TxPacket { packet, queue });
+        self.egress[usize::from(queue)].push_back(TxPacket::new(packet, queue));
     }
 
     /// Sends a whole IP packet that the control plane wrote.

@@ -32,6 +32,12 @@ pub(crate) struct Fragment {
 }
 
 impl Fragment {
+    /// Bytes of the Ethernet and IP headers in front of it.
+    pub(crate) fn headers_len(&self, to: IpAddr) -> usize {
+        let fragment = self.id.is_some() && to.is_ipv6();
+        headers_len(to) + if fragment { IPV6_FRAGMENT_HEADER } else { 0 }
+    }
+
     /// A payload that is not fragmented.
     pub(crate) fn whole(len: usize) -> Fragment {
         Fragment {

@@ -16,6 +16,7 @@ const _: () = assert!(
 );
 
 mod address;
+mod borrowed;
 mod checksum;
 mod control;
 mod counters;
@@ -32,6 +33,7 @@ pub mod neighbour;
 mod options;
 mod packet;
 mod path_mtu;
+mod plan;
 pub mod reassembly;
 mod slab;
 mod socket;
@@ -45,11 +47,13 @@ use foldhash::fast::FixedState;
 use ringwire_umem::{Ledger, Pool};
 
 pub use address::{Cidr, CidrError, multicast_mac, solicited_node};
+pub use borrowed::BorrowedParts;
 pub use counters::Counters;
 pub use error::SocketError;
 pub use neighbour::dad::{AddressState, DadConfig};
 pub use options::{Linger, SocketOptions};
 pub use packet::{Packet, TxPacket};
+pub use plan::PlanLimits;
 pub use ringwire_tcp::{
     Algorithm, CongestionState, Info as TcpInfo, Instant, KeepAlive, State, TcpOptions,
     Totals as TcpTotals,
@@ -57,7 +61,7 @@ pub use ringwire_tcp::{
 pub use socket::{Event, Family, Protocol, Readiness, Shutdown, SocketId};
 pub use tcp::Accepted;
 pub use udp::Datagram;
-pub use udp::ops::{MAX_SEGMENTS, SendOptions};
+pub use udp::send::{MAX_SEGMENTS, SendOptions};
 
 use address::Addresses;
 use control::Control;
@@ -108,8 +112,8 @@ pub struct Config {
     pub mac: [u8; 6],
     /// Bytes of the largest IP packet on the link: 576 at least, 1280 with IPv6.
     pub mtu: u16,
-    /// Whether a packet may be sent in several descriptors (`XDP_USE_SG`).
-    pub scatter: bool,
+    /// Packets of several descriptors.
+    pub plan: PlanLimits,
     /// NIC queues.
     pub queues: u16,
     /// Our addresses, [`MAX_ADDRESSES`] at most.

@@ -2,6 +2,8 @@
 
 use ringwire_umem::{Frame, Ledger, Piece};
 
+use crate::borrowed::{BorrowedParts, post_borrowed};
+
 /// A packet in one piece, or several where it is longer than a chunk (`XDP_PKT_CONTD`).
 #[derive(Debug)]
 #[must_use = "a packet's frames must be given back with Packet::release"]
@@ -95,14 +97,98 @@ fn release_all(pieces: Vec<Piece>, ledger: &mut Ledger) {
     }
 }
 
-/// A packet on its way out.
+/// A packet on its way out: what the stack wrote, and behind it bytes of the application's where they lie.
 #[derive(Debug)]
-#[must_use = "a packet's frames must be given back with Packet::release"]
+#[must_use = "a packet's frames must be given back with TxPacket::release"]
 pub struct TxPacket {
-    /// The bytes, from the Ethernet header on.
-    pub packet: Packet,
+    /// From the Ethernet header on; `None`: the headers stand in front of the first borrowed bytes.
+    own: Option<Packet>,
+    borrowed: BorrowedParts,
+    /// Bytes of headers in front of the borrowed ones.
+    front: u32,
     /// The NIC queue to send on.
     pub queue: u16,
+}
+
+impl TxPacket {
+    /// One that the stack wrote.
+    pub(crate) fn new(packet: Packet, queue: u16) -> TxPacket {
+        TxPacket::scattered(packet, BorrowedParts::default(), queue)
+    }
+
+    /// Headers that the stack wrote, and a payload elsewhere.
+    pub(crate) fn scattered(headers: Packet, payload: BorrowedParts, queue: u16) -> TxPacket {
+        TxPacket {
+            own: Some(headers),
+            borrowed: payload,
+            front: 0,
+            queue,
+        }
+    }
+
+    /// A payload with headers in front of it.
+    pub(crate) fn in_place(front: u32, payload: BorrowedParts, queue: u16) -> TxPacket {
+        TxPacket {
+            own: None,
+            borrowed: payload,
+            front,
+            queue,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        let own = self.own.as_ref().map_or(0, Packet::len);
+        own + self.front as usize + self.borrowed.len()
+    }
+
+    /// Descriptors that it takes.
+    pub(crate) fn descriptors(&self, ledger: &Ledger) -> u32 {
+        let own = self.own.as_ref().map_or(0, Packet::piece_count) as u32;
+        own + self.borrowed.descriptors(ledger)
+    }
+
+    /// Its first bytes: the headers at least.
+    pub(crate) fn headers_mut<'a>(&'a mut self, ledger: &'a mut Ledger) -> &'a mut [u8] {
+        match (&mut self.own, &mut self.borrowed.first) {
+            (Some(packet), _) => {
+                let (start, len) = (packet.first.start as usize, packet.first.len as usize);
+                &mut ledger.bytes_mut(&mut packet.first.frame)[start..start + len]
+            }
+            (None, Some(first)) => ledger.headroom_mut(first, self.front),
+            (None, None) => unreachable!("packet: one of nothing"),
+        }
+    }
+
+    /// Counts its descriptors and hands them to `post`: address, length, whether more of it follow.
+    pub(crate) fn post(mut self, ledger: &mut Ledger, post: &mut impl FnMut(u64, u32, bool)) {
+        let mut left = self.descriptors(ledger);
+        let mut post = |addr, len| {
+            left -= 1;
+            post(addr, len, left > 0);
+        };
+        for piece in self.own.iter().flat_map(Packet::pieces) {
+            post(
+                ledger.post_tx(&piece.frame, piece.start, piece.len),
+                piece.len,
+            );
+        }
+        let mut front = self.front;
+        for part in self.borrowed.iter_mut() {
+            post_borrowed(ledger, self.queue, part, (0, part.len()), front, &mut post);
+            front = 0;
+        }
+        self.release(ledger, |_| {});
+    }
+
+    /// Lets go of it; `freed` hears of the chunks that are back in their pool.
+    pub(crate) fn release(self, ledger: &mut Ledger, mut freed: impl FnMut(u32)) {
+        for frame in self.own.into_iter().flat_map(Packet::into_frames) {
+            let chunk = frame.chunk();
+            ledger.release(frame);
+            freed(chunk);
+        }
+        self.borrowed.repay(ledger);
+    }
 }
 
 /// The payload of a received datagram.

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use crate::layout::{HEADROOM, Pool};
 use crate::ledger::{AddressError, Ledger, Owner, TxDone};
+use crate::memory::Umem;
 
 /// Names a loan from when it begins until it is repaid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +80,9 @@ pub struct Borrowed {
     addr: u64,
     len: u32,
     loan: LoanId,
+    /// The bit of the headroom in front of it, while that has headers of no descriptor yet.
+    front: u32,
+    umem: u32,
 }
 
 impl Borrowed {
@@ -93,9 +97,41 @@ impl Borrowed {
         self.len == 0
     }
 
+    /// The bytes. To read them is what zero copy is to avoid: it is for checksums and copies.
+    ///
+    /// # Panics
+    /// If they are of another UMEM.
+    #[inline]
+    pub fn bytes<'a>(&'a self, umem: &'a Umem) -> &'a [u8] {
+        assert!(
+            umem.id() == self.umem,
+            "ledger: what is borrowed is of another UMEM"
+        );
+        // SAFETY: `Ledger::borrow` checked that the bytes lie in this UMEM; its caller promised that nobody
+        // writes to them before the loan is repaid, of which this part is a reference.
+        unsafe {
+            let first = umem.as_ptr().add(self.addr as usize);
+            std::slice::from_raw_parts(first, self.len as usize)
+        }
+    }
+
     /// What needs it.
     pub fn loan(&self) -> LoanId {
         self.loan
+    }
+
+    /// Descriptors that it takes.
+    #[inline]
+    pub fn descriptors(&self, ledger: &Ledger) -> u32 {
+        self.descriptors_of(ledger, 0, self.len)
+    }
+
+    /// Descriptors that `len` bytes of it from `start` on take.
+    #[inline]
+    pub fn descriptors_of(&self, ledger: &Ledger, start: u32, len: u32) -> u32 {
+        let first = self.addr + u64::from(start);
+        let last = first + u64::from(len.max(1)) - 1;
+        1 + ledger.chunk_of(last) - ledger.chunk_of(first)
     }
 
     /// Bytes from `start` on that a descriptor can name: it must not cross the end of a chunk.
@@ -131,6 +167,11 @@ impl Ledger {
     /// Gives up the reference of [`Ledger::begin_loan`].
     pub fn end_loan(&mut self, loan: LoanId) {
         self.loans.subtract(loan);
+    }
+
+    /// Whether a loan is over that was not asked for.
+    pub fn has_repaid(&self) -> bool {
+        !self.loans.repaid.is_empty()
     }
 
     /// The next loan that is over; its id may be another's afterwards.
@@ -171,7 +212,13 @@ impl Ledger {
     ) -> Result<Borrowed, AddressError> {
         self.check_lendable(addr, len)?;
         self.loans.add(loan);
-        let borrowed = Borrowed { addr, len, loan };
+        let borrowed = Borrowed {
+            addr,
+            len,
+            loan,
+            front: 0,
+            umem: self.umem().id(),
+        };
         self.pin(&borrowed);
         Ok(borrowed)
     }
@@ -192,6 +239,8 @@ impl Ledger {
             addr: borrowed.addr + u64::from(start),
             len,
             loan: borrowed.loan,
+            front: 0,
+            umem: borrowed.umem,
         };
         self.pin(&part);
         part
@@ -203,50 +252,51 @@ impl Ledger {
         self.loans.subtract(borrowed.loan);
         let chunk = self.chunk_of(borrowed.addr);
         let state = &mut self.chunks[chunk as usize];
+        state.fronts &= !borrowed.front;
         if state.pool.is_some() {
             state.pins -= 1;
             self.settle(chunk);
         }
     }
 
-    /// The bytes from `start` on. To read them is what zero copy is to avoid: it is for checksums and copies.
+    /// Splits off the first `at` bytes, to be repaid on their own.
+    ///
+    /// # Panics
+    /// If there are no more than these.
+    pub fn split_to(&mut self, borrowed: &mut Borrowed, at: u32) -> Borrowed {
+        assert!(at < borrowed.len, "ledger: nothing is left to split off");
+        let first = self.share(borrowed, 0, at);
+        borrowed.addr += u64::from(at);
+        borrowed.len -= at;
+        first
+    }
+
+    /// Bytes in front of it that headers can be written to now: they belong to the stack, and neither the NIC
+    /// nor another packet has headers there. 0: there are none.
     #[inline]
-    pub fn borrowed<'a>(&'a self, borrowed: &'a Borrowed, start: u32, len: u32) -> &'a [u8] {
-        assert!(
-            start
-                .checked_add(len)
-                .is_some_and(|end| end <= borrowed.len),
-            "ledger: bytes outside of what is borrowed"
-        );
-        // SAFETY: `borrow` checked that the bytes lie in the UMEM, which `self` keeps mapped; its caller
-        // promised that nobody writes to them before the loan is repaid, of which this part is a reference.
-        unsafe {
-            let first = self.umem().as_ptr().add(borrowed.addr as usize);
-            std::slice::from_raw_parts(first.add(start as usize), len as usize)
+    pub fn headroom(&self, borrowed: &Borrowed) -> u32 {
+        match self.front(borrowed.addr) {
+            Some((chunk, bit, room)) => {
+                let taken = self.chunks[chunk as usize].fronts & !borrowed.front;
+                if taken & bit == 0 { room } else { 0 }
+            }
+            None => 0,
         }
     }
 
-    /// Bytes in front of those at `start` that headers can be written to now: they belong to the stack, and
-    /// the NIC reads none of them. 0: there are none.
-    #[inline]
-    pub fn headroom(&self, borrowed: &Borrowed, start: u32) -> u32 {
-        match self.front(borrowed.addr + u64::from(start)) {
-            Some((chunk, bit, room)) if self.chunks[chunk as usize].fronts & bit == 0 => room,
-            _ => 0,
-        }
-    }
-
-    /// The last `len` bytes in front of those at `start`, for headers.
+    /// The last `len` bytes in front of it, for headers. They are this packet's until their descriptor comes
+    /// back, or what is borrowed is repaid without one.
     ///
     /// # Panics
     /// If [`Ledger::headroom`] is less.
     #[inline]
-    pub fn headroom_mut(&mut self, borrowed: &Borrowed, start: u32, len: u32) -> &mut [u8] {
-        assert!(
-            len <= self.headroom(borrowed, start),
-            "ledger: no headroom there"
-        );
-        let first = borrowed.addr + u64::from(start) - u64::from(len);
+    pub fn headroom_mut(&mut self, borrowed: &mut Borrowed, len: u32) -> &mut [u8] {
+        assert!(len <= self.headroom(borrowed), "ledger: no headroom there");
+        if let Some((chunk, bit, _)) = self.front(borrowed.addr) {
+            self.chunks[chunk as usize].fronts |= bit;
+            borrowed.front = bit;
+        }
+        let first = borrowed.addr - u64::from(len);
         // SAFETY: `headroom` checked that these bytes lie in front of a payload in the same chunk, where
         // they are nobody's but the stack's: the application is lent what follows them, and no descriptor
         // that names them is in flight. They are borrowed with the ledger, exclusively.
@@ -256,16 +306,16 @@ impl Ledger {
         }
     }
 
-    /// Counts a descriptor of a queue for borrowed bytes, `front` bytes of headers in front of them included;
-    /// returns the address to put into it.
+    /// Counts a descriptor of a queue for borrowed bytes, with `front` bytes of headers that were written in
+    /// front of them; returns the address to put into it.
     ///
     /// # Panics
-    /// If the bytes are not borrowed, not in one chunk, or the headers are not in their headroom.
+    /// If the bytes are not borrowed, or not in one chunk, or there are no headers in front of them.
     #[inline]
     pub fn post_borrowed(
         &mut self,
         queue: u16,
-        borrowed: &Borrowed,
+        borrowed: &mut Borrowed,
         (start, len): (u32, u32),
         front: u32,
     ) -> u64 {
@@ -276,14 +326,11 @@ impl Ledger {
         let at = borrowed.addr + u64::from(start);
         let mut bit = 0;
         if front > 0 {
-            let (chunk, free, room) = self.front(at).expect("ledger: no headroom there");
-            let fronts = &mut self.chunks[chunk as usize].fronts;
+            bit = std::mem::take(&mut borrowed.front);
             assert!(
-                front <= room && *fronts & free == 0,
-                "ledger: headroom that is in use"
+                start == 0 && bit != 0 && self.front(at).is_some_and(|it| front <= it.2),
+                "ledger: headers that were not written"
             );
-            *fronts |= free;
-            bit = free;
         }
         let addr = at - u64::from(front);
         self.count_descriptor(self.chunk_of(at));

@@ -36,8 +36,8 @@ fn borrow(ledger: &mut Ledger, loan: LoanId, addr: u64, len: u32) -> Borrowed {
 fn a_loan_is_repaid_when_request_stack_and_nic_have_let_go() {
     let mut ledger = ledger();
     let loan = ledger.begin_loan();
-    let borrowed = borrow(&mut ledger, loan, PLAIN, 100);
-    let addr = ledger.post_borrowed(0, &borrowed, (0, 100), 0);
+    let mut borrowed = borrow(&mut ledger, loan, PLAIN, 100);
+    let addr = ledger.post_borrowed(0, &mut borrowed, (0, 100), 0);
     ledger.end_loan(loan);
     ledger.repay(borrowed);
     assert_eq!(ledger.next_repaid(), None, "the NIC reads it");
@@ -62,8 +62,8 @@ fn a_loan_of_which_nothing_was_described_counts_as_copied() {
 fn a_part_that_was_copied_makes_the_loan_copied() {
     let mut ledger = ledger();
     let loan = ledger.begin_loan();
-    let borrowed = borrow(&mut ledger, loan, PLAIN, 100);
-    let addr = ledger.post_borrowed(0, &borrowed, (0, 50), 0);
+    let mut borrowed = borrow(&mut ledger, loan, PLAIN, 100);
+    let addr = ledger.post_borrowed(0, &mut borrowed, (0, 50), 0);
     ledger.note_copied(loan);
     ledger.repay(borrowed);
     ledger.tx_done(0, addr).unwrap();
@@ -75,8 +75,8 @@ fn a_part_that_was_copied_makes_the_loan_copied() {
 fn a_descriptor_comes_back_once_and_on_its_queue() {
     let mut ledger = ledger();
     let loan = ledger.begin_loan();
-    let borrowed = borrow(&mut ledger, loan, PLAIN, 100);
-    let addr = ledger.post_borrowed(1, &borrowed, (0, 100), 0);
+    let mut borrowed = borrow(&mut ledger, loan, PLAIN, 100);
+    let addr = ledger.post_borrowed(1, &mut borrowed, (0, 100), 0);
     let unknown = Err(AddressError::NotInFlight(addr));
     assert_eq!(ledger.tx_done(0, addr), unknown);
     assert_eq!(ledger.tx_done(7, addr), unknown);
@@ -92,9 +92,9 @@ fn a_descriptor_comes_back_once_and_on_its_queue() {
 fn of_two_descriptors_with_one_address_the_first_comes_back_first() {
     let mut ledger = ledger();
     let loans = [(); 2].map(|()| ledger.begin_loan());
-    let borrowed = loans.map(|loan| borrow(&mut ledger, loan, PLAIN, 100));
-    let addr = ledger.post_borrowed(0, &borrowed[0], (0, 100), 0);
-    assert_eq!(ledger.post_borrowed(0, &borrowed[1], (0, 10), 0), addr);
+    let mut borrowed = loans.map(|loan| borrow(&mut ledger, loan, PLAIN, 100));
+    let addr = ledger.post_borrowed(0, &mut borrowed[0], (0, 100), 0);
+    assert_eq!(ledger.post_borrowed(0, &mut borrowed[1], (0, 10), 0), addr);
     borrowed.into_iter().for_each(|it| ledger.repay(it));
     loans.into_iter().for_each(|loan| ledger.end_loan(loan));
     ledger.tx_done(0, addr).unwrap();
@@ -130,21 +130,35 @@ fn memory_is_borrowed_where_it_is_the_applications_in_one_piece() {
 fn headers_go_in_front_of_a_slot_unless_the_nic_reads_those_before() {
     let mut ledger = ledger();
     let loan = ledger.begin_loan();
-    let first = borrow(&mut ledger, loan, SLOTS + 128, 1000);
+    let mut first = borrow(&mut ledger, loan, SLOTS + 128, 1000);
     let second = borrow(&mut ledger, loan, SLOTS + CHUNK / 2 + 128, 1000);
-    assert_eq!(ledger.headroom(&first, 0), HEADROOM);
-    assert_eq!(ledger.headroom(&first, 1), 0, "payload lies in front");
-    ledger.headroom_mut(&first, 0, 54).fill(1);
-    let addr = ledger.post_borrowed(0, &first, (0, 1000), 54);
+    assert_eq!(ledger.headroom(&first), HEADROOM);
+    let rest = ledger.share(&first, 1, 10);
+    assert_eq!(ledger.headroom(&rest), 0, "payload lies in front");
+    ledger.headroom_mut(&mut first, 54).fill(1);
+    let addr = ledger.post_borrowed(0, &mut first, (0, 1000), 54);
     assert_eq!(addr, SLOTS + 128 - 54);
     assert_eq!(ledger.described(addr, 54), Ok(&[1; 54][..]));
-    assert_eq!(ledger.headroom(&first, 0), 0, "in flight");
-    assert_eq!(ledger.headroom(&second, 0), HEADROOM, "another slot");
+    assert_eq!(ledger.headroom(&first), 0, "in flight");
+    assert_eq!(ledger.headroom(&second), HEADROOM, "another slot");
     ledger.tx_done(0, addr).unwrap();
-    assert_eq!(ledger.headroom(&first, 0), HEADROOM);
-    for borrowed in [first, second] {
+    assert_eq!(ledger.headroom(&first), HEADROOM);
+    for borrowed in [first, second, rest] {
         ledger.repay(borrowed);
     }
+}
+
+#[test]
+fn headers_that_were_not_sent_let_the_headroom_go() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let [mut first, second] = [(); 2].map(|()| borrow(&mut ledger, loan, SLOTS + 128, 1000));
+    ledger.headroom_mut(&mut first, 54).fill(0);
+    assert_eq!(ledger.headroom(&first), HEADROOM, "they are its own");
+    assert_eq!(ledger.headroom(&second), 0);
+    ledger.repay(first);
+    assert_eq!(ledger.headroom(&second), HEADROOM);
+    ledger.repay(second);
 }
 
 #[test]
@@ -152,7 +166,7 @@ fn a_plain_area_has_no_headroom() {
     let mut ledger = ledger();
     let loan = ledger.begin_loan();
     let borrowed = borrow(&mut ledger, loan, PLAIN + 128, 1000);
-    assert_eq!(ledger.headroom(&borrowed, 0), 0);
+    assert_eq!(ledger.headroom(&borrowed), 0);
     ledger.repay(borrowed);
 }
 
@@ -174,9 +188,10 @@ fn a_lent_frame_that_is_sent_on_waits_for_reader_stack_and_nic() {
     let addr = ledger.lend(frame, 300);
     let loan = ledger.begin_loan();
     assert!(!ledger.is_lendable(addr - 1, 2), "the stack's headroom");
-    let borrowed = borrow(&mut ledger, loan, addr, 100);
-    assert_eq!(ledger.headroom(&borrowed, 0), 300);
-    let at = ledger.post_borrowed(0, &borrowed, (0, 100), 42);
+    let mut borrowed = borrow(&mut ledger, loan, addr, 100);
+    assert_eq!(ledger.headroom(&borrowed), 300);
+    ledger.headroom_mut(&mut borrowed, 42).fill(0);
+    let at = ledger.post_borrowed(0, &mut borrowed, (0, 100), 42);
     ledger.give_back(addr).unwrap();
     assert_eq!(ledger.owner(chunk), Some(Owner::Tx));
     assert_eq!(ledger.tx_done(0, at), Ok(TxDone::Held(chunk)));
@@ -192,7 +207,7 @@ fn in_front_of_a_later_part_of_a_frame_is_no_headroom() {
     let second = ledger.lend(frame, 400);
     let loan = ledger.begin_loan();
     let borrowed = borrow(&mut ledger, loan, second, 100);
-    assert_eq!(ledger.headroom(&borrowed, 0), 0);
+    assert_eq!(ledger.headroom(&borrowed), 0);
     ledger.repay(borrowed);
     for part in [first, second] {
         ledger.give_back(part).unwrap();
@@ -208,7 +223,7 @@ fn a_shared_part_is_repaid_on_its_own() {
     ledger.repay(borrowed);
     ledger.end_loan(loan);
     assert_eq!(ledger.next_repaid(), None);
-    assert_eq!(ledger.borrowed(&part, 0, 20), &[0; 20]);
+    assert_eq!(part.bytes(ledger.umem()), &[0; 20]);
     ledger.repay(part);
     assert!(ledger.next_repaid().is_some());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use io_uring::squeue;
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
-use ringwire_stack::{Config, DadConfig, Instant, RxChecksum, Stack, TxChecksum};
+use ringwire_stack::{Config, DadConfig, Instant, PlanLimits, RxChecksum, Stack, TxChecksum};
 use ringwire_umem::{Layout, Ledger, Umem};
 use ringwire_xsk::{Rings, pair};
 
@@ -49,7 +49,7 @@ impl Bed {
         let config = Config {
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 1500,
-            scatter: true,
+            plan: PlanLimits::SCATTER,
             queues: 1,
             addresses: vec!["10.0.0.1/24".parse().expect("an address with a prefix")],
             gateways: vec![],

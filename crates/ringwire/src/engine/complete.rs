@@ -1,10 +1,8 @@
 //! Completions: posting, and the overflow list.
 
 use ringwire_abi::flags::{
-    IORING_CQE_F_32, IORING_CQE_F_MORE, IORING_CQE_F_NOTIF, IORING_NOTIF_USAGE_ZC_COPIED,
-    IORING_SETUP_CQE_MIXED, IORING_SQ_CQ_OVERFLOW,
+    IORING_CQE_F_32, IORING_CQE_F_MORE, IORING_SETUP_CQE_MIXED, IORING_SQ_CQ_OVERFLOW,
 };
-use ringwire_abi::request::Notify;
 
 use super::request::RequestId;
 use super::{Completion, Engine};
@@ -79,7 +77,7 @@ impl Engine {
         for index in first..self.finished.len() {
             let request = self.requests.get(self.finished[index]);
             let (res, flags, extra) = request.result;
-            let (user_data, notify) = (request.user_data, request.notify);
+            let (user_data, notify, loan) = (request.user_data, request.notify, request.loan);
             if !request.is_silent() {
                 let completion = Completion {
                     user_data,
@@ -89,25 +87,14 @@ impl Engine {
                 };
                 self.post(completion);
             }
-            if let Some(notify) = notify {
-                self.notify(user_data, notify);
+            match (loan, notify) {
+                (Some(loan), _) => self.end_loan(self.finished[index], loan),
+                // Its memory was copied when it was queued, or never will be sent.
+                (None, Some(notify)) => self.notify(user_data, notify, true),
+                (None, None) => {}
             }
         }
-    }
-
-    /// Says that a zero-copy send needs its memory no longer. The payload was copied when the send was
-    /// queued, or never will be, so that this follows the send's completion at once.
-    fn notify(&mut self, user_data: u64, notify: Notify) {
-        let completion = Completion {
-            user_data: notify.user_data.unwrap_or(user_data),
-            res: match notify.report_usage {
-                true => IORING_NOTIF_USAGE_ZC_COPIED as i32,
-                false => 0,
-            },
-            flags: IORING_CQE_F_NOTIF,
-            extra: [0; 2],
-        };
-        self.post(completion);
+        self.post_repaid();
     }
 
     /// Posts a completion, or puts it into the overflow list.

@@ -42,6 +42,7 @@ mod tcp_info;
 mod tcp_option;
 mod timeout;
 mod timers;
+mod zero_copy;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -66,6 +67,7 @@ use request::{RequestId, Requests};
 use restriction::Restrictions;
 use settings::Settings;
 use timers::Timers;
+use zero_copy::Notices;
 
 pub use crate::queue::Completion;
 pub use nic::{NicCounters, Port};
@@ -113,6 +115,7 @@ pub struct Engine {
     files: Files,
     groups: Groups,
     registered: Registered,
+    notices: Notices,
     signals: Signals,
     restrictions: Option<Restrictions>,
     settings: Settings,
@@ -171,6 +174,7 @@ impl Engine {
             files: Files::default(),
             groups: Groups::default(),
             registered: Registered::default(),
+            notices: Notices::default(),
             signals: Signals::default(),
             restrictions: None,
             settings: Settings::default(),
@@ -217,6 +221,7 @@ impl Engine {
     /// Each part is bounded.
     pub fn turn(&mut self, now: Instant) {
         self.move_in(now);
+        self.post_repaid();
         self.take_messages();
         self.run_work();
         self.service_sockets();
@@ -232,7 +237,9 @@ impl Engine {
         self.move_in(now);
         self.move_out();
         let due = self.timers.first(&self.requests);
-        let due = due.is_some_and(|(at, _)| at <= now) || self.mailbox.is_filled();
+        let due = due.is_some_and(|(at, _)| at <= now)
+            || self.mailbox.is_filled()
+            || self.ledger.has_repaid();
         self.show_waiting(self.stack.has_event() || due || !self.work.is_empty());
     }
 

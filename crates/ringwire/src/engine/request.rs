@@ -7,6 +7,7 @@ use ringwire_abi::flags::{
 };
 use ringwire_abi::request::{Notify, Op};
 use ringwire_stack::{Instant, SocketId};
+use ringwire_umem::LoanId;
 
 use super::buffers::{Bundle, Selected};
 use super::registered::BufferNode;
@@ -46,6 +47,8 @@ pub(super) struct Request {
     pub(super) prepared: Prepared,
     /// What follows the completion of a zero-copy send.
     pub(super) notify: Option<Notify>,
+    /// Counts what needs its memory, if some of that is sent from where it lies.
+    pub(super) loan: Option<LoanId>,
     /// The registered buffer that it holds.
     pub(super) buffer: Option<BufferNode>,
     /// The socket that it holds a reference to.
@@ -91,6 +94,7 @@ impl Request {
             flags,
             prepared: Prepared::Nothing,
             notify: None,
+            loan: None,
             buffer: None,
             socket: None,
             link: None,

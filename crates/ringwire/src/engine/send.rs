@@ -142,6 +142,9 @@ impl Engine {
             span.check()?;
             len = len.checked_add(span.len).ok_or(Errno::EMSGSIZE)?;
         }
+        if self.lends(id, true) {
+            return self.lend_datagram(id, socket, &options).map(|()| len);
+        }
         let mut source = Gather::new(spans, 0);
         let sent = self.stack.udp_send(
             self.now,

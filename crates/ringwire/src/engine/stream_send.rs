@@ -11,7 +11,7 @@ use super::{Engine, errno};
 use crate::usermem::{MAX_TRANSFER, Span};
 
 /// What one attempt came to.
-enum Outcome {
+pub(super) enum Outcome {
     /// No room yet.
     Wait,
     Done {
@@ -114,6 +114,9 @@ impl Engine {
             return Outcome::end(request.done, Errno::EFAULT);
         }
         let len: usize = spans.iter().map(|span| span.len).sum();
+        if self.lends(id, false) {
+            return self.lend_bytes(id, socket, (len, wait_all, more));
+        }
         let mut done = request.done;
         let outcome = loop {
             let mut source = Gather::new(spans, done);
@@ -139,8 +142,16 @@ impl Engine {
 }
 
 impl Outcome {
+    /// So much was sent.
+    pub(super) fn sent(done: usize) -> Outcome {
+        Outcome::Done {
+            res: done as i32,
+            failed: false,
+        }
+    }
+
     /// An error ends it; what was sent before counts.
-    fn end(done: usize, error: Errno) -> Outcome {
+    pub(super) fn end(done: usize, error: Errno) -> Outcome {
         Outcome::Done {
             res: if done > 0 { done as i32 } else { error.res() },
             failed: true,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ringwire_stack::{
-    Config, DadConfig, Family, Instant, Packet, Protocol, RxChecksum, SocketError, SocketId, Stack,
-    TxChecksum,
+    Config, DadConfig, Family, Instant, Packet, PlanLimits, Protocol, RxChecksum, SocketError,
+    SocketId, Stack, TxChecksum,
 };
 use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
 
@@ -142,7 +142,7 @@ impl Bed {
         let config = Config {
             mac: MAC,
             mtu: 1500,
-            scatter: true,
+            plan: PlanLimits::SCATTER,
             queues: 1,
             addresses: vec![
                 "10.0.0.2/24".parse().expect("an address"),

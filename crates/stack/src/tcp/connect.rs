@@ -11,7 +11,7 @@ use crate::Stack;
 use crate::address::Reach;
 use crate::error::SocketError;
 use crate::headers::ETHERNET_HEADER;
-use crate::packet::Packet;
+use crate::packet::TxPacket;
 use crate::socket::{Family, SocketId};
 
 impl Stack {
@@ -185,8 +185,8 @@ impl Stack {
 
     /// Nobody answers for the host that a packet was for: a connection that was being made to it
     /// fails (as Linux's `tcp_v4_err` has it for an unreachable host).
-    pub(crate) fn note_unreachable(&mut self, ledger: &mut Ledger, packet: &Packet) {
-        let bytes = &ledger.piece(&packet.first)[ETHERNET_HEADER..];
+    pub(crate) fn note_unreachable(&mut self, ledger: &mut Ledger, packet: &mut TxPacket) {
+        let bytes = &packet.headers_mut(ledger)[ETHERNET_HEADER..];
         let Some(ends) = ends_of(bytes) else {
             return;
         };

@@ -2,6 +2,7 @@
 //! found. Nothing here walks all sockets.
 
 mod connect;
+mod described;
 mod ends_map;
 mod error;
 mod flow;

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use ringwire_tcp::{Info, Instant, State, TcpOptions};
-use ringwire_umem::{Ledger, Pool};
+use ringwire_umem::{Borrowed, Ledger, Pool};
 
 use super::listener::Listener;
 use super::send_queue::{HEADROOM, SendSpares};
-use super::{Association, Socket, wire};
+use super::{Association, IN_TABLE, Socket, wire};
 use crate::egress::CONTROL_RESERVE_CHUNKS;
 use crate::error::SocketError;
 use crate::socket::{Family, Protocol, Readiness, Shutdown, SocketId, for_each_key};
@@ -150,19 +150,8 @@ impl Stack {
         more: bool,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<usize, SocketError> {
-        let socket = self.tcp.slab.get_mut(id).ok_or(SocketError::Invalid)?;
-        if (socket.error.is_some() || socket.send_shut)
-            && let Some(error) = socket.error.take()
-        {
-            return Err(error);
-        }
-        if socket.is_connecting() && !socket.send_shut {
-            socket.send_blocked = true;
-            return Err(SocketError::WouldBlock);
-        }
-        if socket.send_shut || !socket.state().may_send() {
-            return Err(SocketError::Pipe);
-        }
+        self.check_send(id)?;
+        let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
         let (spares, checksum) = (&mut self.tcp.send_spares, self.config.tx_checksum);
         let queued = queue_bytes(socket, spares, ledger, len, checksum, fill);
         if queued > 0
@@ -184,6 +173,83 @@ impl Stack {
             return Err(SocketError::WouldBlock);
         }
         Ok(queued)
+    }
+
+    /// Queues bytes of the application's, to be sent from where they lie until they are acknowledged; returns
+    /// how many there was room for. What there was no room for is repaid.
+    ///
+    /// # Errors
+    /// As [`Stack::tcp_send`]; then everything is repaid.
+    pub fn tcp_send_borrowed(
+        &mut self,
+        ledger: &mut Ledger,
+        id: SocketId,
+        mut borrowed: Borrowed,
+        more: bool,
+    ) -> Result<usize, SocketError> {
+        let room = self.check_send(id).map(|socket| {
+            let chunks = socket.send_chunks();
+            let free = chunks.saturating_sub(socket.send.chunks());
+            free.saturating_mul(ledger.chunk_bytes())
+        });
+        let room = match room {
+            Ok(room) if room > 0 => room,
+            refused => {
+                ledger.repay(borrowed);
+                if refused.is_ok()
+                    && let Some(socket) = self.tcp.get_mut(id)
+                {
+                    socket.send_blocked = true;
+                }
+                return Err(refused.err().unwrap_or(SocketError::WouldBlock));
+            }
+        };
+        let len = borrowed.len();
+        if room < len {
+            let part = ledger.split_to(&mut borrowed, room);
+            ledger.repay(std::mem::replace(&mut borrowed, part));
+        }
+        let queued = borrowed.len();
+        let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
+        let Some(connection) = &mut socket.connection else {
+            ledger.repay(borrowed);
+            return Err(SocketError::Pipe);
+        };
+        let end = connection.send_una() + connection.unacknowledged();
+        socket.send.reserve(&mut self.tcp.send_spares, 1, 1);
+        socket.send.add_borrowed(ledger, end, borrowed);
+        connection.push(queued, more && queued == len);
+        socket.send_blocked |= queued < len;
+        self.tcp.mark_ready(id);
+        Ok(queued as usize)
+    }
+
+    /// Has what was queued with `more` go out: nothing follows for now.
+    pub fn tcp_push(&mut self, id: SocketId) {
+        let socket = self.tcp.get_mut(id);
+        let connection = socket.and_then(|socket| socket.connection.as_mut());
+        if let Some(connection) = connection.filter(|it| it.state().may_send()) {
+            connection.push(0, false);
+            self.tcp.mark_ready(id);
+        }
+    }
+
+    /// The socket, if something can be sent on it.
+    fn check_send(&mut self, id: SocketId) -> Result<&mut Socket, SocketError> {
+        let socket = self.tcp.slab.get_mut(id).ok_or(SocketError::Invalid)?;
+        if (socket.error.is_some() || socket.send_shut)
+            && let Some(error) = socket.error.take()
+        {
+            return Err(error);
+        }
+        if socket.is_connecting() && !socket.send_shut {
+            socket.send_blocked = true;
+            return Err(SocketError::WouldBlock);
+        }
+        if socket.send_shut || !socket.state().may_send() {
+            return Err(SocketError::Pipe);
+        }
+        Ok(socket)
     }
 
     /// What a receive finds: the number of bytes that are there in order, or 0 at the end (the

@@ -22,13 +22,15 @@ use crate::{Stack, TxChecksum};
 const BURST: u32 = 16;
 
 /// What a connection had to send.
-enum Sent {
+pub(super) enum Sent {
     /// Nothing.
     Nothing,
     /// A segment, which waits with the other packets.
     Queued,
     /// So many segments where they lie, each a descriptor.
     InPlace(u32),
+    /// One segment in so many descriptors.
+    Pieces(u32),
     /// There is no chunk to write a segment to.
     Stuck,
 }
@@ -62,6 +64,10 @@ impl Stack {
                     self.count_burst(id, queue, count);
                     return count;
                 }
+                Sent::Pieces(count) => {
+                    self.count_burst(id, queue, 1);
+                    return count;
+                }
                 Sent::Stuck => return 0,
             }
         }
@@ -76,16 +82,11 @@ impl Stack {
         post: &mut impl FnMut(u64, u32, bool),
     ) -> Option<u32> {
         let waiting = &mut self.egress[usize::from(queue)];
-        let count = waiting.front()?.packet.piece_count() as u32;
+        let count = waiting.front()?.descriptors(ledger);
         if count > room {
             return Some(0);
         }
-        let packet = waiting.pop_front()?.packet;
-        for (index, piece) in packet.pieces().enumerate() {
-            let addr = ledger.post_tx(&piece.frame, piece.start, piece.len);
-            post(addr, piece.len, (index as u32) < count - 1);
-        }
-        packet.release(ledger);
+        waiting.pop_front()?.post(ledger, post);
         Some(count)
     }
 
@@ -137,15 +138,26 @@ impl Stack {
             return Sent::Nothing;
         };
         let send = &mut socket.send;
+        let limits = self.config.plan;
+        // What is given out counts as sent: there must be room for all its descriptors.
+        if send.has_borrowed() && room < limits.descriptors {
+            return Sent::Stuck;
+        }
         // Not moved out of the option: whoever copies a structure right after its fields were written
         // waits for the stores.
-        let mut next = connection.poll_transmit(now, &mut |seq| send.contiguous(seq));
+        let mut next =
+            connection.poll_transmit(now, &mut |seq| send.contiguous(ledger, limits, seq));
         let Some(segment) = &mut next else {
             return Sent::Nothing;
         };
         if segment.len == 0 {
             self.send_segment(now, ledger, ends, segment, path);
             return Sent::Queued;
+        }
+        if let Some(lie) = send.lie(ledger, segment.seq, segment.len) {
+            let segment = *segment;
+            let post = &mut |addr, len, more| post(addr, len, more);
+            return self.transmit_borrowed(now, ledger, id, (ends, path), &segment, lie, post);
         }
         let (place, frame) = send.take(segment.seq, segment.len);
         let free = place.first && (place.fresh || ledger.in_flight(frame) == 0);
@@ -208,7 +220,7 @@ impl Stack {
         self.write_segment(now, ledger, ends, segment, &[], path);
     }
 
-    fn write_segment(
+    pub(super) fn write_segment(
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
@@ -257,7 +269,7 @@ impl Stack {
     }
 
     /// A chunk for a segment of its own: of the pool that no send can empty, or any.
-    fn take_segment_chunk(&mut self, ledger: &mut Ledger) -> Option<Frame> {
+    pub(super) fn take_segment_chunk(&mut self, ledger: &mut Ledger) -> Option<Frame> {
         let frame = ledger
             .alloc(Pool::Header)
             .or_else(|| ledger.alloc(Pool::Send))?;
@@ -336,7 +348,7 @@ fn write_in_place(
 }
 
 #[inline(always)]
-fn meta(ends: &Ends, path: Path, ecn: Ecn) -> IpMeta {
+pub(super) fn meta(ends: &Ends, path: Path, ecn: Ecn) -> IpMeta {
     IpMeta {
         source: ends.0.ip(),
         destination: ends.1.ip(),
@@ -350,6 +362,25 @@ fn meta(ends: &Ends, path: Path, ecn: Ecn) -> IpMeta {
                 Ecn::Congested => 3,
             },
     }
+}
+
+/// Writes all headers of a segment whose payload lies elsewhere; `sum` is over that, unless checksums are
+/// omitted.
+pub(super) fn write_headers_of(
+    bytes: &mut [u8],
+    (mac, to): ([u8; 6], [u8; 6]),
+    meta: &IpMeta,
+    ends: &Ends,
+    segment: &Segment,
+    policy: TxChecksum,
+    sum: Option<Checksum>,
+) {
+    let len = wire::header_len(&segment.options) + segment.len as usize;
+    let at = write_headers(mac, bytes, meta, Fragment::whole(len));
+    bytes[..6].copy_from_slice(&to);
+    let header = &mut bytes[at..];
+    wire::emit(header, ends.0.port(), ends.1.port(), segment);
+    write_checksum_over(header, len, ends, policy, sum);
 }
 
 /// Writes the header of a segment in front of its payload. `sum`: over the payload, if it is known.
@@ -374,18 +405,35 @@ fn write_checksum(
     policy: TxChecksum,
     sum: Option<Checksum>,
 ) {
+    let len = bytes.len();
+    match sum {
+        Some(_) => {
+            let header = &mut bytes[..wire::header_len(&segment.options)];
+            write_checksum_over(header, len, ends, policy, sum);
+        }
+        None => write_checksum_over(bytes, len, ends, policy, None),
+    }
+}
+
+/// The same where the bytes are the header alone, of a segment of `len` bytes, and `sum` is over its payload; or
+/// the whole segment, without a sum.
+#[inline(always)]
+fn write_checksum_over(
+    bytes: &mut [u8],
+    len: usize,
+    ends: &Ends,
+    policy: TxChecksum,
+    sum: Option<Checksum>,
+) {
     const CHECKSUM_AT: usize = 16;
     if policy == TxChecksum::Omit {
         return;
     }
-    let len = bytes.len() as u32;
-    let mut checksum = Checksum::pseudo(ends.0.ip(), ends.1.ip(), IpProtocol::Tcp.into(), len);
-    match sum {
-        Some(payload) => {
-            checksum.add(&bytes[..wire::header_len(&segment.options)]);
-            checksum.add_u16(payload.fold());
-        }
-        None => checksum.add(bytes),
+    let (source, destination) = (ends.0.ip(), ends.1.ip());
+    let mut checksum = Checksum::pseudo(source, destination, IpProtocol::Tcp.into(), len as u32);
+    checksum.add(bytes);
+    if let Some(payload) = sum {
+        checksum.add_u16(payload.fold());
     }
     bytes[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&checksum.finish().to_be_bytes());
 }

@@ -1,17 +1,25 @@
 //! What an application has sent and the peer has not acknowledged: bytes in cells, each as long as one
-//! segment, with room for its headers in front. A segment that is a whole cell goes out where it lies.
+//! segment, with room for its headers in front. A segment that is a whole cell goes out where it lies. A
+//! *borrowed* cell is memory of the application's, of any length.
 
 use std::collections::VecDeque;
 
 use ringwire_tcp::SeqNumber;
-use ringwire_umem::{Frame, Ledger};
+use ringwire_umem::{Borrowed, Frame, Ledger};
 
 use super::spares::Spares;
 use crate::TxChecksum;
 use crate::checksum::Checksum;
+use crate::plan::{Lie, PlanLimits};
 
-/// Room in front of a cell's payload: Ethernet, IPv6 and the longest TCP header, and aligned.
-pub(crate) const HEADROOM: usize = 128;
+/// Room in front of a cell's payload.
+pub(crate) const HEADROOM: usize = ringwire_umem::HEADROOM as usize;
+
+/// Most bytes of a borrowed cell: its length is 16 bits.
+const MOST_BORROWED: u32 = 60 << 10;
+
+/// What borrowed bytes count as a chunk.
+const CHUNK_BYTES: usize = 4096;
 
 /// A chunk that holds one or more cells.
 #[derive(Debug)]
@@ -34,7 +42,7 @@ impl Block {
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     seq: SeqNumber,
-    /// Serial number of its block.
+    /// Serial number of its block, or among the borrowed.
     block: u32,
     /// Where its payload begins in the chunk, and how long it is: a chunk has 4096 bytes at most.
     start: u16,
@@ -43,6 +51,7 @@ struct Cell {
     sum: u16,
     /// It was part of a segment: its bytes stay as they are.
     sent: bool,
+    borrowed: bool,
 }
 
 impl Cell {
@@ -80,16 +89,87 @@ pub(crate) struct Queued {
     blocks: VecDeque<Block>,
     /// Serial number of the first block.
     base: u32,
+    /// The memory of the borrowed cells, in order; the serial number of the first; and how many bytes.
+    borrowed: VecDeque<Borrowed>,
+    borrowed_base: u32,
+    borrowed_bytes: usize,
     /// Index of the cell that was sent last: the next one is nearly always the one behind it.
     cursor: usize,
 }
 
 impl SendQueue {
-    /// Chunks in use.
+    /// Chunks in use; borrowed memory counts as what it would take.
+    #[inline]
     pub(crate) fn chunks(&self) -> u32 {
+        self.queued.as_ref().map_or(0, |queued| {
+            (queued.blocks.len() + queued.borrowed_bytes / CHUNK_BYTES) as u32
+        })
+    }
+
+    /// Adds what is borrowed behind the last cell, `seq` being its first byte's number.
+    pub(crate) fn add_borrowed(
+        &mut self,
+        ledger: &mut Ledger,
+        mut seq: SeqNumber,
+        mut borrowed: Borrowed,
+    ) {
+        let queued = self.there();
+        while borrowed.len() > MOST_BORROWED {
+            let front = ledger.split_to(&mut borrowed, MOST_BORROWED);
+            queued.push_borrowed(seq, front);
+            seq += MOST_BORROWED;
+        }
+        queued.push_borrowed(seq, borrowed);
+    }
+
+    /// Whether there are borrowed cells.
+    #[inline]
+    pub(crate) fn has_borrowed(&self) -> bool {
         self.queued
             .as_ref()
-            .map_or(0, |queued| queued.blocks.len() as u32)
+            .is_some_and(|queued| !queued.borrowed.is_empty())
+    }
+
+    /// How the `len` bytes from `seq` on lie, if they are in borrowed cells.
+    pub(crate) fn lie(&self, ledger: &Ledger, seq: SeqNumber, len: u32) -> Option<Lie> {
+        let queued = self.queued.as_ref().filter(|it| !it.borrowed.is_empty())?;
+        let mut lie = Lie {
+            headers: 0,
+            headroom: 0,
+            payload: len,
+            pieces: 0,
+        };
+        for (part, start, taken) in queued.borrowed_from(seq, len)? {
+            if lie.pieces == 0 && start == 0 {
+                lie.headroom = ledger.headroom(part);
+            }
+            lie.pieces += part.descriptors_of(ledger, start, taken);
+        }
+        Some(lie)
+    }
+
+    /// The `len` bytes from `seq` on, which are in borrowed cells, part by part: each with where the part begins
+    /// in it and how long it is. They count as sent.
+    pub(crate) fn take_borrowed(
+        &mut self,
+        seq: SeqNumber,
+        len: u32,
+        mut each: impl FnMut(&mut Borrowed, u32, u32),
+    ) {
+        let queued = self.there();
+        let mut index = queued.find(seq).expect("send queue: bytes that are queued");
+        let mut start = seq.since(queued.cells[index].seq);
+        let mut left = len;
+        while left > 0 {
+            let cell = &mut queued.cells[index];
+            cell.sent = true;
+            let taken = left.min(u32::from(cell.len) - start);
+            let place = cell.block.wrapping_sub(queued.borrowed_base) as usize;
+            each(&mut queued.borrowed[place], start, taken);
+            left -= taken;
+            queued.cursor = index;
+            (index, start) = (index + 1, 0);
+        }
     }
 
     /// Bytes that fit into the last cell: it has not been sent, and is not full.
@@ -153,14 +233,20 @@ impl SendQueue {
         self.there().write(ledger, len, checksum, fill);
     }
 
-    /// How many bytes from `seq` on lie in one cell.
+    /// How many bytes from `seq` on can be in one segment: they lie in one cell, or in borrowed ones.
     #[inline]
-    pub(crate) fn contiguous(&self, seq: SeqNumber) -> u32 {
+    pub(crate) fn contiguous(&self, ledger: &Ledger, limits: PlanLimits, seq: SeqNumber) -> u32 {
         let Some(queued) = &self.queued else {
             return 0;
         };
-        let found = queued.find(seq);
-        found.map_or(0, |index| queued.cells[index].end().since(seq))
+        let Some(index) = queued.find(seq) else {
+            return 0;
+        };
+        let cell = &queued.cells[index];
+        if cell.borrowed {
+            return queued.describable(ledger, limits, seq);
+        }
+        cell.end().since(seq)
     }
 
     /// How many cells from `seq` on, `most` at most, have `len` bytes each and were not sent, where the
@@ -174,7 +260,7 @@ impl SendQueue {
             return 0;
         }
         let behind = queued.cells.range(next..).take(most as usize);
-        let whole = |cell: &&Cell| u32::from(cell.len) == len && !cell.sent;
+        let whole = |cell: &&Cell| u32::from(cell.len) == len && !cell.sent && !cell.borrowed;
         behind.take_while(whole).count() as u32
     }
 
@@ -201,7 +287,7 @@ impl SendQueue {
     ) {
         if let Some(queued) = &mut self.queued {
             queued.acknowledged(una, ledger);
-            if queued.blocks.is_empty() {
+            if queued.cells.is_empty() {
                 self.spare(spares);
             }
         }
@@ -210,7 +296,7 @@ impl SendQueue {
     /// Gives away the memory of the queue, which is empty.
     fn spare(&mut self, spares: &mut SendSpares) {
         if let Some(mut queued) = self.queued.take() {
-            (queued.base, queued.cursor) = (0, 0);
+            (queued.base, queued.borrowed_base, queued.cursor) = (0, 0, 0);
             let entries = queued.cells.capacity() + queued.blocks.capacity();
             spares.give(queued, entries);
         }
@@ -222,6 +308,10 @@ impl SendQueue {
             return;
         };
         queued.cells.clear();
+        queued.borrowed_bytes = 0;
+        for part in queued.borrowed.drain(..) {
+            ledger.repay(part);
+        }
         for block in queued.blocks.drain(..) {
             ledger.release(block.frame);
         }
@@ -238,7 +328,7 @@ impl SendQueue {
 impl Queued {
     fn tail_room(&self, mss: usize) -> usize {
         match (self.cells.back(), self.blocks.back()) {
-            (Some(cell), Some(block)) if !cell.sent => {
+            (Some(cell), Some(block)) if !cell.sent && !cell.borrowed => {
                 block.cell_room(mss).saturating_sub(cell.len as usize)
             }
             _ => 0,
@@ -267,7 +357,73 @@ impl Queued {
             len: 0,
             sum: 0,
             sent: false,
+            borrowed: false,
         });
+    }
+
+    fn push_borrowed(&mut self, seq: SeqNumber, borrowed: Borrowed) {
+        self.cells.push_back(Cell {
+            seq,
+            block: self.borrowed_base.wrapping_add(self.borrowed.len() as u32),
+            start: 0,
+            len: borrowed.len() as u16,
+            sum: 0,
+            sent: false,
+            borrowed: true,
+        });
+        self.borrowed_bytes += borrowed.len() as usize;
+        self.borrowed.push_back(borrowed);
+    }
+
+    /// The parts of at most `len` borrowed bytes from `seq` on: memory, where the part begins in it, how long it
+    /// is. `None`: they are not borrowed.
+    fn borrowed_from(
+        &self,
+        seq: SeqNumber,
+        len: u32,
+    ) -> Option<impl Iterator<Item = (&Borrowed, u32, u32)>> {
+        let index = self.find(seq)?;
+        if !self.cells[index].borrowed {
+            return None;
+        }
+        let mut start = seq.since(self.cells[index].seq);
+        let mut left = len;
+        let cells = self.cells.range(index..);
+        let cells = cells.take_while(|cell| cell.borrowed);
+        Some(cells.map_while(move |cell| {
+            let (at, taken) = (start, left.min(u32::from(cell.len) - start));
+            (left, start) = (left - taken, 0);
+            let place = cell.block.wrapping_sub(self.borrowed_base) as usize;
+            (taken > 0).then(|| (&self.borrowed[place], at, taken))
+        }))
+    }
+
+    /// How many borrowed bytes from `seq` on can be in one segment: as many as the port takes descriptors for,
+    /// or any if they have to be copied.
+    fn describable(&self, ledger: &Ledger, limits: PlanLimits, seq: SeqNumber) -> u32 {
+        let Some(parts) = self.borrowed_from(seq, MOST_BORROWED) else {
+            return 0;
+        };
+        let (mut bytes, mut room) = (0, None);
+        for (part, start, taken) in parts {
+            let in_front = start == 0 && ledger.headroom(part) > 0;
+            let room = room.get_or_insert(match limits.descriptors {
+                most if in_front => most,
+                1 => u32::MAX,
+                most => most - 1,
+            });
+            let mut at = start;
+            while at < start + taken {
+                if *room == 0 {
+                    return bytes;
+                }
+                let step = part.describable(ledger, at).min(start + taken - at);
+                *room -= 1;
+                bytes += step;
+                at += step;
+            }
+        }
+        bytes
     }
 
     fn write(
@@ -326,10 +482,17 @@ impl Queued {
     fn acknowledged(&mut self, una: SeqNumber, ledger: &mut Ledger) {
         let gone = |cell: &&Cell| !cell.end().after(una);
         let gone = self.cells.iter().take_while(gone).count();
-        self.cells.drain(..gone);
         self.cursor = self.cursor.saturating_sub(gone);
+        if self.borrowed.is_empty() {
+            self.cells.drain(..gone);
+        } else {
+            self.repay(gone, ledger);
+        }
+        if self.blocks.is_empty() {
+            return;
+        }
         // Chunks up to that of the first cell, which stays: another cell may come into it.
-        let first = self.cells.front();
+        let first = self.cells.iter().find(|cell| !cell.borrowed);
         let done = match first {
             Some(first) => first.block.wrapping_sub(self.base) as usize,
             None => self.blocks.len(),
@@ -338,6 +501,17 @@ impl Queued {
             ledger.release(block.frame);
         }
         self.base = self.base.wrapping_add(done as u32);
+    }
+
+    /// Takes away the first cells, some of which are borrowed.
+    fn repay(&mut self, cells: usize, ledger: &mut Ledger) {
+        for cell in self.cells.drain(..cells).filter(|cell| cell.borrowed) {
+            let part = self.borrowed.pop_front();
+            let part = part.expect("send queue: a borrowed cell has its memory");
+            self.borrowed_base = self.borrowed_base.wrapping_add(1);
+            self.borrowed_bytes -= usize::from(cell.len);
+            ledger.repay(part);
+        }
     }
 
     /// The cell that holds the byte at `seq`.

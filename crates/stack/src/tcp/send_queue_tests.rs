@@ -57,9 +57,18 @@ fn bytes_are_found_by_number_across_the_wrap() {
     for at in [0, 99, 100, 150, 200, 249] {
         assert_eq!(bytes(&mut queue, &ledger, at, 1), [at as u8], "byte {at}");
     }
-    assert_eq!(queue.contiguous(FIRST + 30), 70);
-    assert_eq!(queue.contiguous(FIRST + 249), 1);
-    assert_eq!(queue.contiguous(FIRST + 250), 0);
+    assert_eq!(
+        queue.contiguous(&ledger, PlanLimits::SCATTER, FIRST + 30),
+        70
+    );
+    assert_eq!(
+        queue.contiguous(&ledger, PlanLimits::SCATTER, FIRST + 249),
+        1
+    );
+    assert_eq!(
+        queue.contiguous(&ledger, PlanLimits::SCATTER, FIRST + 250),
+        0
+    );
     queue.clear(&mut SendSpares::default(), &mut ledger);
 }
 
@@ -113,7 +122,11 @@ fn a_chunk_goes_when_both_its_cells_are_acknowledged() {
     assert_eq!(ledger.free_chunks(Pool::Send), free);
     queue.acknowledged(FIRST + 250, &mut SendSpares::default(), &mut ledger);
     assert_eq!(ledger.free_chunks(Pool::Send), free + 1);
-    assert_eq!(queue.contiguous(FIRST + 250), 50, "a cell goes as a whole");
+    assert_eq!(
+        queue.contiguous(&ledger, PlanLimits::SCATTER, FIRST + 250),
+        50,
+        "a cell goes as a whole"
+    );
     queue.acknowledged(FIRST + 300, &mut SendSpares::default(), &mut ledger);
     assert_eq!(
         (queue.chunks(), ledger.free_chunks(Pool::Send)),

@@ -8,8 +8,8 @@ use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
 use super::build;
 use crate::neighbour::dad::Probing;
 use crate::{
-    Config, DadConfig, Event, Family, Instant, Linger, Packet, Protocol, RxChecksum, SendOptions,
-    SocketError, SocketId, Stack, TxChecksum,
+    Config, DadConfig, Event, Family, Instant, Linger, Packet, PlanLimits, Protocol, RxChecksum,
+    SendOptions, SocketError, SocketId, Stack, TxChecksum,
 };
 
 pub(super) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -100,7 +100,7 @@ impl Default for Setup {
             config: Config {
                 mac: OUR_MAC,
                 mtu: 1500,
-                scatter: true,
+                plan: PlanLimits::SCATTER,
                 queues: 1,
                 addresses: vec![
                     "10.0.0.2/24".parse().unwrap(),
@@ -242,7 +242,7 @@ impl Host {
     /// The bytes of a packet that was posted in these pieces.
     fn describe(&mut self, pieces: &[(u64, u32, bool)]) -> Vec<u8> {
         assert!(
-            pieces.len() == 1 || self.config.scatter,
+            pieces.len() == 1 || self.config.plan.descriptors > 1,
             "{} pieces without scatter",
             pieces.len()
         );

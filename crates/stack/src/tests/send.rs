@@ -6,7 +6,9 @@ use smoltcp::wire::Ipv4Packet;
 
 use super::build::{self, ETHERNET};
 use super::harness::{Host, OUR_V4, OUR_V6, PEER_MAC, Pair, at, ip, pattern};
-use crate::{Family, MAX_SEGMENTS, SendOptions, Shutdown, SocketError, TxChecksum, multicast_mac};
+use crate::{
+    Family, MAX_SEGMENTS, PlanLimits, SendOptions, Shutdown, SocketError, TxChecksum, multicast_mac,
+};
 
 /// The families: (ours, the peer, most payload bytes of a datagram).
 const FAMILIES: [(&str, &str, usize); 2] = [
@@ -236,7 +238,7 @@ fn without_scatter_a_packet_is_no_longer_than_a_chunk() {
     for (local, remote, most) in PAIRED {
         let mut pair = Pair::with(|setup| {
             setup.config.mtu = 9000;
-            setup.config.scatter = false;
+            setup.config.plan = PlanLimits::SINGLE;
         });
         let (a, b) = (pair.a.bound(local), pair.b.bound(remote));
         for len in [1900, 2006, 2007, 8000, most] {

@@ -4,6 +4,7 @@
 //! connected one, then by local address and port, then by port alone.
 
 pub(crate) mod ops;
+pub(crate) mod send;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,42 +1,20 @@
-//! Operations on UDP sockets, and datagrams for them.
+//! Operations on UDP sockets, and datagrams for them. What they send is in `send.rs`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ringwire_umem::Ledger;
 use smoltcp::wire::{IpProtocol, UdpPacket};
 
-use crate::address::Reach;
-use crate::checksum::Checksum;
+use crate::Stack;
 use crate::error::SocketError;
-use crate::headers::IpMeta;
 use crate::icmp::{self, Problem};
 use crate::ingress::{IpIn, Reject};
-use crate::options::{Service, SocketOptions};
 use crate::packet::Payload;
 use crate::socket::{Family, Readiness, Shutdown, SocketId};
 use crate::udp::Datagram;
-use crate::{Stack, TxChecksum};
 use ringwire_tcp::Instant;
 
-const UDP_HEADER: usize = 8;
-/// Most segments that one GSO send is split into (Linux's `UDP_MAX_SEGMENTS`).
-pub const MAX_SEGMENTS: usize = 128;
-
-/// The options of a send.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SendOptions {
-    /// Where to; `None` for the connected peer.
-    pub to: Option<SocketAddr>,
-    /// The source address (`IP_PKTINFO`, `IPV6_PKTINFO`), which must be ours; `None` for the socket's, or
-    /// the route's.
-    pub source: Option<IpAddr>,
-    /// `UDP_SEGMENT`: split the payload into datagrams of this many bytes.
-    pub segment_bytes: Option<u16>,
-    /// `IP_TTL` or `IPV6_HOPLIMIT` of this send.
-    pub hop_limit: Option<u8>,
-    /// `IP_TOS` or `IPV6_TCLASS` of this send.
-    pub traffic_class: Option<u8>,
-}
+pub(super) const UDP_HEADER: usize = 8;
 
 impl Stack {
     /// Makes a UDP socket.
@@ -103,171 +81,6 @@ impl Stack {
         }
     }
 
-    /// Sends a datagram of `len` bytes (or several, with `segment_bytes`). `fill` is called with
-    /// consecutive parts of the payload to write into, and only when nothing can fail any more.
-    pub fn udp_send(
-        &mut self,
-        now: Instant,
-        ledger: &mut Ledger,
-        id: SocketId,
-        options: &SendOptions,
-        len: usize,
-        fill: &mut dyn FnMut(&mut [u8]),
-    ) -> Result<(), SocketError> {
-        // Whatever comes of it, it has bound the socket (Linux `inet_send_prepare`).
-        let local = self.sockets.get(id).ok_or(SocketError::Invalid)?.local;
-        let port = match local {
-            Some(local) => local.port(),
-            None => self.autobind(id)?,
-        };
-        let socket = self.sockets.get_mut(id).ok_or(SocketError::Invalid)?;
-        if let Some(error) = socket.error.take() {
-            return Err(error);
-        }
-        let to = options
-            .to
-            .or(socket.remote)
-            .ok_or(SocketError::DestinationRequired)?;
-        let (family, bound) = (socket.family, socket.local);
-        let (send_shut, queue) = (socket.send_shut, socket.nic_queue);
-        let service = service(options, &socket.options, to.ip());
-        if family == Family::V4 && to.is_ipv6() {
-            return Err(SocketError::AddressFamily);
-        }
-        if to.port() == 0 {
-            return Err(SocketError::Invalid);
-        }
-        let segment = segment_len(options, len, to.ip())?;
-        // A segment is a packet: it is never fragmented (Linux `udp_send_skb`).
-        if segment < len && UDP_HEADER + segment > self.payload_room(ledger, to.ip()).0 {
-            return Err(SocketError::MessageSize);
-        }
-        match options.source.filter(|&ip| !self.addresses.is_local(ip)) {
-            None => {}
-            // There is no route from another host's address (`ip_route_output_key_hash_rcu`).
-            Some(IpAddr::V4(ip)) if !ip.is_multicast() && !ip.is_broadcast() => {
-                return Err(SocketError::NetworkUnreachable);
-            }
-            // As the kernel has it (`ip6_datagram_send_ctl`).
-            Some(_) => return Err(SocketError::Invalid),
-        }
-        let from = options.source.map(|ip| SocketAddr::new(ip, 0)).or(bound);
-        let source = self.source(from, to.ip())?;
-        if send_shut {
-            return Err(SocketError::Pipe);
-        }
-        let reach = self.addresses.reach(to.ip());
-        if reach == Reach::Broadcast {
-            return Err(SocketError::Access);
-        }
-        let segments = len.div_ceil(segment).max(1);
-        if reach != Reach::Local {
-            let chunks = self.chunks_for(ledger, to.ip(), UDP_HEADER + segment) * segments as u32;
-            let admitted = self.admit(ledger, id, chunks);
-            if admitted == Err(SocketError::WouldBlock) {
-                // None of its own may be in use, to come back one day.
-                self.starved.insert(id);
-            }
-            admitted?;
-        }
-        let from = SocketAddr::new(source, port);
-        let mut left = len;
-        for _ in 0..segments {
-            let part = left.min(segment);
-            left -= part;
-            if reach == Reach::Local {
-                self.loop_back(ledger, from, to, part, fill);
-            } else {
-                self.send_datagram(
-                    now,
-                    ledger,
-                    Some(id),
-                    (from, to),
-                    service,
-                    queue,
-                    part,
-                    fill,
-                );
-            }
-        }
-        Ok(())
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn send_datagram(
-        &mut self,
-        now: Instant,
-        ledger: &mut Ledger,
-        owner: Option<SocketId>,
-        (from, to): (SocketAddr, SocketAddr),
-        service: Service,
-        queue: u16,
-        len: usize,
-        fill: &mut dyn FnMut(&mut [u8]),
-    ) {
-        let meta = IpMeta {
-            source: from.ip(),
-            destination: to.ip(),
-            protocol: IpProtocol::Udp,
-            hop_limit: service.hop_limit,
-            traffic_class: service.traffic_class,
-        };
-        let udp_len = UDP_HEADER + len;
-        let mut header_left = true;
-        let mut packets = self.write_ip(ledger, &meta, udp_len, owner, &mut |part| {
-            let mut part = part;
-            if std::mem::take(&mut header_left) {
-                // The first part holds the UDP header: no MTU is that small.
-                let (header, rest) = part.split_at_mut(UDP_HEADER);
-                let mut udp = UdpPacket::new_unchecked(header);
-                udp.set_src_port(from.port());
-                udp.set_dst_port(to.port());
-                udp.set_len(udp_len as u16);
-                udp.set_checksum(0);
-                part = rest;
-            }
-            if !part.is_empty() {
-                fill(part);
-            }
-        });
-        if self.config.tx_checksum == TxChecksum::Compute {
-            let len = udp_len as u32;
-            let mut sum = Checksum::pseudo(from.ip(), to.ip(), IpProtocol::Udp.into(), len);
-            sum.add_u16(packets.sum.fold());
-            // RFC 768: a computed zero is sent as all ones.
-            let checksum = match sum.finish() {
-                0 => 0xffff,
-                sum => sum,
-            };
-            let at = packets.payload_at + 6;
-            let first = ledger.bytes_mut(&mut packets.first.first.frame);
-            first[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
-        }
-        self.counters.tx_datagrams += 1;
-        self.dispatch(now, ledger, to.ip(), packets, queue);
-    }
-
-    /// A datagram to an address of ours never reaches the wire.
-    fn loop_back(
-        &mut self,
-        ledger: &mut Ledger,
-        from: SocketAddr,
-        to: SocketAddr,
-        len: usize,
-        fill: &mut dyn FnMut(&mut [u8]),
-    ) {
-        let mut bytes = vec![0; len];
-        fill(&mut bytes);
-        self.counters.tx_datagrams += 1;
-        match self.sockets.find(to, from) {
-            Some(id) => self.deliver(ledger, id, from, Payload::heap(bytes), None),
-            None => {
-                self.counters.rx_no_port += 1;
-                self.refuse_connected(from, to, SocketError::Refused);
-            }
-        }
-    }
-
     /// Takes a received UDP datagram; `payload` begins with its UDP header.
     pub(crate) fn receive_udp(
         &mut self,
@@ -325,7 +138,7 @@ impl Stack {
         Ok((udp.src_port(), udp.dst_port(), len))
     }
 
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         ledger: &mut Ledger,
         id: SocketId,
@@ -390,7 +203,12 @@ impl Stack {
     }
 
     /// A datagram was refused: the socket that is connected to there is to hear of it.
-    fn refuse_connected(&mut self, local: SocketAddr, remote: SocketAddr, error: SocketError) {
+    pub(super) fn refuse_connected(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        error: SocketError,
+    ) {
         match self.sockets.find_connected(local, remote) {
             Some(id) => {
                 self.counters.rx_icmp_errors += 1;
@@ -427,7 +245,7 @@ impl Stack {
         }
     }
 
-    fn autobind(&mut self, id: SocketId) -> Result<u16, SocketError> {
+    pub(super) fn autobind(&mut self, id: SocketId) -> Result<u16, SocketError> {
         let family = self.sockets.get(id).ok_or(SocketError::Invalid)?.family;
         let draw = self.random();
         // Linux gives EAGAIN when no ephemeral port is left.
@@ -436,34 +254,5 @@ impl Stack {
             .map_err(|_| SocketError::WouldBlock)?;
         let local = self.sockets.get(id).and_then(|socket| socket.local);
         local.map(|local| local.port()).ok_or(SocketError::Invalid)
-    }
-}
-
-/// What a send asks for itself comes before what its socket asks for.
-fn service(send: &SendOptions, socket: &SocketOptions, to: IpAddr) -> Service {
-    let socket = socket.service(to);
-    let multicast = to.is_multicast().then_some(1);
-    let hop_limit = send.hop_limit.or(multicast);
-    Service {
-        hop_limit: hop_limit.unwrap_or(socket.hop_limit),
-        traffic_class: send.traffic_class.unwrap_or(socket.traffic_class),
-    }
-}
-
-/// Bytes of each datagram that a send becomes.
-fn segment_len(options: &SendOptions, len: usize, to: IpAddr) -> Result<usize, SocketError> {
-    let most = usize::from(u16::MAX) - UDP_HEADER - if to.is_ipv4() { 20 } else { 0 };
-    match options.segment_bytes.filter(|&bytes| bytes > 0) {
-        Some(bytes) if len > usize::from(bytes) => {
-            if len.div_ceil(bytes.into()) > MAX_SEGMENTS {
-                return Err(SocketError::Invalid);
-            }
-            if len > most {
-                return Err(SocketError::MessageSize);
-            }
-            Ok(bytes.into())
-        }
-        _ if len > most => Err(SocketError::MessageSize),
-        _ => Ok(len.max(1)),
     }
 }

@@ -1,0 +1,216 @@
+//! Zero-copy sends: what lies in UMEM is sent from there, and the notification says when nothing needs it any
+//! more. Everything else is copied when it is queued.
+
+use ringwire_abi::errno::Errno;
+use ringwire_abi::flags::{IORING_CQE_F_NOTIF, IORING_NOTIF_USAGE_ZC_COPIED};
+use ringwire_abi::request::Notify;
+use ringwire_stack::{BorrowedParts, SendOptions, SocketId};
+use ringwire_umem::LoanId;
+
+use super::registered::BufferNode;
+use super::request::RequestId;
+use super::send::Gather;
+use super::stream_send::Outcome;
+use super::{Completion, Engine, errno};
+use crate::usermem::{self, Span};
+
+/// What is to be said when a loan is repaid.
+#[derive(Debug)]
+struct Notice {
+    user_data: u64,
+    notify: Notify,
+    /// The registered buffer that the memory lies in.
+    buffer: Option<BufferNode>,
+    /// The UDP socket, and what it is charged with.
+    charge: Option<(SocketId, u32)>,
+}
+
+/// The notices of the loans that are not repaid.
+#[derive(Debug, Default)]
+pub(super) struct Notices(Vec<Option<Notice>>);
+
+impl Notices {
+    fn insert(&mut self, loan: LoanId, notice: Notice) {
+        if self.0.len() <= loan.index() {
+            self.0.resize_with(loan.index() + 1, || None);
+        }
+        self.0[loan.index()] = Some(notice);
+    }
+
+    fn get_mut(&mut self, loan: LoanId) -> &mut Notice {
+        let notice = self.0[loan.index()].as_mut();
+        notice.expect("zero copy: a loan has its notice")
+    }
+
+    fn take(&mut self, loan: LoanId) -> Notice {
+        let notice = self.0[loan.index()].take();
+        notice.expect("zero copy: a loan is repaid once")
+    }
+}
+
+impl Engine {
+    /// Whether a request is a zero-copy send with memory that can be sent from where it lies; with `all`,
+    /// whether all of it can.
+    pub(super) fn lends(&self, id: RequestId, all: bool) -> bool {
+        let request = self.requests.get(id);
+        if request.notify.is_none() {
+            return false;
+        }
+        let mut single = [Span::default()];
+        let spans = request.payload(&mut single).iter();
+        let mut spans = spans.filter(|span| span.len > 0).peekable();
+        let is_lendable = |span: &Span| usermem::is_lendable(&self.ledger, *span);
+        match all {
+            true => spans.peek().is_some() && spans.all(is_lendable),
+            false => spans.any(is_lendable),
+        }
+    }
+
+    /// The loan that counts what needs a request's memory.
+    fn loan(&mut self, id: RequestId) -> LoanId {
+        let request = self.requests.get_mut(id);
+        if let Some(loan) = request.loan {
+            return loan;
+        }
+        let loan = self.ledger.begin_loan();
+        request.loan = Some(loan);
+        let notice = Notice {
+            user_data: request.user_data,
+            notify: request
+                .notify
+                .expect("zero copy: only such a send has a loan"),
+            buffer: None,
+            charge: None,
+        };
+        self.notices.insert(loan, notice);
+        loan
+    }
+
+    /// Sends a request's memory on a stream, span by span: what lies in UMEM from there.
+    pub(super) fn lend_bytes(
+        &mut self,
+        id: RequestId,
+        socket: SocketId,
+        (len, wait_all, more): (usize, bool, bool),
+    ) -> Outcome {
+        let loan = self.loan(id);
+        let mut done = self.requests.get(id).done;
+        let begun = done;
+        let outcome = loop {
+            if done == len {
+                break Outcome::sent(done);
+            }
+            let span = self.span_at(id, done);
+            let follows = done + span.len < len;
+            match self.lend_span(loan, socket, span, more || follows) {
+                Ok(count) => done += count,
+                // What was queued before goes out, though more was to follow.
+                Err(error) => {
+                    self.stack.tcp_push(socket);
+                    break match errno(error) {
+                        Errno::EAGAIN if wait_all || done == begun => Outcome::Wait,
+                        Errno::EAGAIN => Outcome::sent(done),
+                        error => Outcome::end(done, error),
+                    };
+                }
+            }
+        };
+        self.requests.get_mut(id).done = done;
+        outcome
+    }
+
+    /// The rest of the span that holds the byte at `skip` of a request's memory.
+    fn span_at(&self, id: RequestId, mut skip: usize) -> Span {
+        let mut single = [Span::default()];
+        for span in self.requests.get(id).payload(&mut single) {
+            if skip < span.len {
+                return Span {
+                    addr: span.addr + skip as u64,
+                    len: span.len - skip,
+                };
+            }
+            skip -= span.len;
+        }
+        unreachable!("zero copy: a byte behind the request's memory")
+    }
+
+    fn lend_span(
+        &mut self,
+        loan: LoanId,
+        socket: SocketId,
+        span: Span,
+        more: bool,
+    ) -> Result<usize, ringwire_stack::SocketError> {
+        if let Some(borrowed) = usermem::borrow(&mut self.ledger, loan, span) {
+            let ledger = &mut self.ledger;
+            return self.stack.tcp_send_borrowed(ledger, socket, borrowed, more);
+        }
+        self.ledger.note_copied(loan);
+        let spans = [span];
+        let mut source = Gather::new(&spans, 0);
+        let fill = &mut |part: &mut [u8]| source.fill(part);
+        let ledger = &mut self.ledger;
+        self.stack.tcp_send(ledger, socket, span.len, more, fill)
+    }
+
+    /// Sends a request's memory, all of which lies in UMEM, as a datagram.
+    pub(super) fn lend_datagram(
+        &mut self,
+        id: RequestId,
+        socket: SocketId,
+        options: &SendOptions,
+    ) -> Result<(), Errno> {
+        let loan = self.loan(id);
+        let mut parts = BorrowedParts::default();
+        let mut single = [Span::default()];
+        for &span in self.requests.get(id).payload(&mut single) {
+            if span.len > 0 {
+                let part = usermem::borrow(&mut self.ledger, loan, span);
+                parts.push(part.expect("zero copy: what is in UMEM was looked up"));
+            }
+        }
+        let (now, ledger) = (self.now, &mut self.ledger);
+        let sent = self
+            .stack
+            .udp_send_borrowed(now, ledger, socket, options, parts);
+        let charge = sent.map_err(errno)?;
+        self.notices.get_mut(loan).charge = Some((socket, charge));
+        Ok(())
+    }
+
+    /// A zero-copy send has posted its completion: now it may be notified of.
+    pub(super) fn end_loan(&mut self, id: RequestId, loan: LoanId) {
+        let request = self.requests.get_mut(id);
+        request.loan = None;
+        self.notices.get_mut(loan).buffer = request.buffer.take();
+        self.ledger.end_loan(loan);
+    }
+
+    /// Notifies of the sends whose memory nothing needs any more.
+    pub(super) fn post_repaid(&mut self) {
+        while let Some(repaid) = self.ledger.next_repaid() {
+            let notice = self.notices.take(repaid.loan);
+            if let Some((socket, charge)) = notice.charge {
+                self.stack.udp_repaid(socket, charge);
+            }
+            self.notify(notice.user_data, notice.notify, !repaid.uncopied);
+            if let Some(buffer) = notice.buffer {
+                self.let_go_of_buffer(buffer);
+            }
+        }
+    }
+
+    /// Says that a zero-copy send needs its memory no longer.
+    pub(super) fn notify(&mut self, user_data: u64, notify: Notify, copied: bool) {
+        let completion = Completion {
+            user_data: notify.user_data.unwrap_or(user_data),
+            res: match notify.report_usage && copied {
+                true => IORING_NOTIF_USAGE_ZC_COPIED as i32,
+                false => 0,
+            },
+            flags: IORING_CQE_F_NOTIF,
+            extra: [0; 2],
+        };
+        self.post(completion);
+    }
+}

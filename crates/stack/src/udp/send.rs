@@ -1,0 +1,461 @@
+//! Datagrams that are sent: copied behind their headers, or described where they lie.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ringwire_tcp::Instant;
+use ringwire_umem::{Ledger, Piece};
+use smoltcp::wire::{IpProtocol, UdpPacket};
+
+use super::ops::UDP_HEADER;
+use crate::address::Reach;
+use crate::borrowed::{BorrowedParts, Reader};
+use crate::checksum::Checksum;
+use crate::error::SocketError;
+use crate::headers::{Fragment, IpMeta, write_headers};
+use crate::options::{Service, SocketOptions};
+use crate::packet::{Packet, Payload, TxPacket};
+use crate::plan::{Copied, TxPlan, tx_plan};
+use crate::socket::{Family, SocketId};
+use crate::{Stack, TxChecksum};
+
+/// Where the checksum stands in the header.
+const CHECKSUM_AT: usize = 6;
+/// Most segments that one GSO send is split into (Linux's `UDP_MAX_SEGMENTS`).
+pub const MAX_SEGMENTS: usize = 128;
+
+/// The options of a send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendOptions {
+    /// Where to; `None` for the connected peer.
+    pub to: Option<SocketAddr>,
+    /// The source address (`IP_PKTINFO`, `IPV6_PKTINFO`), which must be ours; `None` for the socket's, or
+    /// the route's.
+    pub source: Option<IpAddr>,
+    /// `UDP_SEGMENT`: split the payload into datagrams of this many bytes.
+    pub segment_bytes: Option<u16>,
+    /// `IP_TTL` or `IPV6_HOPLIMIT` of this send.
+    pub hop_limit: Option<u8>,
+    /// `IP_TOS` or `IPV6_TCLASS` of this send.
+    pub traffic_class: Option<u8>,
+}
+
+/// What is decided about a send before anything is written.
+struct Outgoing {
+    id: SocketId,
+    from: SocketAddr,
+    to: SocketAddr,
+    reach: Reach,
+    service: Service,
+    queue: u16,
+    /// Bytes of each datagram, and how many there are.
+    segment: usize,
+    segments: usize,
+}
+
+impl Outgoing {
+    fn meta(&self) -> IpMeta {
+        IpMeta {
+            source: self.from.ip(),
+            destination: self.to.ip(),
+            protocol: IpProtocol::Udp,
+            hop_limit: self.service.hop_limit,
+            traffic_class: self.service.traffic_class,
+        }
+    }
+
+    /// Writes the header of a datagram with so many bytes of payload, but for its checksum.
+    fn write_header(&self, header: &mut [u8], len: usize) {
+        let mut udp = UdpPacket::new_unchecked(header);
+        udp.set_src_port(self.from.port());
+        udp.set_dst_port(self.to.port());
+        udp.set_len((UDP_HEADER + len) as u16);
+        udp.set_checksum(0);
+    }
+
+    /// The checksum of a datagram, `sum` being that over its header and its payload.
+    fn checksum(&self, sum: Checksum, len: usize) -> u16 {
+        let (source, destination) = (self.from.ip(), self.to.ip());
+        let len = (UDP_HEADER + len) as u32;
+        let mut whole = Checksum::pseudo(source, destination, IpProtocol::Udp.into(), len);
+        whole.add_u16(sum.fold());
+        // RFC 768: a computed zero is sent as all ones.
+        match whole.finish() {
+            0 => 0xffff,
+            sum => sum,
+        }
+    }
+}
+
+impl Stack {
+    /// Sends a datagram of `len` bytes (or several, with `segment_bytes`). `fill` is called with
+    /// consecutive parts of the payload to write into, and only when nothing can fail any more.
+    pub fn udp_send(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        id: SocketId,
+        options: &SendOptions,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), SocketError> {
+        let outgoing = self.prepare_send(ledger, id, options, len)?;
+        let segment = UDP_HEADER + outgoing.segment;
+        let chunks = self.chunks_for(ledger, outgoing.to.ip(), segment);
+        self.admit_send(ledger, &outgoing, chunks)?;
+        let mut left = len;
+        for _ in 0..outgoing.segments {
+            let part = left.min(outgoing.segment);
+            left -= part;
+            self.send_datagram(now, ledger, &outgoing, part, fill);
+        }
+        Ok(())
+    }
+
+    /// Sends the application's bytes as a datagram (or several, with `segment_bytes`) from where they lie, if
+    /// that can be done. Returns what the socket is charged with until they are repaid, to be handed to
+    /// [`Stack::udp_repaid`] then. In any case the parts are taken.
+    ///
+    /// # Errors
+    /// As [`Stack::udp_send`].
+    pub fn udp_send_borrowed(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        id: SocketId,
+        options: &SendOptions,
+        mut parts: BorrowedParts,
+    ) -> Result<u32, SocketError> {
+        let len = parts.len();
+        let prepared = self.prepare_send(ledger, id, options, len);
+        let admitted = prepared.and_then(|outgoing| {
+            // As many as if everything were copied: it may come to that.
+            let segment = UDP_HEADER + outgoing.segment;
+            let chunks = self.chunks_for(ledger, outgoing.to.ip(), segment);
+            self.admit_send(ledger, &outgoing, chunks)?;
+            Ok(outgoing)
+        });
+        let outgoing = match admitted {
+            Ok(outgoing) => outgoing,
+            Err(error) => {
+                parts.repay(ledger);
+                return Err(error);
+            }
+        };
+        let mut charge = 0;
+        for _ in 0..outgoing.segments {
+            let datagram = parts.split_to(ledger, outgoing.segment.min(parts.len()));
+            charge += self.send_borrowed_datagram(now, ledger, &outgoing, datagram);
+        }
+        parts.repay(ledger);
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.chunks_in_use += charge;
+        }
+        Ok(charge)
+    }
+
+    /// A send of borrowed bytes is over: its socket can use the room that it was charged with.
+    pub fn udp_repaid(&mut self, id: SocketId, charge: u32) {
+        if charge > 0
+            && let Some(socket) = self.sockets.get_mut(id)
+        {
+            socket.chunks_in_use -= charge;
+            self.sockets.events.mark(id, false, true);
+        }
+    }
+
+    /// Checks a send of `len` bytes, and finds its way.
+    fn prepare_send(
+        &mut self,
+        ledger: &Ledger,
+        id: SocketId,
+        options: &SendOptions,
+        len: usize,
+    ) -> Result<Outgoing, SocketError> {
+        // Whatever comes of it, it has bound the socket (Linux `inet_send_prepare`).
+        let local = self.sockets.get(id).ok_or(SocketError::Invalid)?.local;
+        let port = match local {
+            Some(local) => local.port(),
+            None => self.autobind(id)?,
+        };
+        let socket = self.sockets.get_mut(id).ok_or(SocketError::Invalid)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        let to = options
+            .to
+            .or(socket.remote)
+            .ok_or(SocketError::DestinationRequired)?;
+        let (family, bound) = (socket.family, socket.local);
+        let (send_shut, queue) = (socket.send_shut, socket.nic_queue);
+        let service = service(options, &socket.options, to.ip());
+        if family == Family::V4 && to.is_ipv6() {
+            return Err(SocketError::AddressFamily);
+        }
+        if to.port() == 0 {
+            return Err(SocketError::Invalid);
+        }
+        let segment = segment_len(options, len, to.ip())?;
+        // A segment is a packet: it is never fragmented (Linux `udp_send_skb`).
+        if segment < len && UDP_HEADER + segment > self.payload_room(ledger, to.ip()).0 {
+            return Err(SocketError::MessageSize);
+        }
+        match options.source.filter(|&ip| !self.addresses.is_local(ip)) {
+            None => {}
+            // There is no route from another host's address (`ip_route_output_key_hash_rcu`).
+            Some(IpAddr::V4(ip)) if !ip.is_multicast() && !ip.is_broadcast() => {
+                return Err(SocketError::NetworkUnreachable);
+            }
+            // As the kernel has it (`ip6_datagram_send_ctl`).
+            Some(_) => return Err(SocketError::Invalid),
+        }
+        let from = options.source.map(|ip| SocketAddr::new(ip, 0)).or(bound);
+        let source = self.source(from, to.ip())?;
+        if send_shut {
+            return Err(SocketError::Pipe);
+        }
+        let reach = self.addresses.reach(to.ip());
+        if reach == Reach::Broadcast {
+            return Err(SocketError::Access);
+        }
+        Ok(Outgoing {
+            id,
+            from: SocketAddr::new(source, port),
+            to,
+            reach,
+            service,
+            queue,
+            segment,
+            segments: len.div_ceil(segment).max(1),
+        })
+    }
+
+    /// Whether there is room for a send of which each datagram takes so many chunks.
+    fn admit_send(
+        &mut self,
+        ledger: &Ledger,
+        outgoing: &Outgoing,
+        chunks: u32,
+    ) -> Result<(), SocketError> {
+        if outgoing.reach == Reach::Local {
+            return Ok(());
+        }
+        let admitted = self.admit(ledger, outgoing.id, chunks * outgoing.segments as u32);
+        if admitted == Err(SocketError::WouldBlock) {
+            // None of its own may be in use, to come back one day.
+            self.starved.insert(outgoing.id);
+        }
+        admitted
+    }
+
+    fn send_datagram(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        outgoing: &Outgoing,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) {
+        if outgoing.reach == Reach::Local {
+            return self.loop_back(ledger, outgoing.from, outgoing.to, len, fill);
+        }
+        let mut header_left = true;
+        let (meta, owner) = (outgoing.meta(), Some(outgoing.id));
+        let mut packets = self.write_ip(ledger, &meta, UDP_HEADER + len, owner, &mut |part| {
+            let mut part = part;
+            if std::mem::take(&mut header_left) {
+                // The first part holds the UDP header: no MTU is that small.
+                let (header, rest) = part.split_at_mut(UDP_HEADER);
+                outgoing.write_header(header, len);
+                part = rest;
+            }
+            if !part.is_empty() {
+                fill(part);
+            }
+        });
+        if self.config.tx_checksum == TxChecksum::Compute {
+            let checksum = outgoing.checksum(packets.sum, len);
+            let at = packets.payload_at + CHECKSUM_AT;
+            let first = ledger.bytes_mut(&mut packets.first.first.frame);
+            first[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+        }
+        self.counters.tx_datagrams += 1;
+        self.dispatch(now, ledger, outgoing.to.ip(), packets, outgoing.queue);
+    }
+
+    /// Sends borrowed bytes as one datagram; returns what the socket is charged with for those packets that
+    /// take no chunk of its own.
+    fn send_borrowed_datagram(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        outgoing: &Outgoing,
+        mut payload: BorrowedParts,
+    ) -> u32 {
+        if let Some(why) = self.must_copy(ledger, outgoing, &payload) {
+            self.counters.count_copied(why);
+            payload.note_copied(ledger);
+            let umem = Arc::clone(ledger.umem());
+            let mut reader = Reader::new(&umem, &payload);
+            let fill = &mut |part: &mut [u8]| reader.fill(part);
+            self.send_datagram(now, ledger, outgoing, payload.len(), fill);
+            payload.repay(ledger);
+            return 0;
+        }
+        let len = payload.len();
+        let checksum = (self.config.tx_checksum == TxChecksum::Compute).then(|| {
+            let mut header = [0; UDP_HEADER];
+            outgoing.write_header(&mut header, len);
+            let mut sum = Checksum::new();
+            sum.add(&header);
+            for part in payload.iter() {
+                sum.add(part.bytes(ledger.umem()));
+            }
+            outgoing.checksum(sum, len)
+        });
+        let mut udp = [0; UDP_HEADER];
+        outgoing.write_header(&mut udp, len);
+        udp[CHECKSUM_AT..].copy_from_slice(&checksum.unwrap_or(0).to_be_bytes());
+        let mut count = 0;
+        for part in self.fragments(ledger, outgoing.to.ip(), UDP_HEADER + len) {
+            let header = if part.offset == 0 { &udp[..] } else { &[] };
+            let bytes = payload.split_to(ledger, part.len - header.len());
+            let packet = self.describe(ledger, outgoing, part, header, bytes);
+            let to = outgoing.to.ip();
+            self.dispatch_one(now, ledger, to, outgoing.reach, packet);
+            count += 1;
+        }
+        payload.repay(ledger);
+        self.counters.tx_datagrams += 1;
+        self.counters.tx_fragments += if count > 1 { count } else { 0 };
+        count as u32
+    }
+
+    /// Why a datagram of borrowed bytes has to be copied, if it has.
+    fn must_copy(
+        &mut self,
+        ledger: &Ledger,
+        outgoing: &Outgoing,
+        payload: &BorrowedParts,
+    ) -> Option<Copied> {
+        if outgoing.reach == Reach::Local {
+            return Some(Copied::Local);
+        }
+        let to = outgoing.to.ip();
+        let mut fragments = self.fragments(ledger, to, UDP_HEADER + payload.len());
+        fragments.find_map(|part| {
+            let header = if part.offset == 0 { UDP_HEADER } else { 0 };
+            let skip = part.offset.saturating_sub(UDP_HEADER);
+            let lie = payload.lie(ledger, skip, part.len - header);
+            match tx_plan(self.config.plan, lie.behind(part.headers_len(to) + header)) {
+                TxPlan::Copy(why) => Some(why),
+                TxPlan::InPlace | TxPlan::Scatter => None,
+            }
+        })
+    }
+
+    /// One packet of borrowed bytes: its headers in front of them, or in a chunk.
+    fn describe(
+        &mut self,
+        ledger: &mut Ledger,
+        outgoing: &Outgoing,
+        part: Fragment,
+        udp: &[u8],
+        mut payload: BorrowedParts,
+    ) -> TxPacket {
+        let (mac, meta, queue) = (self.config.mac, outgoing.meta(), outgoing.queue);
+        let write = |bytes: &mut [u8]| {
+            let at = write_headers(mac, bytes, &meta, part);
+            bytes[at..at + udp.len()].copy_from_slice(udp);
+        };
+        let headers = part.headers_len(outgoing.to.ip()) + udp.len();
+        let lie = payload.lie(ledger, 0, payload.len()).behind(headers);
+        match (tx_plan(self.config.plan, lie), &mut payload.first) {
+            (TxPlan::InPlace, Some(first)) => {
+                self.counters.tx_in_place += 1;
+                write(ledger.headroom_mut(first, headers as u32));
+                TxPacket::in_place(headers as u32, payload, queue)
+            }
+            (TxPlan::InPlace | TxPlan::Scatter, _) => {
+                self.counters.tx_scattered += 1;
+                let mut frame = self.take_send_chunk(ledger, None);
+                write(ledger.bytes_mut(&mut frame));
+                let headers = Packet::new(Piece {
+                    frame,
+                    start: 0,
+                    len: headers as u32,
+                });
+                TxPacket::scattered(headers, payload, queue)
+            }
+            // The fragment before has its headers where this one's would be.
+            (TxPlan::Copy(why), _) => {
+                self.counters.count_copied(why);
+                payload.note_copied(ledger);
+                let umem = Arc::clone(ledger.umem());
+                let mut reader = Reader::new(&umem, &payload);
+                let mut udp = udp;
+                let fill = &mut |mut to: &mut [u8]| {
+                    let header = std::mem::take(&mut udp);
+                    to[..header.len()].copy_from_slice(header);
+                    to = &mut to[header.len()..];
+                    reader.fill(to);
+                };
+                let mut sum = Checksum::new();
+                let owner = Some(outgoing.id);
+                let (packet, _) = self.write_packet(ledger, &meta, part, owner, &mut sum, fill);
+                payload.repay(ledger);
+                TxPacket::new(packet, queue)
+            }
+        }
+    }
+
+    /// A datagram to an address of ours never reaches the wire.
+    fn loop_back(
+        &mut self,
+        ledger: &mut Ledger,
+        from: SocketAddr,
+        to: SocketAddr,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) {
+        let mut bytes = vec![0; len];
+        fill(&mut bytes);
+        self.counters.tx_datagrams += 1;
+        match self.sockets.find(to, from) {
+            Some(id) => self.deliver(ledger, id, from, Payload::heap(bytes), None),
+            None => {
+                self.counters.rx_no_port += 1;
+                self.refuse_connected(from, to, SocketError::Refused);
+            }
+        }
+    }
+}
+
+/// What a send asks for itself comes before what its socket asks for.
+fn service(send: &SendOptions, socket: &SocketOptions, to: IpAddr) -> Service {
+    let socket = socket.service(to);
+    let multicast = to.is_multicast().then_some(1);
+    let hop_limit = send.hop_limit.or(multicast);
+    Service {
+        hop_limit: hop_limit.unwrap_or(socket.hop_limit),
+        traffic_class: send.traffic_class.unwrap_or(socket.traffic_class),
+    }
+}
+
+/// Bytes of each datagram that a send becomes.
+fn segment_len(options: &SendOptions, len: usize, to: IpAddr) -> Result<usize, SocketError> {
+    let most = usize::from(u16::MAX) - UDP_HEADER - if to.is_ipv4() { 20 } else { 0 };
+    match options.segment_bytes.filter(|&bytes| bytes > 0) {
+        Some(bytes) if len > usize::from(bytes) => {
+            if len.div_ceil(bytes.into()) > MAX_SEGMENTS {
+                return Err(SocketError::Invalid);
+            }
+            if len > most {
+                return Err(SocketError::MessageSize);
+            }
+            Ok(bytes.into())
+        }
+        _ if len > most => Err(SocketError::MessageSize),
+        _ => Ok(len.max(1)),
+    }
+}
