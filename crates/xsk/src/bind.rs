@@ -32,6 +32,7 @@ pub(crate) struct Bound {
 }
 
 /// Where an attempt failed.
+#[derive(Debug)]
 enum Refusal {
     /// bind(2) said no; another mode may do.
     Bind(io::Error),
@@ -58,43 +59,70 @@ pub(crate) fn bind(config: &QueueConfig<'_>) -> Result<Bound, Error> {
             Err(Refusal::Bind(source)) => Err(bind_error(config, source)),
         };
     }
-    let modes: &[u16] = match config.mode {
+    let attempt = |mode: u16, scatter: bool| {
+        let sg = if scatter { libc::XDP_USE_SG } else { 0 };
+        bind_patiently(config, mode | sg | libc::XDP_USE_NEED_WAKEUP)
+    };
+    let granted = best(config.mode, config.scatter, attempt).map_err(|refusal| match refusal {
+        Refusal::Bind(source) => bind_error(config, source),
+        Refusal::Final(error) => error,
+    })?;
+    let (fd, rings) = granted.made;
+    Ok(Bound {
+        fd,
+        rings,
+        scatter: granted.scatter,
+        zero_copy_refused: granted.zero_copy_refused,
+        scatter_refused: granted.scatter_refused,
+    })
+}
+
+/// What an attempt made, and what was refused before it.
+struct Granted<T> {
+    made: T,
+    scatter: bool,
+    zero_copy_refused: Option<io::Error>,
+    scatter_refused: Option<io::Error>,
+}
+
+/// The best that is not refused. Zero copy comes before scatter: a driver whose packets have one descriptor
+/// under zero copy (`xdp-zc-max-segs` 1: igb, virtio_net) refuses the two together (`xp_assign_dev`).
+fn best<T>(
+    mode: BindMode,
+    scatter: bool,
+    mut attempt: impl FnMut(u16, bool) -> Result<T, Refusal>,
+) -> Result<Granted<T>, Refusal> {
+    let modes: &[u16] = match mode {
         BindMode::Auto => &[libc::XDP_ZEROCOPY, libc::XDP_COPY],
         BindMode::Copy => &[libc::XDP_COPY],
     };
-    let scatters: &[bool] = if config.scatter {
-        &[true, false]
-    } else {
-        &[false]
-    };
+    let scatters: &[bool] = if scatter { &[true, false] } else { &[false] };
     let mut zero_copy_refused = None;
     let mut last = None;
     for &mode in modes {
         let mut scatter_refused = None;
         for &scatter in scatters {
-            let sg = if scatter { libc::XDP_USE_SG } else { 0 };
-            match bind_patiently(config, mode | sg | libc::XDP_USE_NEED_WAKEUP) {
-                Ok((fd, rings)) => {
-                    return Ok(Bound {
-                        fd,
-                        rings,
+            match attempt(mode, scatter) {
+                Ok(made) => {
+                    return Ok(Granted {
+                        made,
                         scatter,
                         zero_copy_refused,
                         scatter_refused,
                     });
                 }
-                Err(Refusal::Final(error)) => return Err(error),
                 Err(Refusal::Bind(source)) if scatter => scatter_refused = Some(source),
                 Err(Refusal::Bind(source)) if mode == libc::XDP_ZEROCOPY => {
                     zero_copy_refused = Some(source);
                 }
                 Err(Refusal::Bind(source)) => last = Some(source),
+                Err(hopeless) => return Err(hopeless),
             }
         }
     }
     // The last attempt is a copy without scatter, so its refusal is there.
     let source = last.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL));
-    Err(bind_error(config, source))
+    Err(Refusal::Bind(source))
 }
 
 /// What the kernel would answer with a bare EINVAL, or only count.
@@ -349,3 +377,7 @@ fn bind_error(config: &QueueConfig<'_>, source: io::Error) -> Error {
         _ => Error::of(BINDING, "CAP_NET_RAW", source),
     }
 }
+
+#[cfg(test)]
+#[path = "bind_tests.rs"]
+mod tests;
