@@ -519,6 +519,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             mode: first.mode(),
             zero_copy_refused: first.zero_copy_refused().map(ToString::to_string),
             scatter: first.scatter(),
+            scatter_refused: first.scatter_refused().map(ToString::to_string),
+            features: interface.features(),
             umem_bytes: umem.len_bytes(),
             huge_pages: umem.huge_pages(),
             rx_checksum: self.rx_checksum,

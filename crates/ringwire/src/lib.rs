@@ -31,7 +31,7 @@ mod usermem;
 pub use io_uring::{opcode, types};
 pub use ringwire_stack::{Cidr, CidrError, MAX_ADDRESSES, RxChecksum};
 pub use ringwire_umem::Area;
-pub use ringwire_xsk::{AttachMode, Attached, BindMode, Mode};
+pub use ringwire_xsk::{AttachMode, Attached, BindMode, Features, Mode};
 
 pub use builder::{Builder, SetupError};
 pub use params::Parameters;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use ringwire_stack::{Counters as StackCounters, RxChecksum};
-use ringwire_xsk::{Attached, Mode, Program, Socket, Statistics, SteerCounters};
+use ringwire_xsk::{Attached, Features, Mode, Program, Socket, Statistics, SteerCounters};
 
 use crate::engine::{Engine, EngineCounters, NicCounters};
 
@@ -30,6 +30,10 @@ pub struct Report {
     pub zero_copy_refused: Option<String>,
     /// Whether packets may span several chunks.
     pub scatter: bool,
+    /// Why they may not.
+    pub scatter_refused: Option<String>,
+    /// What the driver says that it can do, whatever was asked for.
+    pub features: Features,
     /// Bytes of UMEM.
     pub umem_bytes: usize,
     /// Whether they lie on huge pages.
@@ -59,22 +63,42 @@ impl fmt::Display for Report {
             self.interface, self.driver, self.queues, self.mtu
         )?;
         writeln!(f, "AF_XDP {mode}; XDP program {attached}")?;
+        writeln!(f, "driver: {}", Offers(&self.features))?;
         let pages = if self.huge_pages {
             "huge pages"
         } else {
             "ordinary pages: no huge ones are free"
         };
-        writeln!(
-            f,
-            "packets over several chunks: {}",
-            if self.scatter {
-                "yes"
-            } else {
-                "no: needs Linux 6.6"
-            }
-        )?;
+        let scatter = match self.scatter {
+            true => "yes".to_owned(),
+            false => format!("no{}", because(&self.scatter_refused)),
+        };
+        writeln!(f, "packets over several chunks: {scatter}")?;
         writeln!(f, "UMEM {} KiB on {pages}", self.umem_bytes / 1024)?;
         write!(f, "checksums on receive: {:?}", self.rx_checksum)
+    }
+}
+
+/// What the driver offers, in words.
+struct Offers<'a>(&'a Features);
+
+impl fmt::Display for Offers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let features = self.0;
+        if let Some(reason) = &features.unknown {
+            return write!(f, "the kernel does not say what it offers ({reason})");
+        }
+        let offered = |offer| match offer {
+            Some(true) => "offered",
+            Some(false) => "not offered",
+            None => "not known",
+        };
+        write!(f, "zero copy {}", offered(features.zero_copy))?;
+        if let Some(segments) = features.zero_copy_segments {
+            let plural = if segments == 1 { "" } else { "s" };
+            write!(f, ", {segments} chunk{plural} a packet")?;
+        }
+        write!(f, "; TX checksums {}", offered(features.tx_checksum))
     }
 }
 
@@ -162,3 +186,7 @@ impl fmt::Display for Counters {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

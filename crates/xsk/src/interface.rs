@@ -8,6 +8,7 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::error::Error;
+use crate::features::Features;
 
 /// `ETHTOOL_GDRVINFO` (linux/ethtool.h).
 const ETHTOOL_GDRVINFO: u32 = 0x03;
@@ -111,6 +112,11 @@ impl Interface {
             rx_queues: control.rx_queues(),
             driver: control.driver(),
         })
+    }
+
+    /// What the driver offers to XDP and AF_XDP.
+    pub fn features(&self) -> Features {
+        Features::of(self.index)
     }
 
     /// Has the NIC let the frames of a multicast group through, for as long as the guard lives. An owned

@@ -27,6 +27,10 @@ fn main() {
     let trials: Vec<Trial> = vec![
         trial("an_interface_is_described", an_interface_is_described),
         trial(
+            "the_kernel_tells_what_veth_offers",
+            the_kernel_tells_what_veth_offers,
+        ),
+        trial(
             "zero_copy_is_refused_by_veth_and_remembered",
             zero_copy_is_refused_by_veth_and_remembered,
         ),
@@ -238,6 +242,18 @@ fn an_interface_is_described() {
             "{name:?}"
         );
     }
+}
+
+fn the_kernel_tells_what_veth_offers() {
+    let features = veth().features();
+    if features.unknown.as_deref() == Some("needs Linux 6.3") {
+        eprintln!("this kernel has no netdev family");
+        return;
+    }
+    assert_eq!(features.zero_copy, Some(false), "{features:?}");
+    assert_eq!(features.zero_copy_segments, None);
+    // Not told before Linux 6.8.
+    assert_ne!(features.tx_checksum, Some(true));
 }
 
 fn zero_copy_is_refused_by_veth_and_remembered() {
