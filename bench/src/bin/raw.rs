@@ -58,6 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         fill: &fill,
         mode: BindMode::Auto,
         scatter: true,
+        tx_checksum: false,
     };
     let (socket, mut rings) = Socket::open(&config)?;
     program.set_queue(0, &socket)?;

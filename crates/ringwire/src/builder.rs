@@ -492,6 +492,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
                 fill: &fill,
                 mode: self.bind,
                 scatter: true,
+                tx_checksum: false,
             };
             let (socket, ring) = Socket::open(&config)?;
             sockets.push(socket);

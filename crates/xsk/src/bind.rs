@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use ringwire_umem::Umem;
 
+use crate::desc::TxMetadata;
 use crate::error::Error;
 use crate::interface::Interface;
 use crate::mapping::MappedRing;
+use crate::offload::{NoTxChecksum, tx_checksum};
 use crate::ring::Rings;
-use crate::socket::{BindMode, QueueConfig};
+use crate::socket::{BindMode, Mode, QueueConfig};
 
 /// How long a queue that is still being torn down is waited for: the kernel does it asynchronously.
 const BUSY_TOTAL: Duration = Duration::from_secs(2);
@@ -29,6 +31,7 @@ pub(crate) struct Bound {
     pub(crate) scatter: bool,
     pub(crate) zero_copy_refused: Option<io::Error>,
     pub(crate) scatter_refused: Option<io::Error>,
+    pub(crate) tx_checksum_refused: Option<NoTxChecksum>,
 }
 
 /// Where an attempt failed.
@@ -44,36 +47,55 @@ enum Refusal {
 pub(crate) fn bind(config: &QueueConfig<'_>) -> Result<Bound, Error> {
     check(config)?;
     if let Some(first) = config.shared_with {
-        return match bind_patiently(config, libc::XDP_SHARED_UMEM) {
-            Ok((fd, rings)) => {
+        return match bind_patiently(config, libc::XDP_SHARED_UMEM, false) {
+            Ok(made) => {
                 let scatter = first.scatter();
                 Ok(Bound {
-                    fd,
-                    rings,
+                    fd: made.fd,
+                    rings: made.rings,
                     scatter,
                     zero_copy_refused: None,
                     scatter_refused: None,
+                    tx_checksum_refused: None,
                 })
             }
             Err(Refusal::Final(error)) => Err(error),
             Err(Refusal::Bind(source)) => Err(bind_error(config, source)),
         };
     }
-    let attempt = |mode: u16, scatter: bool| {
+    // Only who wants checksums written is told what the interface can do about them.
+    let offered = match config.tx_checksum {
+        true => Some(Interface::by_name(config.ifname)?),
+        false => None,
+    };
+    let offered = offered.map(|interface| (interface.features(), interface.driver));
+    let attempt = |mode: Mode, scatter: bool| {
+        let copies = match mode {
+            Mode::ZeroCopy => libc::XDP_ZEROCOPY,
+            Mode::Copy => libc::XDP_COPY,
+        };
         let sg = if scatter { libc::XDP_USE_SG } else { 0 };
-        bind_patiently(config, mode | sg | libc::XDP_USE_NEED_WAKEUP)
+        let refused = offered
+            .as_ref()
+            .and_then(|(features, driver)| tx_checksum(mode, driver, features));
+        let metadata = offered.is_some() && refused.is_none();
+        let flags = copies | sg | libc::XDP_USE_NEED_WAKEUP;
+        let made = bind_patiently(config, flags, metadata)?;
+        let ignorant = metadata && !made.metadata;
+        Ok((made, refused.or(ignorant.then_some(NoTxChecksum::Kernel))))
     };
     let granted = best(config.mode, config.scatter, attempt).map_err(|refusal| match refusal {
         Refusal::Bind(source) => bind_error(config, source),
         Refusal::Final(error) => error,
     })?;
-    let (fd, rings) = granted.made;
+    let (made, tx_checksum_refused) = granted.made;
     Ok(Bound {
-        fd,
-        rings,
+        fd: made.fd,
+        rings: made.rings,
         scatter: granted.scatter,
         zero_copy_refused: granted.zero_copy_refused,
         scatter_refused: granted.scatter_refused,
+        tx_checksum_refused,
     })
 }
 
@@ -90,11 +112,11 @@ struct Granted<T> {
 fn best<T>(
     mode: BindMode,
     scatter: bool,
-    mut attempt: impl FnMut(u16, bool) -> Result<T, Refusal>,
+    mut attempt: impl FnMut(Mode, bool) -> Result<T, Refusal>,
 ) -> Result<Granted<T>, Refusal> {
-    let modes: &[u16] = match mode {
-        BindMode::Auto => &[libc::XDP_ZEROCOPY, libc::XDP_COPY],
-        BindMode::Copy => &[libc::XDP_COPY],
+    let modes: &[Mode] = match mode {
+        BindMode::Auto => &[Mode::ZeroCopy, Mode::Copy],
+        BindMode::Copy => &[Mode::Copy],
     };
     let scatters: &[bool] = if scatter { &[true, false] } else { &[false] };
     let mut zero_copy_refused = None;
@@ -112,7 +134,7 @@ fn best<T>(
                     });
                 }
                 Err(Refusal::Bind(source)) if scatter => scatter_refused = Some(source),
-                Err(Refusal::Bind(source)) if mode == libc::XDP_ZEROCOPY => {
+                Err(Refusal::Bind(source)) if mode == Mode::ZeroCopy => {
                     zero_copy_refused = Some(source);
                 }
                 Err(Refusal::Bind(source)) => last = Some(source),
@@ -156,12 +178,20 @@ fn check(config: &QueueConfig<'_>) -> Result<(), Error> {
     }
 }
 
+/// A socket and its rings.
+struct Made {
+    fd: Arc<OwnedFd>,
+    rings: Rings,
+    /// The kernel knows of metadata in front of what is sent.
+    metadata: bool,
+}
+
 /// One mode, tried again while the queue's last socket is still being torn down.
-fn bind_patiently(config: &QueueConfig<'_>, flags: u16) -> Result<(Arc<OwnedFd>, Rings), Refusal> {
+fn bind_patiently(config: &QueueConfig<'_>, flags: u16, metadata: bool) -> Result<Made, Refusal> {
     let deadline = Instant::now() + BUSY_TOTAL;
     let mut wait = BUSY_FIRST_WAIT;
     loop {
-        let refused = match bind_once(config, flags) {
+        let refused = match bind_once(config, flags, metadata) {
             Err(Refusal::Bind(refused)) => refused,
             done => return done,
         };
@@ -178,8 +208,8 @@ fn bind_patiently(config: &QueueConfig<'_>, flags: u16) -> Result<(Arc<OwnedFd>,
 }
 
 /// Every attempt takes a new socket: one that bind refused is not clean.
-fn bind_once(config: &QueueConfig<'_>, flags: u16) -> Result<(Arc<OwnedFd>, Rings), Refusal> {
-    let (fd, rings) = prepare(config).map_err(Refusal::Final)?;
+fn bind_once(config: &QueueConfig<'_>, flags: u16, metadata: bool) -> Result<Made, Refusal> {
+    let made = prepare(config, metadata).map_err(Refusal::Final)?;
     let address = libc::sockaddr_xdp {
         sxdp_family: libc::AF_XDP as u16,
         sxdp_flags: flags,
@@ -191,17 +221,18 @@ fn bind_once(config: &QueueConfig<'_>, flags: u16) -> Result<(Arc<OwnedFd>, Ring
     };
     let len = size_of::<libc::sockaddr_xdp>() as libc::socklen_t;
     // SAFETY: the address is a sockaddr_xdp of that length for the whole call.
-    match unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) } {
-        0 => Ok((fd, rings)),
+    match unsafe { libc::bind(made.fd.as_raw_fd(), (&raw const address).cast(), len) } {
+        0 => Ok(made),
         _ => Err(Refusal::Bind(io::Error::last_os_error())),
     }
 }
 
 /// A socket with its UMEM and its rings, the fill ring filled.
-fn prepare(config: &QueueConfig<'_>) -> Result<(Arc<OwnedFd>, Rings), Error> {
+fn prepare(config: &QueueConfig<'_>, metadata: bool) -> Result<Made, Error> {
     let fd = Arc::new(new_socket()?);
+    let mut granted = false;
     if config.shared_with.is_none() {
-        register_umem(&fd, config.umem)?;
+        granted = register_umem(&fd, config.umem, metadata)?;
     }
     let mut rings = map_rings(&fd, config)?;
     for address in config.fill {
@@ -209,7 +240,11 @@ fn prepare(config: &QueueConfig<'_>) -> Result<(Arc<OwnedFd>, Rings), Error> {
         let _ = rings.fill.push(*address);
     }
     rings.fill.publish();
-    Ok((fd, rings))
+    Ok(Made {
+        fd,
+        rings,
+        metadata: granted,
+    })
 }
 
 fn new_socket() -> Result<OwnedFd, Error> {
@@ -229,8 +264,11 @@ fn new_socket() -> Result<OwnedFd, Error> {
     })
 }
 
-/// Kernels before 6.8 read a shorter struct; they take a longer one and ignore the rest.
-fn register_umem(fd: &OwnedFd, umem: &Umem) -> Result<(), Error> {
+/// Registers the UMEM; returns whether with metadata in front of what is sent, if that was asked for.
+///
+/// Kernels before 6.8 read a shorter struct; they take a longer one and ignore the rest. A flag that they do
+/// not know they refuse: this one is of 6.11, before which the length alone was the sign.
+fn register_umem(fd: &OwnedFd, umem: &Umem, metadata: bool) -> Result<bool, Error> {
     let registration = libc::xdp_umem_reg {
         addr: umem.as_ptr() as u64,
         len: umem.len_bytes() as u64,
@@ -239,15 +277,31 @@ fn register_umem(fd: &OwnedFd, umem: &Umem) -> Result<(), Error> {
         flags: 0,
         tx_metadata_len: 0,
     };
-    set_option(fd, libc::XDP_UMEM_REG, &registration).map_err(|source| {
-        match source.raw_os_error() {
-            Some(libc::ENOBUFS | libc::ENOMEM) => Error::UmemTooLarge {
-                bytes: umem.len_bytes(),
-                memlock_limit: memlock_limit(),
-            },
-            _ => Error::of("registering the UMEM", "CAP_IPC_LOCK", source),
+    if metadata {
+        let with = libc::xdp_umem_reg {
+            flags: libc::XDP_UMEM_TX_METADATA_LEN,
+            tx_metadata_len: TxMetadata::BYTES as u32,
+            ..registration
+        };
+        match set_option(fd, libc::XDP_UMEM_REG, &with) {
+            // Refused before anything was pinned.
+            Err(source) if source.raw_os_error() == Some(libc::EINVAL) => {}
+            registered => return registered.map(|()| true).map_err(|e| umem_error(umem, e)),
         }
-    })
+    }
+    set_option(fd, libc::XDP_UMEM_REG, &registration)
+        .map(|()| false)
+        .map_err(|source| umem_error(umem, source))
+}
+
+fn umem_error(umem: &Umem, source: io::Error) -> Error {
+    match source.raw_os_error() {
+        Some(libc::ENOBUFS | libc::ENOMEM) => Error::UmemTooLarge {
+            bytes: umem.len_bytes(),
+            memlock_limit: memlock_limit(),
+        },
+        _ => Error::of("registering the UMEM", "CAP_IPC_LOCK", source),
+    }
 }
 
 /// `RLIMIT_MEMLOCK` in bytes.

@@ -1,16 +1,16 @@
 use super::*;
 
-const ZERO_COPY: u16 = libc::XDP_ZEROCOPY;
-const COPY: u16 = libc::XDP_COPY;
+const ZERO_COPY: Mode = Mode::ZeroCopy;
+const COPY: Mode = Mode::Copy;
 
-type Attempt = (u16, bool);
+type Attempt = (Mode, bool);
 
 /// Binds by a driver that grants these; returns what it came to and what was tried on the way.
 fn driver(
     mode: BindMode,
     scatter: bool,
     grants: &[Attempt],
-) -> (Result<Granted<u16>, Refusal>, Vec<Attempt>) {
+) -> (Result<Granted<Mode>, Refusal>, Vec<Attempt>) {
     let mut tried = Vec::new();
     let granted = best(mode, scatter, |mode, scatter| {
         tried.push((mode, scatter));

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use ringwire_umem::Umem;
 
 use crate::bind::{Bound, bind, get_option};
+#[cfg(doc)]
+use crate::desc::TxMetadata;
 use crate::error::Error;
+use crate::offload::NoTxChecksum;
 use crate::ring::Rings;
 
 /// How a socket may be bound.
@@ -67,6 +70,10 @@ pub struct QueueConfig<'a> {
     pub mode: BindMode,
     /// Whether packets may span several descriptors (`XDP_USE_SG`), if the kernel can.
     pub scatter: bool,
+    /// Whether checksums are to be written behind us, if the kernel and the driver can: asked of the first
+    /// socket over a UMEM. Where [`Socket::tx_checksum`] says yes, each descriptor needs [`TxMetadata::BYTES`]
+    /// in front of it, in its chunk.
+    pub tx_checksum: bool,
 }
 
 /// What the kernel counted of a socket (`struct xdp_statistics`).
@@ -100,6 +107,8 @@ pub struct Socket {
     scatter: bool,
     zero_copy_refused: Option<io::Error>,
     scatter_refused: Option<io::Error>,
+    tx_checksum: bool,
+    tx_checksum_refused: Option<NoTxChecksum>,
 }
 
 impl Socket {
@@ -129,6 +138,7 @@ impl Socket {
             scatter,
             zero_copy_refused,
             scatter_refused,
+            tx_checksum_refused,
         } = bind(config)?;
         let mut options = libc::xdp_options { flags: 0 };
         // SAFETY: XDP_OPTIONS fills a `struct xdp_options`, which is an integer.
@@ -150,6 +160,11 @@ impl Socket {
             scatter,
             zero_copy_refused,
             scatter_refused,
+            tx_checksum: match config.shared_with {
+                Some(first) => first.tx_checksum,
+                None => config.tx_checksum && tx_checksum_refused.is_none(),
+            },
+            tx_checksum_refused,
         };
         Ok((socket, rings))
     }
@@ -177,6 +192,16 @@ impl Socket {
     /// Why packets may not span several descriptors, if that was asked for and refused.
     pub fn scatter_refused(&self) -> Option<&io::Error> {
         self.scatter_refused.as_ref()
+    }
+
+    /// Whether the checksums of packets with [`TxMetadata`] are written behind us.
+    pub fn tx_checksum(&self) -> bool {
+        self.tx_checksum
+    }
+
+    /// Why they are not, if that was asked for.
+    pub fn tx_checksum_refused(&self) -> Option<NoTxChecksum> {
+        self.tx_checksum_refused
     }
 
     /// Has the kernel look at the TX ring.

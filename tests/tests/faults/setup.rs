@@ -185,6 +185,7 @@ fn queue_taken() {
             fill: &[],
             mode: BindMode::Copy,
             scatter: false,
+            tx_checksum: false,
         };
         Socket::open(&config).expect("a socket that somebody else has")
     });

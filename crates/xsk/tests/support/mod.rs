@@ -120,6 +120,7 @@ pub fn config<'a>(
         fill,
         mode: BindMode::Auto,
         scatter: true,
+        tx_checksum: false,
     }
 }
 
