@@ -1,7 +1,7 @@
 //! A network interface, as the calling thread's network namespace has it.
 //!
-//! Everything is asked by ioctl on a socket of that namespace; sysfs would show the namespace in which
-//! it was mounted.
+//! Everything is asked by ioctl or rtnetlink on sockets of that namespace; sysfs would show the namespace in
+//! which it was mounted.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::error::Error;
 use crate::features::Features;
+use crate::netlink::link_flags;
 
 /// `ETHTOOL_GDRVINFO` (linux/ethtool.h).
 const ETHTOOL_GDRVINFO: u32 = 0x03;
@@ -52,7 +53,7 @@ pub struct Interface {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
-    /// Whether the link is there (`IFF_RUNNING`): attaching an XDP program resets it on some NICs.
+    /// Whether the link is there (`IFF_LOWER_UP`): attaching an XDP program resets it on some NICs.
     pub carrier: bool,
     /// RX queues in use (`ethtool -l`): 1 where the driver does not tell.
     pub rx_queues: u32,
@@ -87,28 +88,21 @@ impl Interface {
             doing: "reading the MTU",
             source,
         })?;
-        let flags = control.request(libc::SIOCGIFFLAGS);
-        let flags = flags.map_err(|source| Error::Io {
+        // SAFETY: each request succeeded, so the kernel filled the member that it defines; all of them
+        // are plain integers.
+        let (index, mac, mtu) =
+            unsafe { (index.ifru_ifindex, mac.ifru_hwaddr.sa_data, mtu.ifru_mtu) };
+        let flags = link_flags(index).map_err(|source| Error::Io {
             doing: "reading the interface's flags",
             source,
         })?;
-        // SAFETY: each request succeeded, so the kernel filled the member that it defines; all of them
-        // are plain integers.
-        let (index, mac, mtu, flags) = unsafe {
-            (
-                index.ifru_ifindex,
-                mac.ifru_hwaddr.sa_data,
-                mtu.ifru_mtu,
-                flags.ifru_flags,
-            )
-        };
         Ok(Interface {
             index: u32::try_from(index).map_err(|_| no_interface())?,
             name: name.to_owned(),
             mac: std::array::from_fn(|byte| mac[byte] as u8),
             mtu: u32::try_from(mtu).unwrap_or(0),
-            up: i32::from(flags) & libc::IFF_UP != 0,
-            carrier: i32::from(flags) & libc::IFF_RUNNING != 0,
+            up: flags & libc::IFF_UP as u32 != 0,
+            carrier: flags & libc::IFF_LOWER_UP as u32 != 0,
             rx_queues: control.rx_queues(),
             driver: control.driver(),
         })
@@ -223,7 +217,7 @@ impl Control {
     }
 }
 
-fn new_socket(family: i32, kind: i32) -> io::Result<OwnedFd> {
+pub(crate) fn new_socket(family: i32, kind: i32) -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed.
     let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
     match fd {

@@ -12,6 +12,7 @@ mod features;
 mod interface;
 mod mapping;
 mod maps;
+mod netlink;
 mod offload;
 mod program;
 mod ring;

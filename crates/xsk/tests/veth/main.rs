@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod carrier;
 mod checksum;
 mod wire;
 
@@ -27,6 +28,7 @@ const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 fn main() {
     let trials: Vec<Trial> = vec![
+        carrier::case(),
         trial("an_interface_is_described", an_interface_is_described),
         trial(
             "the_kernel_tells_what_veth_offers",
