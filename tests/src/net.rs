@@ -1,5 +1,5 @@
-//! Two network namespaces joined by a veth pair, or by a third one whose bridge impairs what passes. They
-//! have no name, so they are gone with the test, however it ends.
+//! Two network namespaces joined by a veth pair, by two NICs, or by a third one whose bridge impairs what
+//! passes. They have no name, so they are gone with the test, however it ends.
 
 use std::fs::File;
 use std::io::Write;
@@ -42,6 +42,23 @@ impl Veth {
             ));
         });
         veth.configure(mtu, kernel_at_ring);
+        veth
+    }
+
+    /// Two namespaces with a NIC each, taken from this thread's: the ring's first, then the peer's. They get the
+    /// names and addresses of a pair's ends.
+    ///
+    /// # Panics
+    /// When there are no such NICs.
+    pub fn of_nics(nics: [&str; 2]) -> Veth {
+        let ring = fresh_namespace();
+        let peer = fresh_namespace();
+        let veth = Veth { ring, peer };
+        for (number, (nic, end)) in nics.iter().zip([&veth.ring, &veth.peer]).enumerate() {
+            ip(&format!("link set {nic} down name rw{number}"));
+            ip(&format!("link set rw{number} netns {}", name_of(end)));
+        }
+        veth.configure(1500, false);
         veth
     }
 

@@ -75,8 +75,13 @@ pub fn accept<T>(ring: &mut IoUring, v6: bool, ready: impl FnOnce(SocketAddr) ->
 /// Makes the connection.
 pub fn connect(ring: &mut IoUring, to: SocketAddr) {
     open(ring, CONNECTION, to.is_ipv6());
+    connect_socket(ring, CONNECTION, to);
+}
+
+/// Connects a socket of either kind.
+pub fn connect_socket(ring: &mut IoUring, socket: types::Fixed, to: SocketAddr) {
     let (address, len) = raw(to);
-    let connect = opcode::Connect::new(CONNECTION, address.as_ptr().cast(), len);
+    let connect = opcode::Connect::new(socket, address.as_ptr().cast(), len);
     assert_eq!(run(ring, connect.build()), 0);
 }
 

@@ -1,0 +1,183 @@
+//! Datagrams, there and back: between two rings, and between a ring and the guest's kernel.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ringwire::{IoUring, Mode, cqueue, opcode, squeue, types};
+use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6, RING_V4, RING_V6};
+use ringwire_tests::stream::{run, wait};
+
+use crate::Check;
+use crate::bed::{Bed, server};
+
+pub const CHECKS: &[Check] = &[
+    ("a ring's datagrams come back from a ring, ipv4", |bed| {
+        rings(bed, false)
+    }),
+    ("a ring's datagrams come back from a ring, ipv6", |bed| {
+        rings(bed, true)
+    }),
+    (
+        "the kernel's datagrams come back from a ring, ipv4",
+        |bed| kernel_asks(bed, PEER_V4, RING_V4),
+    ),
+    (
+        "the kernel's datagrams come back from a ring, ipv6",
+        |bed| kernel_asks(bed, PEER_V6, RING_V6),
+    ),
+    (
+        "a ring's datagrams come back from the kernel",
+        kernel_answers,
+    ),
+];
+
+const ROUNDS: usize = 40;
+/// Datagrams on their way at a time.
+const WINDOW: usize = 8;
+/// Above the MTU: some go in fragments.
+const LARGEST: usize = 4000;
+
+/// The length of a datagram.
+fn len(number: usize) -> usize {
+    8 + number * 331 % (LARGEST - 8)
+}
+
+/// The content: its number, and bytes that depend on number and offset.
+fn fill(number: usize, datagram: &mut [u8]) {
+    let (head, body) = datagram.split_at_mut(8);
+    head.copy_from_slice(&(number as u64).to_be_bytes());
+    for (offset, byte) in body.iter_mut().enumerate() {
+        *byte = (number * 7 + offset * 13 + offset / 251) as u8;
+    }
+}
+
+fn content(number: usize) -> Vec<u8> {
+    let mut datagram = vec![0; len(number)];
+    fill(number, &mut datagram);
+    datagram
+}
+
+fn rings(bed: &Bed, v6: bool) {
+    let serving = bed.serve(Mode::ZeroCopy);
+    ask_by_ring(bed.far(), server(v6));
+    serving.stop();
+}
+
+fn kernel_asks(bed: &Bed, own: &str, server: &str) {
+    let serving = bed.serve(Mode::ZeroCopy);
+    ask(&bed.client(own, server));
+    serving.stop();
+}
+
+fn kernel_answers(bed: &Bed) {
+    let socket = bed.wire.peer_socket(PEER_V4);
+    let to = socket.local_addr().expect("an address");
+    let tick = Some(Duration::from_millis(20));
+    socket.set_read_timeout(tick).expect("a timeout");
+    let stop = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&stop);
+    let peer = std::thread::spawn(move || {
+        let mut buffer = [0; LARGEST];
+        while !until.load(Ordering::Relaxed) {
+            if let Ok((len, from)) = socket.recv_from(&mut buffer) {
+                socket.send_to(&buffer[..len], from).expect("an answer");
+            }
+        }
+    });
+    ask_by_ring(bed.near(), to);
+    stop.store(true, Ordering::Relaxed);
+    peer.join().expect("the kernel's end");
+}
+
+/// Sends datagrams from a kernel's socket; each must come back.
+pub fn ask(socket: &UdpSocket) {
+    let mut buffer = [0; LARGEST];
+    for round in 0..ROUNDS {
+        let numbers = round * WINDOW..(round + 1) * WINDOW;
+        for number in numbers.clone() {
+            socket.send(&content(number)).expect("a datagram");
+        }
+        let mut missing: Vec<usize> = numbers.collect();
+        while !missing.is_empty() {
+            let Ok(received) = socket.recv(&mut buffer) else {
+                panic!("{missing:?} did not come back");
+            };
+            take(&mut missing, &buffer[..received]);
+        }
+    }
+}
+
+/// A datagram that has come back is one of those that were sent, to the byte.
+fn take(missing: &mut Vec<usize>, datagram: &[u8]) {
+    let found = missing
+        .iter()
+        .position(|&number| datagram == content(number));
+    let Some(found) = found else {
+        panic!("{} bytes that nobody sent", datagram.len());
+    };
+    missing.swap_remove(found);
+}
+
+const SOCKET: types::Fixed = types::Fixed(0);
+const SEND: u64 = 1 << 32;
+
+/// Sends datagrams from a ring, by SEND_ZC out of its registered area; each must come back.
+fn ask_by_ring(mut ring: IoUring, to: SocketAddr) {
+    ring.submitter().register_files_sparse(1).expect("a table");
+    connect(&mut ring, to);
+    let mut area = ring.take_area(0).expect("the registered area");
+    let mut buffers = vec![[0u8; LARGEST]; WINDOW];
+    for round in 0..ROUNDS {
+        let numbers = round * WINDOW..(round + 1) * WINDOW;
+        for (index, number) in numbers.clone().enumerate() {
+            let buffer = &mut buffers[index];
+            let receive = opcode::Recv::new(SOCKET, buffer.as_mut_ptr(), LARGEST as u32);
+            push(&mut ring, receive.build().user_data(index as u64));
+            let payload = &mut area[index * LARGEST..][..len(number)];
+            fill(number, payload);
+            let send = opcode::SendZc::new(SOCKET, payload.as_ptr(), payload.len() as u32);
+            push(&mut ring, send.build().user_data(SEND | number as u64));
+        }
+        let mut missing: Vec<usize> = numbers.collect();
+        // The area's bytes are written again when every send has been notified.
+        let mut notifications = WINDOW;
+        while !missing.is_empty() || notifications > 0 {
+            assert!(
+                wait(&mut ring, PATIENCE),
+                "{missing:?} did not come back, {notifications} notifications neither"
+            );
+            let completions: Vec<_> = ring.completion().collect();
+            for cqe in completions {
+                let (user_data, res) = (cqe.user_data(), cqe.result());
+                if user_data & SEND == 0 {
+                    let received = usize::try_from(res).expect("a datagram");
+                    take(&mut missing, &buffers[user_data as usize][..received]);
+                } else if cqueue::notif(cqe.flags()) {
+                    notifications -= 1;
+                } else {
+                    assert_eq!(res as usize, len((user_data & !SEND) as usize));
+                    assert!(cqueue::more(cqe.flags()), "a notification follows");
+                }
+            }
+        }
+    }
+}
+
+fn connect(ring: &mut IoUring, to: SocketAddr) {
+    let domain = if to.is_ipv6() {
+        libc::AF_INET6
+    } else {
+        libc::AF_INET
+    };
+    let slot = types::DestinationSlot::try_from_slot_target(SOCKET.0).expect("a small slot");
+    let socket = opcode::Socket::new(domain, libc::SOCK_DGRAM, 0).file_index(Some(slot));
+    assert_eq!(run(ring, socket.build()), 0);
+    ringwire_tests::stream::connect_socket(ring, SOCKET, to);
+}
+
+fn push(ring: &mut IoUring, entry: squeue::Entry) {
+    // SAFETY: buffers and area live until every request has completed and been notified.
+    unsafe { ring.submission().push(&entry) }.expect("room in the queue");
+}

@@ -1,0 +1,121 @@
+//! Streams: answered piece by piece, and in bulk, between two rings and between a ring and the guest's kernel.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use ringwire::{IoUring, Mode, opcode};
+use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6};
+use ringwire_tests::stream::{CONNECTION, accept, connect, converse, outlive, pattern, run};
+
+use crate::Check;
+use crate::bed::{Bed, server};
+use crate::bulk::{LONG, exchange, stream};
+
+pub const CHECKS: &[Check] = &[
+    ("a ring's stream is echoed by a ring", rings_echo),
+    ("the kernel's stream is echoed by a ring", kernel_echo),
+    ("two rings exchange streams in bulk", rings_bulk),
+    ("the kernel connects and exchanges streams in bulk", |bed| {
+        kernel_connects(bed, false)
+    }),
+    (
+        "the kernel connects and exchanges streams in bulk, ipv6",
+        |bed| kernel_connects(bed, true),
+    ),
+    (
+        "the kernel accepts and exchanges streams in bulk",
+        kernel_accepts,
+    ),
+];
+
+/// Lengths of what is sent and awaited: within a segment, of one, of several.
+const PIECES: [usize; 7] = [1, 100, 1448, 1460, 4096, 10_000, 60_000];
+
+fn rings_echo(bed: &Bed) {
+    let serving = bed.serve(Mode::ZeroCopy);
+    let mut ring = bed.far();
+    ring.submitter().register_files_sparse(8).expect("a table");
+    connect(&mut ring, server(false));
+    for (seed, bytes) in PIECES.into_iter().enumerate() {
+        let piece = pattern(seed as u8, bytes);
+        let send = opcode::Send::new(CONNECTION, piece.as_ptr(), bytes as u32);
+        let send = send.flags(libc::MSG_WAITALL).build();
+        assert_eq!(run(&mut ring, send), bytes as i32);
+        let mut back = vec![0; bytes];
+        let receive = opcode::Recv::new(CONNECTION, back.as_mut_ptr(), bytes as u32);
+        let receive = receive.flags(libc::MSG_WAITALL).build();
+        assert_eq!(run(&mut ring, receive), bytes as i32);
+        assert!(back == piece, "{bytes} bytes came back as others");
+    }
+    assert_eq!(run(&mut ring, opcode::Close::new(CONNECTION).build()), 0);
+    drop(ring);
+    serving.stop();
+}
+
+fn kernel_echo(bed: &Bed) {
+    let serving = bed.serve(Mode::ZeroCopy);
+    for v6 in [false, true] {
+        let stream = bed.wire.in_peer(|| TcpStream::connect(server(v6)));
+        let mut stream = stream.expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        for (seed, bytes) in PIECES.into_iter().enumerate() {
+            let piece = pattern(seed as u8, bytes);
+            stream.write_all(&piece).expect("a piece");
+            let mut back = vec![0; bytes];
+            stream.read_exact(&mut back).expect("its echo");
+            assert!(back == piece, "{bytes} bytes came back as others");
+        }
+    }
+    serving.stop();
+}
+
+fn rings_bulk(bed: &Bed) {
+    let mut near = table(bed.near());
+    let mut far = table(bed.far());
+    let peer = accept(&mut near, false, move |to| {
+        std::thread::spawn(move || {
+            connect(&mut far, to);
+            exchange(&mut far, 1, 2);
+        })
+    });
+    exchange(&mut near, 2, 1);
+    outlive(&mut near, peer, LONG);
+}
+
+fn kernel_connects(bed: &Bed, v6: bool) {
+    let mut ring = table(bed.near());
+    let peer = accept(&mut ring, v6, |to: SocketAddr| {
+        bed.wire.peer_thread(move || {
+            let peer = TcpStream::connect(to).expect("a connection");
+            converse(peer, stream(1), LONG)
+        })
+    });
+    finish(ring, peer);
+}
+
+fn kernel_accepts(bed: &Bed) {
+    for own in [PEER_V4, PEER_V6] {
+        let mut ring = table(bed.near());
+        let listener = bed.wire.peer_listener(own);
+        let to = listener.local_addr().expect("an address");
+        let peer = std::thread::spawn(move || {
+            let peer = listener.accept().expect("a connection").0;
+            converse(peer, stream(1), LONG)
+        });
+        connect(&mut ring, to);
+        finish(ring, peer);
+    }
+}
+
+fn finish(mut ring: IoUring, peer: std::thread::JoinHandle<Vec<u8>>) {
+    exchange(&mut ring, 2, 1);
+    let at_peer = outlive(&mut ring, peer, LONG);
+    assert!(at_peer == stream(2), "the kernel got other bytes");
+    let counters = ring.counters().expect("counters").stack;
+    assert_eq!(counters.rx_bad_checksum + counters.rx_partial_checksum, 0);
+}
+
+fn table(ring: IoUring) -> IoUring {
+    ring.submitter().register_files_sparse(8).expect("a table");
+    ring
+}
