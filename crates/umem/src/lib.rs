@@ -21,6 +21,7 @@ mod frame;
 mod layout;
 mod ledger;
 mod lend;
+mod lend_table;
 mod memory;
 mod returns;
 
@@ -29,4 +30,5 @@ pub use frame::{Frame, Piece};
 pub use layout::{AreaLayout, HEADROOM, Layout, LayoutError, Pool};
 pub use ledger::{AddressError, Census, Ledger, Owner, TxDone};
 pub use lend::{Lent, RingGone};
+pub use lend_table::LendTable;
 pub use memory::{Area, Umem, UmemError};
