@@ -105,6 +105,13 @@ pub struct Counters {
     pub tcp_no_memory: u64,
     /// Connections whose TIME-WAIT was cut short because the table was full.
     pub tcp_time_wait_evicted: u64,
+    /// Parts of received payloads that were copied into a chunk to be lent, because they were in no frame
+    /// any more: small and put together, moved out under pressure, reassembled, or looped back.
+    pub lend_copied_from_heap: u64,
+    /// Those copied because their frame had not enough room for what is written in front of them.
+    pub lend_copied_for_room: u64,
+    /// Bytes of payload copied to be lent, for either reason.
+    pub lend_copied_bytes: u64,
     /// Somebody else uses one of our addresses.
     pub address_conflicts: u64,
 }

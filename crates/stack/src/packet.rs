@@ -307,7 +307,7 @@ impl Payload {
             }
             Payload::Frames { packet, start, len } => {
                 // What lies behind the payload (padding, or what was cut off) is no payload.
-                if packet.piece_count() > 1 {
+                if packet.piece_count() > 1 || ledger.is_partly_lent(&packet.first.frame) {
                     return false;
                 }
                 let piece = &mut packet.first;

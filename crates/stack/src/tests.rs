@@ -7,6 +7,7 @@ mod fragments;
 mod harness;
 mod hostile;
 mod ip;
+mod lend;
 mod link;
 mod options;
 mod path;

@@ -37,6 +37,12 @@ impl Ledger {
         self.address(chunk, start)
     }
 
+    /// Whether part of a frame that the stack keeps is the application's: nothing may be written to it.
+    #[inline]
+    pub fn is_partly_lent(&self, frame: &Frame) -> bool {
+        self.chunks[self.held(frame) as usize].partly_lent
+    }
+
     /// Lends the last part of a frame, which is the application's then; `start` is where the part begins in
     /// it. Returns its offset in the UMEM. With the whole payload, what lies in front of it stays the
     /// stack's: headers may be written there ([`Ledger::headroom`]).
@@ -83,6 +89,25 @@ impl Ledger {
     /// one has come back already.
     pub fn want_returns(&self) -> bool {
         self.umem().returns().want()
+    }
+
+    /// Bytes that are lent, as the application reads them: for tests and simulated applications.
+    ///
+    /// # Errors
+    /// [`AddressError`]: they are in no chunk of which anything is lent.
+    pub fn lent(&mut self, addr: u64, len: u32) -> Result<&[u8], AddressError> {
+        let (chunk, _) = self.locate(addr, len)?;
+        if self.umem().returns().lent(chunk) == 0 {
+            let owner = self.chunks[chunk as usize].owner;
+            return Err(AddressError::NotYours { addr, owner });
+        }
+        // SAFETY: `locate` checked that the bytes lie inside the UMEM, which `self` keeps mapped. A chunk
+        // that is lent is in no fill ring, and leaves that state through this ledger only; whoever writes to
+        // it for the stack (`bytes_mut`, `headroom_mut`) borrows the ledger, exclusively borrowed here.
+        Ok(unsafe {
+            let first = self.umem().as_ptr().add(addr as usize);
+            std::slice::from_raw_parts(first, len as usize)
+        })
     }
 
     /// Parts lent since the ledger was made.

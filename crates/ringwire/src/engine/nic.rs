@@ -145,6 +145,7 @@ impl Engine {
 
     /// Tops up the fill rings.
     pub(super) fn refill(&mut self) {
+        self.ledger.collect_returns();
         // Half of the chunks at most: the rest is what sockets queue before datagrams are compacted.
         let target =
             (self.ledger.umem().layout().rx_chunks / 2 / u32::from(self.nic.queues())).max(1);

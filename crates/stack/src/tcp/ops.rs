@@ -6,10 +6,12 @@ use ringwire_tcp::{Info, Instant, State, TcpOptions};
 use ringwire_umem::{Borrowed, Ledger, Pool};
 
 use super::listener::Listener;
+use super::receive_queue::{ReceiveQueue, ReceiveSpares};
 use super::send_queue::{HEADROOM, SendSpares};
 use super::{Association, IN_TABLE, Socket, wire};
 use crate::egress::CONTROL_RESERVE_CHUNKS;
 use crate::error::SocketError;
+use crate::lend::{LendError, LentPart};
 use crate::socket::{Family, Protocol, Readiness, Shutdown, SocketId, for_each_key};
 use crate::{Stack, TxChecksum};
 
@@ -302,6 +304,34 @@ impl Stack {
     pub fn tcp_consume(&mut self, ledger: &mut Ledger, id: SocketId, len: usize) {
         self.tcp
             .with_receive(id, |receive, spares| receive.consume(spares, ledger, len));
+        self.open_window(id);
+    }
+
+    /// Lends the first bytes that can be read, off the queue: `limit` at most, and those of one chunk. The
+    /// window may open.
+    ///
+    /// # Errors
+    /// [`LendError`].
+    pub fn tcp_lend(
+        &mut self,
+        ledger: &mut Ledger,
+        id: SocketId,
+        limit: usize,
+    ) -> Result<LentPart, LendError> {
+        let counters = &mut self.counters;
+        let lend = |receive: &mut ReceiveQueue, spares: &mut ReceiveSpares| {
+            receive.lend(spares, ledger, counters, limit)
+        };
+        let part = self
+            .tcp
+            .with_receive(id, lend)
+            .ok_or(LendError::Nothing)??;
+        self.open_window(id);
+        Ok(part)
+    }
+
+    /// Bytes were read: there is room for more.
+    fn open_window(&mut self, id: SocketId) {
         let Some(socket) = self.tcp.get_mut(id) else {
             return;
         };

@@ -7,6 +7,8 @@ use ringwire_tcp::{Keep, SeqNumber};
 use ringwire_umem::Ledger;
 
 use super::spares::Spares;
+use crate::counters::Counters;
+use crate::lend::{Header, LendError, LentPart, may_lend};
 use crate::packet::{Packet, Payload};
 
 /// Payloads of at most this many bytes are copied behind the one before, where it has room: a whole
@@ -200,6 +202,44 @@ impl ReceiveQueue {
         }
     }
 
+    /// Lends the first bytes that can be read, `limit` at most and those of one chunk.
+    pub(crate) fn lend(
+        &mut self,
+        spares: &mut ReceiveSpares,
+        ledger: &mut Ledger,
+        counters: &mut Counters,
+        limit: usize,
+    ) -> Result<LentPart, LendError> {
+        let first = self.ready.front().ok_or(LendError::Nothing)?;
+        let copies = usize::from(matches!(first, Payload::Heap { .. }));
+        if limit == 0 {
+            return Err(LendError::Nothing);
+        }
+        if !may_lend(ledger, copies) {
+            return Err(LendError::NoFrames);
+        }
+        let mut first = self.ready.pop_front().expect("it is there");
+        self.heap_bytes -= first.heap_bytes();
+        let len = first.len();
+        first.narrow(self.read, len - self.read);
+        self.read = 0;
+        let header = Header {
+            room: 0,
+            write: &mut |_| {},
+        };
+        let (part, rest) = first.lend_front(ledger, counters, limit, header);
+        self.bytes -= part.len as usize;
+        match rest {
+            Some(rest) => {
+                self.heap_bytes += rest.heap_bytes();
+                self.ready.push_front(rest);
+            }
+            None if self.ready.is_empty() => self.spare(spares),
+            None => {}
+        }
+        Ok(part)
+    }
+
     /// Lets go of bytes that were read.
     pub(crate) fn consume(&mut self, spares: &mut ReceiveSpares, ledger: &mut Ledger, len: usize) {
         let mut left = len.min(self.bytes);
@@ -217,7 +257,11 @@ impl ReceiveQueue {
                 payload.release(ledger);
             }
         }
-        // As the send queue: nothing is kept for a connection that is idle.
+        self.spare(spares);
+    }
+
+    /// As the send queue: nothing is kept for a connection that is idle.
+    fn spare(&mut self, spares: &mut ReceiveSpares) {
         let empty = std::mem::take(&mut self.ready);
         let entries = empty.capacity();
         if entries > 0 {
