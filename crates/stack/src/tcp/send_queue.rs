@@ -406,9 +406,15 @@ impl Queued {
         };
         let (mut bytes, mut room) = (0, None);
         for (part, start, taken) in parts {
-            let in_front = start == 0 && ledger.headroom(part) > 0;
+            // A segment that begins a slot ends with it: the next one begins the next slot.
+            if start == 0 && ledger.headroom(part) > 0 {
+                return if bytes > 0 {
+                    bytes
+                } else {
+                    part.describable(ledger, 0)
+                };
+            }
             let room = room.get_or_insert(match limits.descriptors {
-                most if in_front => most,
                 1 => u32::MAX,
                 most => most - 1,
             });
