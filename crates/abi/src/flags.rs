@@ -373,6 +373,9 @@ pub const IORING_NOP_CQE32: u32 = 1 << 5;
 pub const IOU_PBUF_RING_MMAP: u16 = 1 << 0;
 /// Buffers are consumed piece by piece.
 pub const IOU_PBUF_RING_INC: u16 = 1 << 1;
+/// ringwire's own: the group lends what was received where the NIC wrote it. Its entries are credit, each a
+/// buffer id without memory.
+pub const IOU_PBUF_RING_LENT: u16 = 1 << 15;
 
 // Direct descriptors.
 

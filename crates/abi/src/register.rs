@@ -6,7 +6,7 @@
 //! application's tail takes the place of the first entry's `resv`.
 
 use crate::errno::Errno;
-use crate::flags::{IOU_PBUF_RING_INC, IOU_PBUF_RING_MMAP};
+use crate::flags::{IOU_PBUF_RING_INC, IOU_PBUF_RING_LENT, IOU_PBUF_RING_MMAP};
 
 /// Declares the opcodes of io_uring_register(2).
 macro_rules! opcodes {
@@ -393,12 +393,14 @@ impl BufReg {
     ///
     /// # Errors
     ///
-    /// `EINVAL`: a reserved field or an unknown flag is set, `min_left` without `IOU_PBUF_RING_INC`,
-    /// or the number of entries is not a power of two from 1 to [`MAX_BUF_RING_ENTRIES`].
+    /// `EINVAL`: a reserved field or an unknown flag is set, `min_left` without `IOU_PBUF_RING_INC`, that with
+    /// `IOU_PBUF_RING_LENT`, or the number of entries is not a power of two from 1 to [`MAX_BUF_RING_ENTRIES`].
     pub fn check(&self) -> Result<(), Errno> {
         let incremental = self.flags & IOU_PBUF_RING_INC != 0;
+        let known = IOU_PBUF_RING_MMAP | IOU_PBUF_RING_INC | IOU_PBUF_RING_LENT;
         if self.resv != [0; 5]
-            || self.flags & !(IOU_PBUF_RING_MMAP | IOU_PBUF_RING_INC) != 0
+            || self.flags & !known != 0
+            || (incremental && self.flags & IOU_PBUF_RING_LENT != 0)
             || (self.min_left != 0 && !incremental)
             || !self.ring_entries.is_power_of_two()
             || self.ring_entries > MAX_BUF_RING_ENTRIES

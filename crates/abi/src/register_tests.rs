@@ -34,6 +34,14 @@ fn a_buffer_ring_is_checked_as_in_the_kernel() {
         ..GOOD
     };
     assert_eq!(incremental.check(), Ok(()));
+    for (flags, good) in [
+        (0, true),
+        (IOU_PBUF_RING_MMAP, true),
+        (IOU_PBUF_RING_INC, false),
+    ] {
+        let flags = flags | IOU_PBUF_RING_LENT;
+        assert_eq!(BufReg { flags, ..GOOD }.check().is_ok(), good, "{flags:#x}");
+    }
 }
 
 #[test]

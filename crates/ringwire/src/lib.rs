@@ -16,6 +16,7 @@ pub mod command;
 #[doc(hidden)]
 pub mod engine;
 mod enter;
+mod lent;
 mod mailbox;
 pub mod owned;
 mod params;
@@ -30,10 +31,11 @@ mod usermem;
 
 pub use io_uring::{opcode, types};
 pub use ringwire_stack::{Cidr, CidrError, MAX_ADDRESSES, RxChecksum};
-pub use ringwire_umem::Area;
+pub use ringwire_umem::{Area, Lent, RingGone};
 pub use ringwire_xsk::{AttachMode, Attached, BindMode, Features, Mode};
 
 pub use builder::{Builder, SetupError};
+pub use lent::{IOU_PBUF_RING_LENT, LentBuffers};
 pub use params::Parameters;
 pub use queue::{CompletionQueue, SubmissionQueue};
 pub use register::Probe;

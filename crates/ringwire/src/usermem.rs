@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::*;
-use ringwire_umem::{Borrowed, Ledger, LoanId};
+use ringwire_stack::LentPart;
+use ringwire_umem::{Borrowed, Ledger, LendTable, LoanId};
 
 /// Nothing is mapped below (`vm.mmap_min_addr`).
 const FIRST_ADDRESS: u64 = 4096;
@@ -338,6 +339,13 @@ pub(crate) fn read_sigmask(addr: u64) -> Result<libc::sigset_t, Errno> {
         }
     }
     Ok(mask)
+}
+
+/// Puts what the stack has just lent, and nobody has besides, into a group's table.
+pub(crate) fn put_lent(table: &LendTable, bid: u16, part: LentPart) {
+    // SAFETY: the stack lends what it received into the UMEM that engine and table share, and counts a part
+    // for it; the caller has that part from there, and gives it to the table alone.
+    unsafe { table.put(bid, part.addr, part.len) };
 }
 
 /// A registered buffer ring: in the application's memory, or in memory that the application asks for.

@@ -20,6 +20,11 @@ impl AppRing {
         (AppRing { memory, tail: 0 }, ring)
     }
 
+    /// Where it is, for its registration.
+    pub(crate) fn address(&self) -> u64 {
+        self.memory as u64
+    }
+
     /// Writes an entry, and makes it known by moving the tail.
     pub(crate) fn provide(&mut self, addr: u64, len: u32, bid: u16) {
         let at = usize::from(self.tail % AppRing::ENTRIES) * BUF_ENTRY_BYTES;

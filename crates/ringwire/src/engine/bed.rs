@@ -1,5 +1,6 @@
 //! An engine on no network, for the tests of what needs none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::squeue;
@@ -7,7 +8,7 @@ use ringwire_abi::errno::Errno;
 use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
 use ringwire_stack::{Config, DadConfig, Instant, PlanLimits, RxChecksum, Stack, TxChecksum};
 use ringwire_umem::{Layout, Ledger, Umem};
-use ringwire_xsk::{Rings, pair};
+use ringwire_xsk::{Consumer, Desc, Producer, Rings, pair};
 
 use super::{Engine, EngineConfig, Port};
 
@@ -27,7 +28,15 @@ impl Port for Nowhere {
 
 pub(crate) struct Bed {
     pub(crate) engine: Engine,
+    /// The far side of the fill ring and of the RX ring.
+    fill: Consumer<u64>,
+    rx: Producer<Desc>,
 }
+
+/// The Ethernet address of the engine's end.
+pub(crate) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// Bytes that the kernel leaves free in front of what it received (`XDP_PACKET_HEADROOM`).
+const KERNEL_HEADROOM: usize = 256;
 
 impl Bed {
     pub(crate) fn new(setup_flags: u32) -> Bed {
@@ -40,14 +49,16 @@ impl Bed {
             areas: vec![],
         };
         let ledger = Ledger::new(Umem::new(layout).expect("memory for the engine"));
+        let (near_fill, fill) = pair(ENTRIES);
+        let (rx, near_rx) = pair(ENTRIES);
         let rings = Rings {
-            fill: pair(ENTRIES).0,
+            fill: near_fill,
             completion: pair(ENTRIES).1,
-            rx: pair(ENTRIES).1,
+            rx: near_rx,
             tx: pair(ENTRIES).0,
         };
         let config = Config {
-            mac: [2, 0, 0, 0, 0, 1],
+            mac: MAC,
             mtu: 1500,
             plan: PlanLimits::SCATTER,
             queues: 1,
@@ -65,7 +76,7 @@ impl Bed {
             setup_flags,
         };
         let engine = Engine::new(now, config, ledger, stack, vec![rings], Box::new(Nowhere));
-        Bed { engine }
+        Bed { engine, fill, rx }
     }
 
     /// One with a table of so many direct descriptors.
@@ -79,6 +90,33 @@ impl Bed {
         bed.register(IORING_REGISTER_FILES2, table, size_of_val(&table) as u32)
             .expect("a table");
         bed
+    }
+
+    /// Has the NIC receive a frame, in pieces of at most so many bytes, and takes a turn.
+    pub(crate) fn receive(&mut self, frame: &[u8], piece_bytes: usize) {
+        let umem = Arc::clone(self.engine.ledger.umem());
+        let mut pieces = frame.chunks(piece_bytes).peekable();
+        while let Some(piece) = pieces.next() {
+            assert!(self.fill.available() > 0, "a chunk in the fill ring");
+            let addr = self.fill.pop().expect("a chunk") + KERNEL_HEADROOM as u64;
+            // SAFETY: a chunk in the fill ring is the kernel's to write to, whose part this plays, and the
+            // piece fits into one.
+            unsafe {
+                let to = umem.as_ptr().add(addr as usize);
+                std::ptr::copy_nonoverlapping(piece.as_ptr(), to, piece.len());
+            }
+            let options = if pieces.peek().is_some() {
+                Desc::CONTINUED
+            } else {
+                0
+            };
+            let len = piece.len() as u32;
+            let pushed = self.rx.push(Desc { addr, len, options });
+            pushed.expect("room in the RX ring");
+        }
+        self.fill.release();
+        self.rx.publish();
+        self.engine.turn(Instant::ZERO);
     }
 
     /// io_uring_register(2) with this structure.

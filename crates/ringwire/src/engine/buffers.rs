@@ -1,10 +1,13 @@
 //! Provided buffers: rings shared with the application, and legacy groups filled by requests.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{IORING_CQE_BUFFER_SHIFT, IORING_CQE_F_BUF_MORE, IORING_CQE_F_BUFFER};
+use ringwire_umem::LendTable;
 
+use super::lent_group::LentGroup;
 use crate::usermem::{BufferRing, MAX_TRANSFER, Span};
 
 /// A buffer taken for one attempt: used up by [`Groups::commit`], or put back by [`Groups::recycle`].
@@ -87,6 +90,7 @@ impl Ring {
 #[derive(Debug)]
 enum Group {
     Ring(Ring),
+    Lent(Box<LentGroup>),
     Legacy(VecDeque<Legacy>),
 }
 
@@ -94,6 +98,8 @@ enum Group {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: HashMap<u16, Group>,
+    /// The lent ones.
+    lent: Vec<u16>,
     /// Buffer rings registered so far.
     serial: u64,
     /// Lists of spans of bundles that are gone, for those that come.
@@ -128,28 +134,63 @@ impl Groups {
         self.groups.insert(group, Group::Ring(ring));
     }
 
+    /// Registers a lent buffer ring in a group that was vacated.
+    pub(super) fn add_lent(&mut self, group: u16, lent: LentGroup) {
+        self.groups.insert(group, Group::Lent(Box::new(lent)));
+        self.lent.push(group);
+    }
+
     /// Unregisters a buffer ring.
     pub(crate) fn remove_ring(&mut self, group: u16) -> Result<(), Errno> {
-        self.ring(group)?;
+        self.head(group)?;
         self.groups.remove(&group);
+        self.lent.retain(|&lent| lent != group);
         Ok(())
     }
 
     /// The consumer's head of a buffer ring (`IORING_REGISTER_PBUF_STATUS`).
     pub(crate) fn head(&self, group: u16) -> Result<u16, Errno> {
-        Ok(self.ring(group)?.head)
-    }
-
-    /// Where the memory of a buffer ring is that was registered with `IOU_PBUF_RING_MMAP`.
-    pub(crate) fn lent(&self, group: u16) -> Result<u64, Errno> {
-        self.ring(group)?.ring.lent().ok_or(Errno::EINVAL)
-    }
-
-    fn ring(&self, group: u16) -> Result<&Ring, Errno> {
         match self.groups.get(&group) {
             None => Err(Errno::ENOENT),
             Some(Group::Legacy(_)) => Err(Errno::EINVAL),
-            Some(Group::Ring(ring)) => Ok(ring),
+            Some(Group::Ring(ring)) => Ok(ring.head),
+            Some(Group::Lent(lent)) => Ok(lent.head()),
+        }
+    }
+
+    /// Where the memory of a buffer ring is that was registered with `IOU_PBUF_RING_MMAP`.
+    pub(crate) fn memory(&self, group: u16) -> Result<u64, Errno> {
+        let memory = match self.groups.get(&group) {
+            None => return Err(Errno::ENOENT),
+            Some(Group::Legacy(_)) => None,
+            Some(Group::Ring(ring)) => ring.ring.lent(),
+            Some(Group::Lent(lent)) => lent.memory(),
+        };
+        memory.ok_or(Errno::EINVAL)
+    }
+
+    /// The lent groups, by their numbers.
+    pub(super) fn lent_groups(&self) -> &[u16] {
+        &self.lent
+    }
+
+    pub(super) fn is_lent(&self, group: u16) -> bool {
+        self.lent.contains(&group)
+    }
+
+    pub(super) fn lent_group(&mut self, group: u16) -> Option<&mut LentGroup> {
+        match self.groups.get_mut(&group) {
+            Some(Group::Lent(lent)) => Some(lent),
+            _ => None,
+        }
+    }
+
+    /// What a lent group has lent.
+    pub(super) fn table(&self, group: u16) -> Result<Arc<LendTable>, Errno> {
+        match self.groups.get(&group) {
+            None => Err(Errno::ENOENT),
+            Some(Group::Lent(lent)) => Ok(Arc::clone(lent.table())),
+            Some(_) => Err(Errno::EINVAL),
         }
     }
 
@@ -195,7 +236,7 @@ impl Groups {
     pub(crate) fn remove(&mut self, group: u16, count: u32) -> Result<u32, Errno> {
         match self.groups.get_mut(&group) {
             None => Err(Errno::ENOENT),
-            Some(Group::Ring(_)) => Err(Errno::EINVAL),
+            Some(Group::Ring(_) | Group::Lent(_)) => Err(Errno::EINVAL),
             Some(Group::Legacy(buffers)) => {
                 let count = buffers.len().min(count as usize);
                 buffers.drain(..count);
@@ -208,6 +249,8 @@ impl Groups {
     pub(crate) fn select(&mut self, group: u16, limit: usize) -> Result<Selected, Errno> {
         let (ring, (addr, len, bid)) = match self.groups.get_mut(&group) {
             None => return Err(Errno::ENOBUFS),
+            // There is no memory to send from, or to receive into.
+            Some(Group::Lent(_)) => return Err(Errno::EINVAL),
             Some(Group::Ring(ring)) => {
                 if ring.ring.tail() == ring.head {
                     return Err(Errno::ENOBUFS);
@@ -249,6 +292,7 @@ impl Groups {
     pub(crate) fn peek_bundle(&mut self, group: u16, limit: usize) -> Result<Bundle, Errno> {
         match self.groups.get(&group) {
             None => Err(Errno::ENOENT),
+            Some(Group::Lent(_)) => Err(Errno::EINVAL),
             Some(Group::Legacy(_)) => {
                 let selected = self.select(group, limit)?;
                 let mut spans = self.spare.pop().unwrap_or_default();

@@ -343,8 +343,8 @@ fn a_ring_without_memory_is_lent_some() {
     assert_eq!((ring.tail(), ring.entry(7)), (0, (0, 0, 0)));
     let mut groups = Groups::default();
     groups.add_ring(GROUP, ring, None);
-    let memory = groups.lent(GROUP).unwrap();
+    let memory = groups.memory(GROUP).unwrap();
     assert!(memory != 0 && memory.is_multiple_of(4096), "{memory:#x}");
     let (_app, groups) = self::ring(false);
-    assert_eq!(groups.lent(GROUP), Err(Errno::EINVAL));
+    assert_eq!(groups.memory(GROUP), Err(Errno::EINVAL));
 }

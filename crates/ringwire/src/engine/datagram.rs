@@ -265,7 +265,7 @@ impl Engine {
         })
     }
 
-    fn sender_of(&self, socket: SocketId) -> ([u8; 28], usize) {
+    pub(super) fn sender_of(&self, socket: SocketId) -> ([u8; 28], usize) {
         let from = self
             .stack
             .udp_front(socket)

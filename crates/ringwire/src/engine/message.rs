@@ -28,9 +28,7 @@ impl MultishotLayout {
     pub(super) fn new(message: &Message, buffer: Span) -> Result<MultishotLayout, Errno> {
         let name_len = message.name_area;
         let control_len = message.control_area;
-        let header = OUT_BYTES
-            .saturating_add(name_len)
-            .saturating_add(control_len);
+        let header = header_len((name_len, control_len));
         if header > buffer.len {
             return Err(Errno::EFAULT);
         }
@@ -61,11 +59,37 @@ pub(super) fn write_message(
     flags: i32,
 ) -> Result<(), Errno> {
     usermem::write(layout.name, name)?;
+    usermem::write(layout.out, &out(name, payload_len, flags)).map(drop)
+}
+
+/// Bytes in front of the payload, with areas for a name and for control messages.
+pub(super) fn header_len((name, control): (usize, usize)) -> usize {
+    OUT_BYTES.saturating_add(name).saturating_add(control)
+}
+
+/// Writes the same into the bytes in front of a payload that is lent whole.
+pub(super) fn emit_message(
+    header: &mut [u8],
+    (name_area, _): (usize, usize),
+    name: &[u8],
+    payload_len: usize,
+) {
+    let Some((first, areas)) = header.split_first_chunk_mut() else {
+        return;
+    };
+    *first = out(name, payload_len, 0);
+    // What was received there before is nobody's business.
+    areas.fill(0);
+    let len = name.len().min(name_area);
+    areas[..len].copy_from_slice(&name[..len]);
+}
+
+fn out(name: &[u8], payload_len: usize, flags: i32) -> [u8; OUT_BYTES] {
     let mut out = [0; OUT_BYTES];
     out[..4].copy_from_slice(&(name.len() as u32).to_ne_bytes());
     out[8..12].copy_from_slice(&(payload_len as u32).to_ne_bytes());
     out[12..].copy_from_slice(&(flags as u32).to_ne_bytes());
-    usermem::write(layout.out, &out).map(drop)
+    out
 }
 
 /// Reads the control messages of a send: `UDP_SEGMENT`, TTL, TOS and PKTINFO, and their IPv6 twins. Others

@@ -19,6 +19,8 @@ mod entries_tests;
 mod eventfd;
 mod files;
 mod issue;
+mod lent_group;
+mod lent_receive;
 mod memory;
 mod message;
 mod nic;
@@ -101,6 +103,9 @@ pub struct EngineCounters {
     /// Turns that came more than 10 ms after the one before while packets waited: the application
     /// was busy elsewhere, and the network waited for it.
     pub late_turns: u64,
+    /// Entries of lent buffer groups that were no credit: their buffer id is beyond the group, is in its ring
+    /// already, or names a frame of which more comes.
+    pub bad_lent_bids: u64,
 }
 
 /// The engine of one ring.
@@ -256,6 +261,7 @@ impl Engine {
         self.now = now;
         self.last_turn = now;
         self.reap_sent();
+        self.take_credits();
         self.refill();
         let received = self.receive_burst();
         self.counters.late_turns += u64::from(late && received > 0);

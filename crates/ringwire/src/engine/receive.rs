@@ -151,6 +151,9 @@ impl Engine {
         if first && wanted.poll_first && wanted.has(libc::MSG_DONTWAIT) {
             return Attempt::failed(Errno::EAGAIN);
         }
+        if let Some(group) = wanted.group.filter(|&group| self.groups.is_lent(group)) {
+            return self.attempt_lent(id, socket, &wanted, group, first);
+        }
         match socket.protocol() {
             Protocol::Udp => self.attempt_datagram(id, socket, &wanted, first),
             Protocol::Tcp => self.attempt_stream(id, socket, &wanted, first),

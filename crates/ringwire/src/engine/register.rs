@@ -1,11 +1,15 @@
 //! io_uring_register(2): which opcode does what. The checks of the arguments' shape stand here, in
 //! the kernel's order (Linux `io_uring/register.c`, `__io_uring_register`).
 
+use std::sync::Arc;
+
 use ringwire_abi::errno::Errno;
-use ringwire_abi::flags::{IOU_PBUF_RING_INC, IOU_PBUF_RING_MMAP};
+use ringwire_abi::flags::{IOU_PBUF_RING_INC, IOU_PBUF_RING_LENT, IOU_PBUF_RING_MMAP};
 use ringwire_abi::register::*;
+use ringwire_umem::LendTable;
 
 use super::Engine;
+use super::lent_group::LentGroup;
 use crate::usermem::{BufferRing, Span, read_plain, write_plain};
 
 impl Engine {
@@ -86,6 +90,11 @@ impl Engine {
             // SAFETY: the caller's promise; the checks saw the size and alignment.
             unsafe { BufferRing::new(addr, entries) }
         };
+        if reg.flags & IOU_PBUF_RING_LENT != 0 {
+            let lent = LentGroup::new(ring, entries, self.ledger.umem());
+            self.groups.add_lent(reg.bgid, lent);
+            return Ok(0);
+        }
         let incremental = reg.flags & IOU_PBUF_RING_INC != 0;
         let min_left = incremental.then_some(reg.min_left as usize);
         self.groups.add_ring(reg.bgid, ring, min_left);
@@ -113,7 +122,12 @@ impl Engine {
     /// Where the memory of a buffer ring is that was registered with `IOU_PBUF_RING_MMAP`, until it is
     /// unregistered: what mmap(2) on the kernel's ring gives.
     pub fn buf_ring_memory(&self, group: u16) -> Result<u64, Errno> {
-        self.groups.lent(group)
+        self.groups.memory(group)
+    }
+
+    /// What a lent group has lent, by buffer id.
+    pub(crate) fn lend_table(&self, group: u16) -> Result<Arc<LendTable>, Errno> {
+        self.groups.table(group)
     }
 }
 

@@ -259,7 +259,7 @@ impl Engine {
     }
 
     /// The completion of received bytes, and what comes after it.
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         id: RequestId,
         wanted: &Wanted,
@@ -290,7 +290,7 @@ impl Engine {
 
     /// Whether an error is there to be reported, or has been, or receiving was shut down: no event will
     /// tell of that again.
-    fn has_ended(&self, socket: SocketId) -> bool {
+    pub(super) fn has_ended(&self, socket: SocketId) -> bool {
         let readiness = self.stack.readiness(&self.ledger, socket);
         readiness.error || readiness.hung_up || readiness.receive_shut
     }
@@ -347,7 +347,7 @@ impl Engine {
     }
 
     /// What a receive says of what is left; a read does not.
-    fn nonempty(&self, id: RequestId, socket: SocketId) -> u32 {
+    pub(super) fn nonempty(&self, id: RequestId, socket: SocketId) -> u32 {
         match self.stack.tcp_inq(socket) {
             0 => 0,
             _ if matches!(self.requests.get(id).op, Op::Read(_)) => 0,
@@ -484,7 +484,7 @@ impl Engine {
 
 /// What a receive leaves behind.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Behind {
+pub(super) enum Behind {
     Nothing,
     Data,
     /// It is a poll that finds it, on the kernel: other requests may take it before, if it is an error.
@@ -492,7 +492,7 @@ enum Behind {
 }
 
 impl Behind {
-    fn new(inq: usize, has_ended: bool) -> Behind {
+    pub(super) fn new(inq: usize, has_ended: bool) -> Behind {
         match (inq, has_ended) {
             (0, false) => Behind::Nothing,
             (0, true) => Behind::End,
