@@ -17,8 +17,11 @@ const FAR_INTERFACE: &str = "rw1";
 pub const FAR_V4: &str = "10.7.0.3";
 pub const FAR_V6: &str = "fd07::3";
 
-/// Bytes of each ring's registered area, for what it sends.
-pub const AREA: usize = 1 << 20;
+/// The registered areas of each ring: a plain one, and slots for a segment's payload each, whatever its family.
+pub const AREA: usize = 0;
+pub const AREA_BYTES: usize = 1 << 20;
+pub const SLOTS: usize = 1;
+pub const SLOT_BYTES: usize = 1428;
 
 /// The port that the server serves.
 pub const PORT: u16 = 7100;
@@ -108,7 +111,8 @@ fn builder(interface: &str, v4: &str, v6: &str) -> Builder {
         .interface(interface)
         .address(format!("{v4}/24").parse().expect("an address"))
         .address(format!("{v6}/64").parse().expect("an address"))
-        .registered_area(AREA)
+        .registered_area(AREA_BYTES)
+        .registered_slots(128, SLOT_BYTES as u32)
         .detect_duplicates(false);
     builder
 }

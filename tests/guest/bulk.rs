@@ -1,29 +1,35 @@
-//! The ring's end of a bulk exchange: SEND_ZC out of the registered area, RECV, both at once. A byte depends on its
-//! offset in the stream, so that one that is lost, doubled or moved is seen.
+//! The ring's end of a bulk exchange: SEND_ZC out of UMEM, RECV, both at once. A byte depends on its offset in the
+//! stream, so that one that is lost, doubled or moved is seen.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use ringwire::{IoUring, cqueue, opcode, squeue};
+use ringwire_abi::flags::{IORING_NOTIF_USAGE_ZC_COPIED, IORING_SEND_ZC_REPORT_USAGE};
 use ringwire_tests::net::PATIENCE;
 use ringwire_tests::stream::{CONNECTION, run, wait};
 
-use crate::bed::AREA;
+use crate::bed::{AREA, AREA_BYTES, SLOTS};
 
 /// Bytes of each direction.
 pub const BYTES: usize = 4 << 20;
 /// For one exchange.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// Bytes of one send, a prime: sends begin and end within chunks and segments.
+/// Bytes of one send out of the plain area, a prime: sends begin and end within chunks and segments.
 const PIECE: usize = 100_003;
-/// Sends whose memory the ring has.
-const PIECES: usize = 8;
-
-const _: () = assert!(PIECE * PIECES <= AREA);
 
 const RECEIVE: u64 = 1 << 32;
 const SHUTDOWN: u64 = 2 << 32;
+
+/// What is sent from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// Slots, with room for headers: a packet is one descriptor, and these drivers take it.
+    Slots,
+    /// A plain area: a packet would be two descriptors, which these drivers do not take, so it is copied.
+    Area,
+}
 
 /// The byte at an offset of the stream with this seed.
 pub fn byte(seed: u8, offset: usize) -> u8 {
@@ -36,27 +42,35 @@ pub fn stream(seed: u8) -> Vec<u8> {
 }
 
 /// Sends the stream of one seed on the ring's connection and receives that of the other, until both have ended.
-pub fn exchange(ring: &mut IoUring, out: u8, incoming: u8) {
-    let mut area = ring.take_area(0).expect("the registered area");
+pub fn exchange(ring: &mut IoUring, from: From, out: u8, incoming: u8) {
+    let mut area = ring.take_area(AREA).expect("the plain area");
+    let mut slots = ring.take_slots(SLOTS).expect("the slots");
+    let mut pieces: Vec<&mut [u8]> = match from {
+        From::Slots => slots.iter_mut().map(|slot| &mut slot[..]).collect(),
+        From::Area => area[..AREA_BYTES].chunks_exact_mut(PIECE).collect(),
+    };
     let mut buffer = vec![0; 200_000];
     let receive = opcode::Recv::new(CONNECTION, buffer.as_mut_ptr(), buffer.len() as u32);
     let receive = receive.build().user_data(RECEIVE);
     push(ring, receive.clone());
-    let mut free: VecDeque<usize> = (0..PIECES).collect();
+    let mut free: VecDeque<usize> = (0..pieces.len()).collect();
     let (mut pushed, mut sent, mut received) = (0, 0, 0);
-    let mut sending = 0;
+    let (mut sending, mut sends, mut copied) = (0, 0, 0);
     let (mut shutting, mut shut, mut ended) = (false, false, false);
     let start = Instant::now();
-    while !(shut && ended && free.len() == PIECES) {
+    while !(shut && ended && free.len() == pieces.len()) {
         while pushed < BYTES && !free.is_empty() {
             let index = free.pop_front().expect("one is free");
-            let piece = &mut area[index * PIECE..][..PIECE.min(BYTES - pushed)];
+            let len = pieces[index].len().min(BYTES - pushed);
+            let piece = &mut pieces[index][..len];
             for (at, to) in piece.iter_mut().enumerate() {
                 *to = byte(out, pushed + at);
             }
             let send = opcode::SendZc::new(CONNECTION, piece.as_ptr(), piece.len() as u32);
-            let send = send.flags(libc::MSG_WAITALL).build();
-            push(ring, send.user_data(index as u64));
+            let send = send
+                .flags(libc::MSG_WAITALL)
+                .zc_flags(IORING_SEND_ZC_REPORT_USAGE);
+            push(ring, send.build().user_data(index as u64));
             pushed += piece.len();
             sending += 1;
         }
@@ -79,11 +93,15 @@ pub fn exchange(ring: &mut IoUring, out: u8, incoming: u8) {
                     assert_eq!(res, 0);
                     shut = true;
                 }
-                index if cqueue::notif(cqe.flags()) => free.push_back(index as usize),
+                index if cqueue::notif(cqe.flags()) => {
+                    copied += usize::from(res as u32 == IORING_NOTIF_USAGE_ZC_COPIED);
+                    free.push_back(index as usize);
+                }
                 _ => {
                     assert!(res > 0 && cqueue::more(cqe.flags()), "a send: {res}");
                     sent += res as usize;
                     sending -= 1;
+                    sends += 1;
                 }
             }
         }
@@ -95,6 +113,11 @@ pub fn exchange(ring: &mut IoUring, out: u8, incoming: u8) {
         }
     }
     assert_eq!(received, BYTES, "the stream has ended");
+    match from {
+        // The peer's window, or a probe of the tail, may end within a slot: the rest has no room for headers.
+        From::Slots => assert!(100 * copied <= sends, "{copied} of {sends} were copied"),
+        From::Area => assert_eq!(copied, sends, "a copy is reported"),
+    }
     assert_eq!(run(ring, opcode::Close::new(CONNECTION).build()), 0);
 }
 

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ringwire::{IoUring, Mode, cqueue, opcode, squeue, types};
+use ringwire_abi::flags::IORING_SEND_ZC_REPORT_USAGE;
 use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6, RING_V4, RING_V6};
 use ringwire_tests::stream::{run, wait};
 
 use crate::Check;
-use crate::bed::{Bed, server};
+use crate::bed::{Bed, SLOT_BYTES, SLOTS, server};
 
 pub const CHECKS: &[Check] = &[
     ("a ring's datagrams come back from a ring, ipv4", |bed| {
@@ -36,12 +37,12 @@ pub const CHECKS: &[Check] = &[
 const ROUNDS: usize = 40;
 /// Datagrams on their way at a time.
 const WINDOW: usize = 8;
-/// Above the MTU: some go in fragments.
+/// Of the kernel's datagrams: some exceed the MTU, and go in fragments.
 const LARGEST: usize = 4000;
 
-/// The length of a datagram.
-fn len(number: usize) -> usize {
-    8 + number * 331 % (LARGEST - 8)
+/// The length of a datagram, up to a largest.
+fn len(number: usize, largest: usize) -> usize {
+    8 + number * 331 % (largest - 8)
 }
 
 /// The content: its number, and bytes that depend on number and offset.
@@ -53,8 +54,8 @@ fn fill(number: usize, datagram: &mut [u8]) {
     }
 }
 
-fn content(number: usize) -> Vec<u8> {
-    let mut datagram = vec![0; len(number)];
+fn content(number: usize, largest: usize) -> Vec<u8> {
+    let mut datagram = vec![0; len(number, largest)];
     fill(number, &mut datagram);
     datagram
 }
@@ -97,23 +98,23 @@ pub fn ask(socket: &UdpSocket) {
     for round in 0..ROUNDS {
         let numbers = round * WINDOW..(round + 1) * WINDOW;
         for number in numbers.clone() {
-            socket.send(&content(number)).expect("a datagram");
+            socket.send(&content(number, LARGEST)).expect("a datagram");
         }
         let mut missing: Vec<usize> = numbers.collect();
         while !missing.is_empty() {
             let Ok(received) = socket.recv(&mut buffer) else {
                 panic!("{missing:?} did not come back");
             };
-            take(&mut missing, &buffer[..received]);
+            take(&mut missing, LARGEST, &buffer[..received]);
         }
     }
 }
 
 /// A datagram that has come back is one of those that were sent, to the byte.
-fn take(missing: &mut Vec<usize>, datagram: &[u8]) {
+fn take(missing: &mut Vec<usize>, largest: usize, datagram: &[u8]) {
     let found = missing
         .iter()
-        .position(|&number| datagram == content(number));
+        .position(|&number| datagram == content(number, largest));
     let Some(found) = found else {
         panic!("{} bytes that nobody sent", datagram.len());
     };
@@ -123,25 +124,26 @@ fn take(missing: &mut Vec<usize>, datagram: &[u8]) {
 const SOCKET: types::Fixed = types::Fixed(0);
 const SEND: u64 = 1 << 32;
 
-/// Sends datagrams from a ring, by SEND_ZC out of its registered area; each must come back.
+/// Sends datagrams from a ring, by SEND_ZC out of its slots; each must come back, and none may be copied.
 fn ask_by_ring(mut ring: IoUring, to: SocketAddr) {
     ring.submitter().register_files_sparse(1).expect("a table");
     connect(&mut ring, to);
-    let mut area = ring.take_area(0).expect("the registered area");
-    let mut buffers = vec![[0u8; LARGEST]; WINDOW];
+    let mut slots = ring.take_slots(SLOTS).expect("the slots");
+    let mut buffers = vec![[0u8; SLOT_BYTES]; WINDOW];
     for round in 0..ROUNDS {
         let numbers = round * WINDOW..(round + 1) * WINDOW;
         for (index, number) in numbers.clone().enumerate() {
             let buffer = &mut buffers[index];
-            let receive = opcode::Recv::new(SOCKET, buffer.as_mut_ptr(), LARGEST as u32);
+            let receive = opcode::Recv::new(SOCKET, buffer.as_mut_ptr(), SLOT_BYTES as u32);
             push(&mut ring, receive.build().user_data(index as u64));
-            let payload = &mut area[index * LARGEST..][..len(number)];
+            let payload = &mut slots[index][..len(number, SLOT_BYTES)];
             fill(number, payload);
             let send = opcode::SendZc::new(SOCKET, payload.as_ptr(), payload.len() as u32);
-            push(&mut ring, send.build().user_data(SEND | number as u64));
+            let send = send.zc_flags(IORING_SEND_ZC_REPORT_USAGE).build();
+            push(&mut ring, send.user_data(SEND | number as u64));
         }
         let mut missing: Vec<usize> = numbers.collect();
-        // The area's bytes are written again when every send has been notified.
+        // A slot is written again when every send has been notified of.
         let mut notifications = WINDOW;
         while !missing.is_empty() || notifications > 0 {
             assert!(
@@ -153,11 +155,14 @@ fn ask_by_ring(mut ring: IoUring, to: SocketAddr) {
                 let (user_data, res) = (cqe.user_data(), cqe.result());
                 if user_data & SEND == 0 {
                     let received = usize::try_from(res).expect("a datagram");
-                    take(&mut missing, &buffers[user_data as usize][..received]);
+                    let received = &buffers[user_data as usize][..received];
+                    take(&mut missing, SLOT_BYTES, received);
                 } else if cqueue::notif(cqe.flags()) {
+                    assert_eq!(res, 0, "a datagram was copied");
                     notifications -= 1;
                 } else {
-                    assert_eq!(res as usize, len((user_data & !SEND) as usize));
+                    let number = (user_data & !SEND) as usize;
+                    assert_eq!(res as usize, len(number, SLOT_BYTES));
                     assert!(cqueue::more(cqe.flags()), "a notification follows");
                 }
             }

@@ -9,7 +9,7 @@ use ringwire_tests::stream::{CONNECTION, accept, connect, converse, outlive, pat
 
 use crate::Check;
 use crate::bed::{Bed, server};
-use crate::bulk::{LONG, exchange, stream};
+use crate::bulk::{From, LONG, exchange, stream};
 
 pub const CHECKS: &[Check] = &[
     ("a ring's stream is echoed by a ring", rings_echo),
@@ -75,10 +75,10 @@ fn rings_bulk(bed: &Bed) {
     let peer = accept(&mut near, false, move |to| {
         std::thread::spawn(move || {
             connect(&mut far, to);
-            exchange(&mut far, 1, 2);
+            exchange(&mut far, From::Slots, 1, 2);
         })
     });
-    exchange(&mut near, 2, 1);
+    exchange(&mut near, From::Slots, 2, 1);
     outlive(&mut near, peer, LONG);
 }
 
@@ -90,7 +90,7 @@ fn kernel_connects(bed: &Bed, v6: bool) {
             converse(peer, stream(1), LONG)
         })
     });
-    finish(ring, peer);
+    finish(ring, From::Slots, peer);
 }
 
 fn kernel_accepts(bed: &Bed) {
@@ -103,12 +103,12 @@ fn kernel_accepts(bed: &Bed) {
             converse(peer, stream(1), LONG)
         });
         connect(&mut ring, to);
-        finish(ring, peer);
+        finish(ring, From::Area, peer);
     }
 }
 
-fn finish(mut ring: IoUring, peer: std::thread::JoinHandle<Vec<u8>>) {
-    exchange(&mut ring, 2, 1);
+fn finish(mut ring: IoUring, from: From, peer: std::thread::JoinHandle<Vec<u8>>) {
+    exchange(&mut ring, from, 2, 1);
     let at_peer = outlive(&mut ring, peer, LONG);
     assert!(at_peer == stream(2), "the kernel got other bytes");
     let counters = ring.counters().expect("counters").stack;
