@@ -92,7 +92,7 @@ impl LendTable {
                 }
             };
             match slot.compare_exchange(before, word.pack(), Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) if spare => return drop(self.guard(addr, len)),
+                Ok(_) if spare => return self.let_go(addr, 1),
                 Ok(_) => return,
                 Err(now) => before = now,
             }
@@ -135,10 +135,12 @@ impl LendTable {
             };
             match slot.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    for _ in 1..parts {
-                        drop(self.guard(word.addr, word.len));
-                    }
-                    return Some(self.guard(word.addr, taken));
+                    self.let_go(word.addr, parts - 1);
+                    // SAFETY: `put`'s caller promised that the part is lent and nobody else's to give back. The
+                    // slot had it, which was changed in the same step as the part was taken from it.
+                    return Some(unsafe {
+                        Lent::new(Arc::clone(&self.umem), word.addr, taken as u32)
+                    });
                 }
                 Err(now) => before = now,
             }
@@ -151,7 +153,8 @@ impl LendTable {
         Some(word.addr + word.len)
     }
 
-    /// Empties a slot; what was in it goes back to the ledger that has lent it.
+    /// Empties a slot; what was in it goes back to the ledger that has lent it. What somebody has given back
+    /// already, by its address, does not go back again.
     ///
     /// # Panics
     /// If it is another UMEM's ledger.
@@ -165,24 +168,28 @@ impl LendTable {
         };
         if let Some(word) = Word::unpack(slot.swap(EMPTY, Ordering::AcqRel)) {
             for _ in 0..word.parts {
-                let back = ledger.give_back(word.addr);
-                back.expect("lend table: what is in a slot is lent");
+                let _ = ledger.give_back(word.addr);
             }
         }
     }
 
-    /// The guard of a part that has just been taken out of its slot.
-    fn guard(&self, addr: u64, len: u64) -> Lent {
-        // SAFETY: `put`'s caller promised that the part is lent and nobody else's to give back. The slot had
-        // it, which was changed in the same step as this part was taken from it.
-        unsafe { Lent::new(Arc::clone(&self.umem), addr, len as u32) }
+    /// Gives parts of a frame back.
+    fn let_go(&self, addr: u64, parts: u64) {
+        let chunk = (addr / u64::from(self.umem.chunk_bytes())) as u32;
+        for _ in 0..parts {
+            if self.umem.returns().subtract(chunk) == Some(true) {
+                self.umem.returns().put(chunk);
+            }
+        }
     }
 }
 
 impl Drop for LendTable {
     fn drop(&mut self) {
-        for slot in 0..self.slots() {
-            drop(self.take(slot, usize::MAX));
+        for slot in &self.slots {
+            if let Some(word) = Word::unpack(slot.swap(EMPTY, Ordering::AcqRel)) {
+                self.let_go(word.addr, word.parts);
+            }
         }
     }
 }

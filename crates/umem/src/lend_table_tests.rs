@@ -150,6 +150,17 @@ fn a_dropped_table_gives_back_what_is_in_it() {
 }
 
 #[test]
+fn what_was_given_back_by_its_address_does_not_go_back_twice() {
+    let mut ledger = ledger();
+    let table = table(&ledger);
+    let chunk = lend(&mut ledger, &table, 0, &[b"payload"]);
+    assert_eq!(ledger.give_back(table.end(0).unwrap() - 1), Ok(()));
+    table.take_back(0, &mut ledger);
+    assert_eq!(ledger.owner(chunk), Some(Owner::Free));
+    assert_eq!(table.end(0), None);
+}
+
+#[test]
 #[should_panic(expected = "holds something else")]
 fn another_frame_does_not_go_behind_what_is_there() {
     let mut ledger = ledger();
