@@ -11,10 +11,10 @@ use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::*;
 use ringwire_abi::setup::ring_sizes;
 use ringwire_stack::{
-    AddressState, Cidr, DadConfig, MAX_ADDRESSES, PlanLimits, RxChecksum, Stack, TxChecksum,
-    multicast_mac, solicited_node,
+    AddressState, Cidr, DadConfig, MAX_ADDRESSES, RxChecksum, Stack, TxChecksum, multicast_mac,
+    solicited_node,
 };
-use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem, UmemError};
+use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem};
 use ringwire_xsk::{AttachMode, BindMode, Interface, Program, QueueConfig, Rings, Socket, Waiter};
 
 use crate::engine::{Engine, EngineConfig};
@@ -22,6 +22,7 @@ use crate::params::Parameters;
 use crate::port::AfXdpPort;
 use crate::report::Report;
 use crate::ring::{Core, IoUring, now};
+use crate::setup_error::SetupError;
 
 const CHUNK_BYTES: u32 = 4096;
 const RX_RING: u32 = 2048;
@@ -41,73 +42,6 @@ const LEAST_MTU_V6: u32 = 1280;
 
 /// How long to wait for a link that attaching has reset.
 const CARRIER_WAIT: Duration = Duration::from_secs(5);
-
-/// Why a ring could not be made. Each message names the cure.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SetupError {
-    /// The queue sizes or flags are not ones that io_uring takes.
-    #[error("io_uring takes no such queue sizes or flags ({0}): see io_uring_setup(2)")]
-    Ring(Errno),
-    /// No interface was named.
-    #[error("no interface was named: call Builder::interface")]
-    NoInterface,
-    /// No address was given.
-    #[error(
-        "no address was given: call Builder::address with one that no host on the link has, as in 10.0.0.2/24"
-    )]
-    NoAddress,
-    /// Too many addresses.
-    #[error("{0} addresses are too many: at most {MAX_ADDRESSES}")]
-    TooManyAddresses(usize),
-    /// Another host has the address.
-    #[error("{address} is in use by the host with Ethernet address {}: choose another address", mac_text(.mac))]
-    AddressTaken {
-        /// The address.
-        address: IpAddr,
-        /// Who has it.
-        mac: [u8; 6],
-    },
-    /// The link is too small for the addresses' families (RFC 1122, section 3.3.3; RFC 8200, section 5).
-    #[error(
-        "{interface} has an MTU of {mtu}, and {least} are needed: `ip link set dev {interface} mtu {least}`"
-    )]
-    SmallMtu {
-        /// The interface.
-        interface: String,
-        /// Its MTU, in bytes.
-        mtu: u32,
-        /// The least that works: 576 for IPv4, 1280 for IPv6.
-        least: u32,
-    },
-    /// The memory could not be had.
-    #[error(transparent)]
-    Umem(#[from] UmemError),
-    /// The interface, its queues, or a privilege.
-    #[error(transparent)]
-    Xsk(#[from] ringwire_xsk::Error),
-    /// Something else.
-    #[error("{doing} failed: {source}")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-impl From<SetupError> for io::Error {
-    fn from(error: SetupError) -> io::Error {
-        match error {
-            SetupError::Ring(errno) => io::Error::from_raw_os_error(errno.raw()),
-            error => io::Error::other(error),
-        }
-    }
-}
-
-fn mac_text(mac: &[u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}
 
 /// What a ring is made with: the kernel's set-up flags as in the `io-uring` crate, and the NIC.
 #[derive(Clone, Debug)]
@@ -537,11 +471,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         let config = ringwire_stack::Config {
             mac: interface.mac,
             mtu: ip_mtu(interface),
-            plan: if report.scatter {
-                PlanLimits::SCATTER
-            } else {
-                PlanLimits::SINGLE
-            },
+            plan: report.plan_limits(),
             queues: report.queues.len() as u16,
             addresses: self.addresses.clone(),
             gateways: self.gateways.clone(),

@@ -26,6 +26,7 @@ mod queue;
 pub mod register;
 mod report;
 mod ring;
+mod setup_error;
 mod submitter;
 mod usermem;
 
@@ -34,13 +35,14 @@ pub use ringwire_stack::{Cidr, CidrError, MAX_ADDRESSES, RxChecksum};
 pub use ringwire_umem::{Area, Lent, RingGone};
 pub use ringwire_xsk::{AttachMode, Attached, BindMode, Features, Mode};
 
-pub use builder::{Builder, SetupError};
+pub use builder::Builder;
 pub use lent::{IOU_PBUF_RING_LENT, LentBuffers};
 pub use params::Parameters;
 pub use queue::{CompletionQueue, SubmissionQueue};
 pub use register::Probe;
 pub use report::{Counters, Report};
 pub use ring::IoUring;
+pub use setup_error::SetupError;
 pub use submitter::{Submitter, register_sync_msg};
 
 /// Submission entries and their queue.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use ringwire_stack::{Counters as StackCounters, RxChecksum};
+use ringwire_stack::{Counters as StackCounters, PlanLimits, RxChecksum};
 use ringwire_xsk::{Attached, Features, Mode, Program, Socket, Statistics, SteerCounters};
 
 use crate::engine::{Engine, EngineCounters, NicCounters};
@@ -42,6 +42,22 @@ pub struct Report {
     pub rx_checksum: RxChecksum,
 }
 
+impl Report {
+    /// What packets of several descriptors may be.
+    pub(crate) fn plan_limits(&self) -> PlanLimits {
+        let most = match self.mode {
+            _ if !self.scatter => 1,
+            // The driver's limit counts descriptors; without one it is the kernel's of copied packets.
+            Mode::ZeroCopy => self.features.zero_copy_segments.unwrap_or(1),
+            Mode::Copy => PlanLimits::SCATTER.descriptors,
+        };
+        PlanLimits {
+            descriptors: most.clamp(1, PlanLimits::SCATTER.descriptors),
+            ..PlanLimits::SCATTER
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let because = |reason: &Option<String>| {
@@ -74,6 +90,13 @@ impl fmt::Display for Report {
             false => format!("no{}", because(&self.scatter_refused)),
         };
         writeln!(f, "packets over several chunks: {scatter}")?;
+        match self.plan_limits().descriptors {
+            1 => writeln!(f, "sends without a copy: from slots")?,
+            most => writeln!(
+                f,
+                "sends without a copy: from slots, and in up to {most} descriptors"
+            )?,
+        }
         writeln!(f, "UMEM {} KiB on {pages}", self.umem_bytes / 1024)?;
         write!(f, "checksums on receive: {:?}", self.rx_checksum)
     }

@@ -60,9 +60,10 @@ use ringwire_umem::Area;
 pub use group::{BufferGroup, ProvidedBuffer};
 pub use payload::{Completed, Full, Operation, Payload, Socket};
 
-use crate::builder::{Builder, SetupError};
+use crate::builder::Builder;
 use crate::report::{Counters, Report};
 use crate::ring::IoUring;
+use crate::setup_error::SetupError;
 use crate::{squeue, types};
 use group::Memory;
 use request::Request;
