@@ -52,6 +52,7 @@ impl BorrowedParts {
             headroom: 0,
             payload: len as u32,
             pieces: 0,
+            room: u32::MAX,
         };
         let (mut skip, mut left) = (skip, len);
         for part in self.iter() {
@@ -66,7 +67,9 @@ impl BorrowedParts {
                 lie.headroom = ledger.headroom(part);
             }
             left -= take;
-            lie.pieces += part.descriptors_of(ledger, from as u32, take as u32);
+            let (from, take) = (from as u32, take as u32);
+            lie.pieces += part.descriptors_of(ledger, from, take);
+            lie.room = lie.room.min(part.room_of(ledger, from, take));
         }
         lie
     }

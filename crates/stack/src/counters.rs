@@ -66,6 +66,11 @@ pub struct Counters {
     pub tx_copied_local: u64,
     /// TCP segments that were copied because their neighbour had to be found first.
     pub tx_copied_neighbour: u64,
+    /// Packets with the application's memory that were copied because it lies at the beginning of a chunk,
+    /// where the port needs room in front to write checksums.
+    pub tx_copied_headroom: u64,
+    /// Packets whose checksum is written behind us.
+    pub tx_offloaded: u64,
     /// IP fragments sent.
     pub tx_fragments: u64,
     /// Packets dropped because their neighbour did not answer, or too many waited for it.
@@ -124,6 +129,7 @@ impl Counters {
             Copied::Small => &mut self.tx_copied_small,
             Copied::Local => &mut self.tx_copied_local,
             Copied::Neighbour => &mut self.tx_copied_neighbour,
+            Copied::Headroom => &mut self.tx_copied_headroom,
         } += 1;
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ringwire_umem::{Frame, Ledger, Piece, Pool};
 use smoltcp::wire::{Ipv4Packet, Ipv6Packet};
 
+use crate::Stack;
 use crate::address::{Reach, multicast_mac};
 use crate::checksum::Checksum;
 use crate::error::SocketError;
@@ -15,7 +16,6 @@ use crate::headers::{
 use crate::neighbour::Resolve;
 use crate::packet::{Packet, TxPacket};
 use crate::socket::{Protocol, SocketId};
-use crate::{Stack, TxChecksum};
 use ringwire_tcp::Instant;
 
 /// Send chunks that no socket may take: ARP, ND and ICMP go on when the application fills the rest.
@@ -24,21 +24,24 @@ pub(crate) const CONTROL_RESERVE_CHUNKS: u32 = 16;
 /// The packets that carry one IP payload: nearly always one.
 pub(crate) struct Packets {
     pub(crate) first: Packet,
-    rest: Vec<Packet>,
+    pub(crate) rest: Vec<Packet>,
     /// Where the IP payload begins in the first piece of the first packet.
     pub(crate) payload_at: usize,
-    /// Over the whole IP payload as it was written; of nothing with [`TxChecksum::Omit`].
+    /// Over the whole IP payload as it was written, where that is [summed](Stack::sums).
     pub(crate) sum: Checksum,
+    /// The port is asked for something in front of the first packet.
+    pub(crate) metadata: bool,
 }
 
 impl Packets {
     /// One packet, whose IP payload begins there.
-    pub(crate) fn single(packet: Packet, payload_at: usize) -> Packets {
+    pub(crate) fn single(packet: Packet, payload_at: usize, metadata: bool) -> Packets {
         Packets {
             first: packet,
             rest: Vec::new(),
             payload_at,
             sum: Checksum::new(),
+            metadata,
         }
     }
 }
@@ -50,8 +53,24 @@ impl Stack {
         if self.config.plan.descriptors > 1 {
             mtu
         } else {
-            mtu.min(ledger.chunk_bytes() as usize - ETHERNET_HEADER)
+            mtu.min(self.chunk_room(ledger) - ETHERNET_HEADER)
         }
+    }
+
+    /// Bytes that the port needs in front of each descriptor.
+    pub(crate) fn front(&self) -> usize {
+        self.config.plan.headroom as usize
+    }
+
+    /// Bytes of a chunk behind these.
+    fn chunk_room(&self, ledger: &Ledger) -> usize {
+        ledger.chunk_bytes() as usize - self.front()
+    }
+
+    /// Whether a payload, or a part of it, is summed while it is written.
+    pub(crate) fn sums(&self, part: Fragment) -> bool {
+        let checksum = self.config.tx_checksum;
+        checksum.computes() || (part.id.is_some() && !checksum.omits())
     }
 
     /// The same for packets to there, as far as is known of the path.
@@ -71,7 +90,7 @@ impl Stack {
 
     /// Send chunks that an IP payload of this length takes.
     pub(crate) fn chunks_for(&self, ledger: &Ledger, to: IpAddr, len: usize) -> u32 {
-        let chunk = ledger.chunk_bytes() as usize;
+        let chunk = self.chunk_room(ledger);
         let (whole, fragment) = self.payload_room(ledger, to);
         let headers = ETHERNET_HEADER + IPV6_HEADER + IPV6_FRAGMENT_HEADER;
         let chunks = if len <= whole {
@@ -104,6 +123,7 @@ impl Stack {
             rest: Vec::new(),
             payload_at,
             sum,
+            metadata: false,
         };
         for part in fragments {
             let (packet, _) = self.write_packet(ledger, meta, part, owner, &mut packets.sum, write);
@@ -143,33 +163,33 @@ impl Stack {
         sum: &mut Checksum,
         write: &mut dyn FnMut(&mut [u8]),
     ) -> (Packet, usize) {
-        let chunk = ledger.chunk_bytes() as usize;
+        let (front, chunk) = (self.front(), ledger.chunk_bytes() as usize);
         let mut frame = self.take_send_chunk(ledger, owner);
         let bytes = ledger.bytes_mut(&mut frame);
-        let payload_at = write_headers(self.config.mac, bytes, meta, part);
+        let payload_at = front + write_headers(self.config.mac, &mut bytes[front..], meta, part);
         let end = chunk.min(payload_at + part.len);
         write(&mut bytes[payload_at..end]);
-        let summed = self.config.tx_checksum == TxChecksum::Compute;
+        let summed = self.sums(part);
         if summed {
             sum.add(&bytes[payload_at..end]);
         }
         let mut packet = Packet::new(Piece {
             frame,
-            start: 0,
-            len: end as u32,
+            start: front as u32,
+            len: (end - front) as u32,
         });
         let mut left = part.len - (end - payload_at);
         while left > 0 {
             let mut frame = self.take_send_chunk(ledger, owner);
-            let take = left.min(chunk);
-            let bytes = &mut ledger.bytes_mut(&mut frame)[..take];
+            let take = left.min(chunk - front);
+            let bytes = &mut ledger.bytes_mut(&mut frame)[front..front + take];
             write(bytes);
             if summed {
                 sum.add(bytes);
             }
             packet.rest.push(Piece {
                 frame,
-                start: 0,
+                start: front as u32,
                 len: take as u32,
             });
             left -= take;
@@ -202,7 +222,9 @@ impl Stack {
         queue: u16,
     ) {
         let reach = self.addresses.reach(to);
-        for packet in std::iter::once(packets.first).chain(packets.rest) {
+        let first = TxPacket::new(packets.first, queue).with_metadata(packets.metadata);
+        self.dispatch_one(now, ledger, to, reach, first);
+        for packet in packets.rest {
             self.dispatch_one(now, ledger, to, reach, TxPacket::new(packet, queue));
         }
     }
@@ -275,10 +297,11 @@ impl Stack {
             return;
         };
         self.chunk_owner[frame.chunk() as usize] = None;
-        ledger.bytes_mut(&mut frame)[..bytes.len()].copy_from_slice(bytes);
+        let front = self.front();
+        ledger.bytes_mut(&mut frame)[front..front + bytes.len()].copy_from_slice(bytes);
         let packet = Packet::new(Piece {
             frame,
-            start: 0,
+            start: front as u32,
             len: bytes.len() as u32,
         });
         self.counters.tx_packets += 1;

@@ -31,6 +31,7 @@ mod lend;
 mod limit;
 mod link;
 pub mod neighbour;
+mod offload;
 mod options;
 mod packet;
 mod path_mtu;
@@ -53,6 +54,7 @@ pub use counters::Counters;
 pub use error::SocketError;
 pub use lend::{LendError, LentPart};
 pub use neighbour::dad::{AddressState, DadConfig};
+pub use offload::{ChecksumPlace, METADATA_BYTES, Metadata, TxChecksum, TxFlags};
 pub use options::{Linger, SocketOptions};
 pub use packet::{Packet, TxPacket};
 pub use plan::PlanLimits;
@@ -92,19 +94,6 @@ pub enum RxChecksum {
     AcceptPartial,
     /// Do not look: the NIC has verified it.
     Trust,
-}
-
-/// What to do about the checksum of a datagram or TCP segment that is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TxChecksum {
-    /// Write it.
-    #[default]
-    Compute,
-    /// Leave the field zero: what carries the packets keeps them whole by other means and the receiver
-    /// does not look ([`RxChecksum::Trust`]), as between two stacks in one memory. Never right on a
-    /// network: a receiver that looks takes a UDP datagram over IPv4 for one without a checksum, and
-    /// drops everything else. The IPv4 header's own checksum is written all the same.
-    Omit,
 }
 
 /// What a stack is made for.
@@ -162,7 +151,8 @@ impl Stack {
     /// They must come from the operating system's generator, or anybody can guess them.
     ///
     /// # Panics
-    /// If there are more than [`MAX_ADDRESSES`] addresses, no queue, or an MTU below 576.
+    /// If there are more than [`MAX_ADDRESSES`] addresses, no queue, an MTU below 576, or no headroom where
+    /// checksums are written behind us.
     pub fn new(now: Instant, config: Config, ledger: &Ledger, random: [u64; 3]) -> Stack {
         let [seed, secret @ ..] = random;
         assert!(
@@ -171,6 +161,11 @@ impl Stack {
         );
         assert!(config.queues > 0, "a stack has at least one queue");
         assert!(config.mtu >= 576, "a stack has an MTU of at least 576");
+        assert!(
+            !matches!(config.tx_checksum, TxChecksum::Offload(_))
+                || config.plan.headroom as usize >= METADATA_BYTES,
+            "a stack whose checksums are written behind it has headroom to ask for them"
+        );
         let mut dad = Dad::new(config.dad, seed);
         for cidr in &config.addresses {
             dad.start(now, cidr.address);

@@ -3,6 +3,7 @@
 use ringwire_umem::{Frame, Ledger, Piece};
 
 use crate::borrowed::{BorrowedParts, post_borrowed};
+use crate::offload::TxFlags;
 
 /// A packet in one piece, or several where it is longer than a chunk (`XDP_PKT_CONTD`).
 #[derive(Debug)]
@@ -106,6 +107,8 @@ pub struct TxPacket {
     borrowed: BorrowedParts,
     /// Bytes of headers in front of the borrowed ones.
     front: u32,
+    /// The port is asked for something in front of it.
+    metadata: bool,
     /// The NIC queue to send on.
     pub queue: u16,
 }
@@ -122,6 +125,7 @@ impl TxPacket {
             own: Some(headers),
             borrowed: payload,
             front: 0,
+            metadata: false,
             queue,
         }
     }
@@ -132,8 +136,14 @@ impl TxPacket {
             own: None,
             borrowed: payload,
             front,
+            metadata: false,
             queue,
         }
+    }
+
+    /// The same with something asked for in front of it, or not.
+    pub(crate) fn with_metadata(self, metadata: bool) -> TxPacket {
+        TxPacket { metadata, ..self }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -159,13 +169,10 @@ impl TxPacket {
         }
     }
 
-    /// Counts its descriptors and hands them to `post`: address, length, whether more of it follow.
-    pub(crate) fn post(mut self, ledger: &mut Ledger, post: &mut impl FnMut(u64, u32, bool)) {
-        let mut left = self.descriptors(ledger);
-        let mut post = |addr, len| {
-            left -= 1;
-            post(addr, len, left > 0);
-        };
+    /// Counts its descriptors and hands them to `post`: address, length, and the rest.
+    pub(crate) fn post(mut self, ledger: &mut Ledger, post: &mut impl FnMut(u64, u32, TxFlags)) {
+        let mut flags = numbered(self.descriptors(ledger), self.metadata);
+        let mut post = |addr, len| post(addr, len, flags());
         for piece in self.own.iter().flat_map(Packet::pieces) {
             post(
                 ledger.post_tx(&piece.frame, piece.start, piece.len),
@@ -188,6 +195,18 @@ impl TxPacket {
             freed(chunk);
         }
         self.borrowed.repay(ledger);
+    }
+}
+
+/// The flags of a packet's descriptors, one after the other.
+pub(crate) fn numbered(descriptors: u32, mut metadata: bool) -> impl FnMut() -> TxFlags {
+    let mut left = descriptors;
+    move || {
+        left -= 1;
+        TxFlags {
+            more: left > 0,
+            metadata: std::mem::take(&mut metadata),
+        }
     }
 }
 

@@ -8,6 +8,9 @@ pub struct PlanLimits {
     /// Payloads of fewer bytes are copied behind their headers rather than described beside them: a
     /// descriptor more costs more than the copy. 0: none are.
     pub scatter_from_bytes: u32,
+    /// Bytes that must lie in front of each descriptor in its chunk, for the port to find what it is asked for
+    /// ([`TxChecksum::Offload`](crate::TxChecksum::Offload)).
+    pub headroom: u32,
 }
 
 impl PlanLimits {
@@ -15,12 +18,14 @@ impl PlanLimits {
     pub const SINGLE: PlanLimits = PlanLimits {
         descriptors: 1,
         scatter_from_bytes: 0,
+        headroom: 0,
     };
 
     /// A packet is as many descriptors as the kernel takes in copy mode (`MAX_SKB_FRAGS`).
     pub const SCATTER: PlanLimits = PlanLimits {
         descriptors: 17,
         scatter_from_bytes: 0,
+        headroom: 0,
     };
 }
 
@@ -35,6 +40,8 @@ pub(crate) struct Lie {
     pub(crate) payload: u32,
     /// Descriptors that the payload takes.
     pub(crate) pieces: u32,
+    /// The least number of bytes that lie in front of one of these in its chunk.
+    pub(crate) room: u32,
 }
 
 impl Lie {
@@ -69,12 +76,17 @@ pub(crate) enum Copied {
     Local,
     /// Its neighbour has to be found first.
     Neighbour,
+    /// It lies at the beginning of a chunk, where the port needs room in front.
+    Headroom,
 }
 
 /// Decides about a packet.
 #[inline]
 pub(crate) fn tx_plan(limits: PlanLimits, lie: Lie) -> TxPlan {
-    if lie.headers <= lie.headroom && lie.pieces <= limits.descriptors {
+    if lie.room < limits.headroom {
+        return TxPlan::Copy(Copied::Headroom);
+    }
+    if lie.headers + limits.headroom <= lie.headroom && lie.pieces <= limits.descriptors {
         return TxPlan::InPlace;
     }
     if lie.pieces >= limits.descriptors {
@@ -95,6 +107,7 @@ mod tests {
         headroom: 128,
         payload: 1000,
         pieces: 1,
+        room: 128,
     };
 
     #[test]
@@ -134,6 +147,24 @@ mod tests {
         assert_eq!(plan(lie(0, most)), TxPlan::Copy(Copied::Pieces));
         assert_eq!(plan(lie(128, most)), TxPlan::InPlace);
         assert_eq!(plan(lie(128, most + 1)), TxPlan::Copy(Copied::Pieces));
+    }
+
+    #[test]
+    fn what_the_port_needs_in_front_is_kept_free() {
+        let limits = PlanLimits {
+            headroom: 32,
+            ..PlanLimits::SCATTER
+        };
+        let lie = |headroom, room| Lie {
+            headroom,
+            room,
+            ..LIE
+        };
+        assert_eq!(tx_plan(limits, lie(54 + 32, 128)), TxPlan::InPlace);
+        assert_eq!(tx_plan(limits, lie(54 + 31, 128)), TxPlan::Scatter);
+        assert_eq!(tx_plan(limits, lie(0, 32)), TxPlan::Scatter);
+        let copied = TxPlan::Copy(Copied::Headroom);
+        assert_eq!(tx_plan(limits, lie(0, 31)), copied);
     }
 
     #[test]

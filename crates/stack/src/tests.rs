@@ -9,6 +9,7 @@ mod hostile;
 mod ip;
 mod lend;
 mod link;
+mod offload;
 mod options;
 mod path;
 mod pressure;

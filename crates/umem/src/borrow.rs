@@ -134,6 +134,16 @@ impl Borrowed {
         1 + ledger.chunk_of(last) - ledger.chunk_of(first)
     }
 
+    /// The least number of bytes that lie, in its chunk, in front of a descriptor for `len` bytes from `start` on.
+    #[inline]
+    pub fn room_of(&self, ledger: &Ledger, start: u32, len: u32) -> u32 {
+        match self.descriptors_of(ledger, start, len) {
+            // Those behind the first begin their chunks.
+            2.. => 0,
+            _ => (self.addr as u32).wrapping_add(start) & (ledger.chunk_bytes() - 1),
+        }
+    }
+
     /// Bytes from `start` on that a descriptor can name: it must not cross the end of a chunk.
     #[inline]
     pub fn describable(&self, ledger: &Ledger, start: u32) -> u32 {

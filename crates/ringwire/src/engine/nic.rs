@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringwire_stack::Packet;
+use ringwire_stack::{Packet, TxFlags};
 use ringwire_umem::{Pool, TxDone};
 use ringwire_xsk::{Desc, Rings};
 
@@ -124,6 +124,12 @@ impl Nic {
     }
 }
 
+fn options(flags: TxFlags) -> u32 {
+    let more = if flags.more { Desc::CONTINUED } else { 0 };
+    let metadata = if flags.metadata { Desc::METADATA } else { 0 };
+    more | metadata
+}
+
 impl Engine {
     /// Takes back the descriptors that the NIC has sent.
     pub(super) fn reap_sent(&mut self) {
@@ -231,8 +237,8 @@ impl Engine {
             let tx = &mut queue.rings.tx;
             let mut room = tx.free().min(TX_WINDOW.saturating_sub(queue.in_flight));
             loop {
-                let post = |addr, len, more| {
-                    let options = if more { Desc::CONTINUED } else { 0 };
+                let post = |addr, len, flags| {
+                    let options = options(flags);
                     tx.push(Desc { addr, len, options })
                         .expect("nic: the TX ring said that it has room");
                 };

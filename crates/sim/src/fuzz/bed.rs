@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringwire_stack::{
     Config, DadConfig, Family, Instant, Packet, PlanLimits, Protocol, RxChecksum, SocketError,
-    SocketId, Stack, TxChecksum,
+    SocketId, Stack, TxChecksum, TxFlags,
 };
 use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
 
@@ -238,7 +238,7 @@ impl Bed {
         let mut frames = Vec::new();
         loop {
             let mut pieces = Vec::new();
-            let post = |addr, len, more| pieces.push((addr, len, more));
+            let post = |addr, len, flags: TxFlags| pieces.push((addr, len, flags.more));
             if self
                 .stack
                 .transmit(self.now, &mut self.ledger, 0, u32::MAX, post)

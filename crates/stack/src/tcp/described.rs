@@ -6,12 +6,14 @@ use std::sync::Arc;
 use ringwire_tcp::{Instant, Segment};
 use ringwire_umem::{Borrowed, Ledger};
 
-use super::output::{Sent, meta, write_headers_of};
+use super::output::{CHECKSUM_AT, Sent, meta, write_headers_of};
 use super::{Ends, IN_TABLE, Path, wire};
 use crate::address::Reach;
 use crate::borrowed::post_borrowed;
 use crate::checksum::Checksum;
 use crate::headers::headers_len;
+use crate::offload::TxFlags;
+use crate::packet::numbered;
 use crate::plan::{Copied, Lie, TxPlan, tx_plan};
 use crate::socket::SocketId;
 use crate::{Stack, TxChecksum};
@@ -27,7 +29,7 @@ impl Stack {
         (ends, path): (Ends, Path),
         segment: &Segment,
         lie: Lie,
-        post: &mut dyn FnMut(u64, u32, bool),
+        post: &mut dyn FnMut(u64, u32, TxFlags),
     ) -> Sent {
         let to = ends.1.ip();
         let headers = headers_len(to) + wire::header_len(&segment.options);
@@ -51,32 +53,36 @@ impl Stack {
         let sum = self.sum_borrowed(ledger, id, segment);
         let meta = meta(&ends, path, segment.ecn);
         let (our, policy) = (self.config.mac, self.config.tx_checksum);
+        // What the port needs, and the headers behind it.
+        let room = self.front();
         let write = |bytes: &mut [u8]| {
+            let (front, bytes) = bytes.split_at_mut(room);
             let macs = (our, mac);
             write_headers_of(bytes, macs, &meta, &ends, segment, policy, sum);
+            policy.ask(front, headers_len(to), CHECKSUM_AT as u16);
         };
-        let mut left = lie.pieces + u32::from(!in_place);
-        let count = left;
-        let mut post = |addr, len| {
-            left -= 1;
-            post(addr, len, left > 0);
-        };
+        let count = lie.pieces + u32::from(!in_place);
+        let offloaded = matches!(policy, TxChecksum::Offload(_));
+        let mut flags = numbered(count, offloaded);
+        let mut post = |addr, len| post(addr, len, flags());
         if !in_place {
             let frame = self.take_segment_chunk(ledger);
             let mut frame = frame.expect("tcp: there was a chunk free for headers");
-            write(&mut ledger.bytes_mut(&mut frame)[..headers]);
-            post(ledger.post_tx(&frame, 0, headers as u32), headers as u32);
+            write(&mut ledger.bytes_mut(&mut frame)[..room + headers]);
+            let addr = ledger.post_tx(&frame, room as u32, headers as u32);
+            post(addr, headers as u32);
             ledger.release(frame);
         }
         let mut front = if in_place { headers as u32 } else { 0 };
         let send = &mut self.tcp.slab.get_mut(id).expect(IN_TABLE).send;
         send.take_borrowed(segment.seq, segment.len, |part, start, len| {
             if front > 0 {
-                write(ledger.headroom_mut(part, front));
+                write(ledger.headroom_mut(part, room as u32 + front));
             }
             post_borrowed(ledger, path.queue, part, (start, len), front, &mut post);
             front = 0;
         });
+        self.counters.tx_offloaded += u64::from(offloaded);
         self.counters.tx_in_place += u64::from(in_place);
         self.counters.tx_scattered += u64::from(!in_place);
         self.counters.tcp_tx_segments += 1;
@@ -112,7 +118,7 @@ impl Stack {
         id: SocketId,
         segment: &Segment,
     ) -> Option<Checksum> {
-        if self.config.tx_checksum == TxChecksum::Omit {
+        if !self.config.tx_checksum.computes() {
             return None;
         }
         let umem = Arc::clone(ledger.umem());

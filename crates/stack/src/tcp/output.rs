@@ -13,6 +13,7 @@ use crate::address::Reach;
 use crate::checksum::Checksum;
 use crate::egress::Packets;
 use crate::headers::{Fragment, IpMeta, headers_len, write_headers};
+use crate::offload::TxFlags;
 use crate::options::SocketOptions;
 use crate::packet::{Packet, Payload};
 use crate::socket::{Protocol, SocketId};
@@ -20,6 +21,9 @@ use crate::{Stack, TxChecksum};
 
 /// Segments that one connection sends before the next has its turn.
 const BURST: u32 = 16;
+
+/// Where the checksum stands in the header.
+pub(super) const CHECKSUM_AT: usize = 16;
 
 /// What a connection had to send.
 pub(super) enum Sent {
@@ -36,16 +40,16 @@ pub(super) enum Sent {
 }
 
 impl Stack {
-    /// Hands the next packet of a NIC queue to `post`, piece by piece (address, length, whether more
-    /// pieces of it follow), or several of one connection, as far as they fit into `room` descriptors;
-    /// returns how many they took. The descriptors are counted in the ledger.
+    /// Hands the next packet of a NIC queue to `post`, piece by piece (address, length, flags), or several of
+    /// one connection, as far as they fit into `room` descriptors; returns how many they took. The descriptors
+    /// are counted in the ledger.
     pub fn transmit(
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
         queue: u16,
         room: u32,
-        mut post: impl FnMut(u64, u32, bool),
+        mut post: impl FnMut(u64, u32, TxFlags),
     ) -> u32 {
         loop {
             if let Some(count) = self.transmit_queued(ledger, queue, room, &mut post) {
@@ -79,7 +83,7 @@ impl Stack {
         ledger: &mut Ledger,
         queue: u16,
         room: u32,
-        post: &mut impl FnMut(u64, u32, bool),
+        post: &mut impl FnMut(u64, u32, TxFlags),
     ) -> Option<u32> {
         let waiting = &mut self.egress[usize::from(queue)];
         let count = waiting.front()?.descriptors(ledger);
@@ -120,7 +124,7 @@ impl Stack {
         id: SocketId,
         queue: u16,
         room: u32,
-        post: &mut impl FnMut(u64, u32, bool),
+        post: &mut impl FnMut(u64, u32, TxFlags),
     ) -> Sent {
         // What the engine gives out counts as sent: there must be a chunk for it.
         if ledger.free_chunks(Pool::Header) == 0 && ledger.free_chunks(Pool::Send) == 0 {
@@ -156,18 +160,22 @@ impl Stack {
         }
         if let Some(lie) = send.lie(ledger, segment.seq, segment.len) {
             let segment = *segment;
-            let post = &mut |addr, len, more| post(addr, len, more);
+            let post = &mut |addr, len, flags| post(addr, len, flags);
             return self.transmit_borrowed(now, ledger, id, (ends, path), &segment, lie, post);
         }
         let (place, frame) = send.take(segment.seq, segment.len);
-        let free = place.first && (place.fresh || ledger.in_flight(frame) == 0);
+        let headers = headers_len(ends.1.ip()) + wire::header_len(&segment.options);
+        let front = limits.headroom as usize;
+        let free = place.first
+            && (place.fresh || ledger.in_flight(frame) == 0)
+            && headers + front <= HEADROOM;
         let mac = match self.addresses.reach(ends.1.ip()) {
             Reach::Via(neighbour) if free => self.neighbours.lookup(now, neighbour),
             _ => None,
         };
         let Some(to) = mac else {
-            // Its bytes cannot go where they lie: part of a cell, or one that the NIC may still read,
-            // or one that waits for its neighbour.
+            // Its bytes cannot go where they lie: part of a cell, or one that the NIC may still read, that
+            // waits for its neighbour, or whose headers leave no room for what the port needs in front.
             self.counters.tcp_tx_copied += 1;
             let from = place.start as usize;
             let bytes = ledger.bytes(frame)[from..from + segment.len as usize].to_vec();
@@ -181,13 +189,16 @@ impl Stack {
         let (start, len) = write_in_place(chunk, &place, &meta, macs, &ends, segment, checksum);
         // The headers at the end of what lies in front of a cell.
         let mut front = headroom(chunk, &place);
-        post(ledger.post_tx(frame, start, len), len, false);
+        let flags = TxFlags {
+            more: false,
+            metadata: matches!(checksum, TxChecksum::Offload(_)),
+        };
+        post(ledger.post_tx(frame, start, len), len, flags);
         // Those that follow have the same headers but for their number.
         let most = room.min(BURST - self.tcp.burst) - 1;
         let (full, end) = (segment.len, segment.end());
         let whole = |most| send.whole_cells(end, full, most);
         let count = connection.poll_following(now, segment, most, whole);
-        let headers = (place.start - start) as usize;
         let at = HEADROOM - headers + headers_len(meta.destination);
         wire::share(&mut front[at..]);
         for _ in 0..count {
@@ -199,12 +210,13 @@ impl Stack {
             wire::number(&mut cell[at..], segment.seq);
             write_checksum(&mut cell[at..], &ends, segment, checksum, place.sum);
             let start = place.start - headers as u32;
-            post(ledger.post_tx(frame, start, len), len, false);
+            post(ledger.post_tx(frame, start, len), len, flags);
         }
         let count = count + 1;
         self.counters.tcp_tx_segments += u64::from(count);
         self.counters.tx_packets += u64::from(count);
         self.counters.tx_bytes += u64::from(count * len);
+        self.counters.tx_offloaded += u64::from(count) * u64::from(flags.metadata);
         Sent::InPlace(count)
     }
 
@@ -243,7 +255,8 @@ impl Stack {
             return;
         };
         let tcp_len = wire::header_len(&segment.options) + payload.len();
-        let bytes = ledger.bytes_mut(&mut frame);
+        let policy = self.config.tx_checksum;
+        let (front, bytes) = ledger.bytes_mut(&mut frame).split_at_mut(self.front());
         let at = write_headers(
             self.config.mac,
             bytes,
@@ -252,19 +265,15 @@ impl Stack {
         );
         let end = at + tcp_len;
         bytes[end - payload.len()..end].copy_from_slice(payload);
-        write_tcp(
-            &mut bytes[at..end],
-            &ends,
-            segment,
-            self.config.tx_checksum,
-            None,
-        );
+        write_tcp(&mut bytes[at..end], &ends, segment, policy, None);
+        let metadata = policy.ask(front, at, CHECKSUM_AT as u16);
         let packet = Packet::new(Piece {
+            start: front.len() as u32,
             frame,
-            start: 0,
             len: end as u32,
         });
-        let packets = Packets::single(packet, at);
+        self.counters.tx_offloaded += u64::from(metadata);
+        let packets = Packets::single(packet, at, metadata);
         self.dispatch(now, ledger, ends.1.ip(), packets, path.queue);
     }
 
@@ -305,7 +314,7 @@ impl Stack {
         let options = socket.map_or(SocketOptions::new(Protocol::Tcp), |socket| socket.options);
         let headers = headers_len(to) - crate::headers::ETHERNET_HEADER + wire::HEADER;
         let mtu = usize::from(self.config.mtu);
-        let cell = ledger.chunk_bytes() as usize - HEADROOM;
+        let cell = ledger.chunk_bytes() as usize - HEADROOM - self.front();
         Config {
             mss: (mtu - headers) as u16,
             send_mss: cell.min(self.path_mtu(ledger, to) - headers) as u16,
@@ -344,6 +353,7 @@ fn write_in_place(
     let at = write_headers(mac, bytes, meta, part);
     bytes[..6].copy_from_slice(&to);
     write_tcp(&mut bytes[at..], ends, segment, checksum, place.sum);
+    checksum.ask(&mut chunk[..start], at, CHECKSUM_AT as u16);
     (start as u32, (end - start) as u32)
 }
 
@@ -425,15 +435,18 @@ fn write_checksum_over(
     policy: TxChecksum,
     sum: Option<Checksum>,
 ) {
-    const CHECKSUM_AT: usize = 16;
-    if policy == TxChecksum::Omit {
-        return;
-    }
     let (source, destination) = (ends.0.ip(), ends.1.ip());
     let mut checksum = Checksum::pseudo(source, destination, IpProtocol::Tcp.into(), len as u32);
-    checksum.add(bytes);
-    if let Some(payload) = sum {
-        checksum.add_u16(payload.fold());
-    }
-    bytes[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&checksum.finish().to_be_bytes());
+    let field = match policy {
+        TxChecksum::Omit => return,
+        TxChecksum::Offload(_) => checksum.fold(),
+        TxChecksum::Compute => {
+            checksum.add(bytes);
+            if let Some(payload) = sum {
+                checksum.add_u16(payload.fold());
+            }
+            checksum.finish()
+        }
+    };
+    bytes[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&field.to_be_bytes());
 }

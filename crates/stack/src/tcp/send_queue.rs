@@ -138,12 +138,14 @@ impl SendQueue {
             headroom: 0,
             payload: len,
             pieces: 0,
+            room: u32::MAX,
         };
         for (part, start, taken) in queued.borrowed_from(seq, len)? {
             if lie.pieces == 0 && start == 0 {
                 lie.headroom = ledger.headroom(part);
             }
             lie.pieces += part.descriptors_of(ledger, start, taken);
+            lie.room = lie.room.min(part.room_of(ledger, start, taken));
         }
         Some(lie)
     }
@@ -447,7 +449,7 @@ impl Queued {
         let start = usize::from(cell.start) + usize::from(cell.len);
         let bytes = &mut ledger.bytes_mut(&mut block.frame)[start..start + len];
         fill(bytes);
-        if checksum == TxChecksum::Compute {
+        if checksum.computes() {
             let mut sum = Checksum::resumed(cell.sum, cell.len.into());
             sum.add(bytes);
             cell.sum = sum.fold();

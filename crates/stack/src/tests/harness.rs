@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
 
-use super::build;
+use super::{build, offload};
 use crate::neighbour::dad::Probing;
 use crate::{
-    Config, DadConfig, Event, Family, Instant, Linger, Packet, PlanLimits, Protocol, RxChecksum,
-    SendOptions, SocketError, SocketId, Stack, TxChecksum,
+    Config, DadConfig, Event, Family, Instant, Linger, METADATA_BYTES, Packet, PlanLimits,
+    Protocol, RxChecksum, SendOptions, SocketError, SocketId, Stack, TxChecksum, TxFlags,
 };
 
 pub(super) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -224,12 +224,12 @@ impl Host {
         };
         loop {
             let mut pieces = Vec::new();
-            let post = |addr, len, more| pieces.push((addr, len, more));
+            let post = |addr, len, flags: TxFlags| pieces.push((addr, len, flags));
             let (stack, ledger) = (&mut self.stack, &mut self.ledger);
             if stack.transmit(self.now, ledger, 0, u32::MAX, post) == 0 {
                 break;
             }
-            for packet in pieces.split_inclusive(|&(_, _, more)| !more) {
+            for packet in pieces.split_inclusive(|&(_, _, flags)| !flags.more) {
                 let frame = self.describe(packet);
                 let descriptors = packet.iter().map(|&(addr, ..)| addr);
                 posted.descriptors.extend(descriptors);
@@ -240,15 +240,24 @@ impl Host {
     }
 
     /// The bytes of a packet that was posted in these pieces.
-    fn describe(&mut self, pieces: &[(u64, u32, bool)]) -> Vec<u8> {
+    fn describe(&mut self, pieces: &[(u64, u32, TxFlags)]) -> Vec<u8> {
         assert!(
             pieces.len() == 1 || self.config.plan.descriptors > 1,
             "{} pieces without scatter",
             pieces.len()
         );
         let mut frame = Vec::new();
-        for &(addr, len, _) in pieces {
+        for (index, &(addr, len, flags)) in pieces.iter().enumerate() {
             assert!(len > 0, "an empty descriptor");
+            let room = addr as u32 & (self.ledger.chunk_bytes() - 1);
+            assert!(
+                room >= self.config.plan.headroom,
+                "a descriptor has {room} bytes in front of it"
+            );
+            assert!(
+                index == 0 || !flags.metadata,
+                "only a packet's first descriptor has metadata"
+            );
             frame.extend_from_slice(self.ledger.described(addr, len).unwrap());
         }
         assert!(
@@ -256,6 +265,11 @@ impl Host {
             "a frame of {} bytes is over the MTU",
             frame.len()
         );
+        if pieces[0].2.metadata {
+            let addr = pieces[0].0 - METADATA_BYTES as u64;
+            let metadata = self.ledger.described(addr, METADATA_BYTES as u32);
+            offload::complete(&mut frame, metadata.unwrap());
+        }
         frame
     }
 

@@ -7,15 +7,15 @@ use ringwire_tcp::State;
 use super::harness::{Host, Pair, Setup, pattern};
 use crate::{RxChecksum, Shutdown, SocketError, SocketId, TxChecksum};
 
-const SERVER_V4: &str = "10.0.0.3:80";
-const SERVER_V6: &str = "[fd00::3]:80";
+pub(super) const SERVER_V4: &str = "10.0.0.3:80";
+pub(super) const SERVER_V6: &str = "[fd00::3]:80";
 
 fn state(host: &Host, id: SocketId) -> State {
     host.stack.tcp_state(id).unwrap()
 }
 
 /// Sends bytes from `a` to `b`, carrying frames as needed; returns what arrived.
-fn stream(pair: &mut Pair, from: SocketId, to: SocketId, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn stream(pair: &mut Pair, from: SocketId, to: SocketId, bytes: &[u8]) -> Vec<u8> {
     let mut sent = 0;
     let mut received = Vec::new();
     for _ in 0..100_000 {

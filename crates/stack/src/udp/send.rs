@@ -73,11 +73,16 @@ impl Outgoing {
         udp.set_checksum(0);
     }
 
-    /// The checksum of a datagram, `sum` being that over its header and its payload.
-    fn checksum(&self, sum: Checksum, len: usize) -> u16 {
+    /// The sum of the pseudo-header of a datagram with so many bytes of payload.
+    fn pseudo(&self, len: usize) -> Checksum {
         let (source, destination) = (self.from.ip(), self.to.ip());
         let len = (UDP_HEADER + len) as u32;
-        let mut whole = Checksum::pseudo(source, destination, IpProtocol::Udp.into(), len);
+        Checksum::pseudo(source, destination, IpProtocol::Udp.into(), len)
+    }
+
+    /// The checksum of a datagram, `sum` being that over its header and its payload.
+    fn checksum(&self, sum: Checksum, len: usize) -> u16 {
+        let mut whole = self.pseudo(len);
         whole.add_u16(sum.fold());
         // RFC 768: a computed zero is sent as all ones.
         match whole.finish() {
@@ -273,12 +278,23 @@ impl Stack {
                 fill(part);
             }
         });
-        if self.config.tx_checksum == TxChecksum::Compute {
-            let checksum = outgoing.checksum(packets.sum, len);
-            let at = packets.payload_at + CHECKSUM_AT;
-            let first = ledger.bytes_mut(&mut packets.first.first.frame);
-            first[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
-        }
+        let policy = self.config.tx_checksum;
+        let first = &mut packets.first.first;
+        let (front, bytes) = ledger
+            .bytes_mut(&mut first.frame)
+            .split_at_mut(first.start as usize);
+        let header = packets.payload_at - front.len();
+        let checksum = match policy {
+            TxChecksum::Omit => 0,
+            TxChecksum::Offload(_) if packets.rest.is_empty() => {
+                packets.metadata = policy.ask(front, header, CHECKSUM_AT as u16);
+                outgoing.pseudo(len).fold()
+            }
+            TxChecksum::Offload(_) | TxChecksum::Compute => outgoing.checksum(packets.sum, len),
+        };
+        let at = header + CHECKSUM_AT;
+        bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+        self.counters.tx_offloaded += u64::from(packets.metadata);
         self.counters.tx_datagrams += 1;
         self.dispatch(now, ledger, outgoing.to.ip(), packets, outgoing.queue);
     }
@@ -303,21 +319,25 @@ impl Stack {
             return 0;
         }
         let len = payload.len();
-        let checksum = (self.config.tx_checksum == TxChecksum::Compute).then(|| {
-            let mut header = [0; UDP_HEADER];
-            outgoing.write_header(&mut header, len);
+        let mut udp = [0; UDP_HEADER];
+        outgoing.write_header(&mut udp, len);
+        let fragments = self.fragments(ledger, outgoing.to.ip(), UDP_HEADER + len);
+        let mut fragments = fragments.peekable();
+        let checksum = if fragments.peek().is_some_and(|part| self.sums(*part)) {
             let mut sum = Checksum::new();
-            sum.add(&header);
+            sum.add(&udp);
             for part in payload.iter() {
                 sum.add(part.bytes(ledger.umem()));
             }
             outgoing.checksum(sum, len)
-        });
-        let mut udp = [0; UDP_HEADER];
-        outgoing.write_header(&mut udp, len);
-        udp[CHECKSUM_AT..].copy_from_slice(&checksum.unwrap_or(0).to_be_bytes());
+        } else if self.config.tx_checksum.omits() {
+            0
+        } else {
+            outgoing.pseudo(len).fold()
+        };
+        udp[CHECKSUM_AT..].copy_from_slice(&checksum.to_be_bytes());
         let mut count = 0;
-        for part in self.fragments(ledger, outgoing.to.ip(), UDP_HEADER + len) {
+        for part in fragments {
             let header = if part.offset == 0 { &udp[..] } else { &[] };
             let bytes = payload.split_to(ledger, part.len - header.len());
             let packet = self.describe(ledger, outgoing, part, header, bytes);
@@ -364,28 +384,34 @@ impl Stack {
         mut payload: BorrowedParts,
     ) -> TxPacket {
         let (mac, meta, queue) = (self.config.mac, outgoing.meta(), outgoing.queue);
+        let (policy, room) = (self.config.tx_checksum, self.front());
+        // What the port needs, and the headers behind it.
         let write = |bytes: &mut [u8]| {
+            let (front, bytes) = bytes.split_at_mut(room);
             let at = write_headers(mac, bytes, &meta, part);
             bytes[at..at + udp.len()].copy_from_slice(udp);
+            part.id.is_none() && policy.ask(front, at, CHECKSUM_AT as u16)
         };
         let headers = part.headers_len(outgoing.to.ip()) + udp.len();
         let lie = payload.lie(ledger, 0, payload.len()).behind(headers);
         match (tx_plan(self.config.plan, lie), &mut payload.first) {
             (TxPlan::InPlace, Some(first)) => {
                 self.counters.tx_in_place += 1;
-                write(ledger.headroom_mut(first, headers as u32));
-                TxPacket::in_place(headers as u32, payload, queue)
+                let metadata = write(ledger.headroom_mut(first, (room + headers) as u32));
+                self.counters.tx_offloaded += u64::from(metadata);
+                TxPacket::in_place(headers as u32, payload, queue).with_metadata(metadata)
             }
             (TxPlan::InPlace | TxPlan::Scatter, _) => {
                 self.counters.tx_scattered += 1;
                 let mut frame = self.take_send_chunk(ledger, None);
-                write(ledger.bytes_mut(&mut frame));
+                let metadata = write(ledger.bytes_mut(&mut frame));
+                self.counters.tx_offloaded += u64::from(metadata);
                 let headers = Packet::new(Piece {
                     frame,
-                    start: 0,
+                    start: room as u32,
                     len: headers as u32,
                 });
-                TxPacket::scattered(headers, payload, queue)
+                TxPacket::scattered(headers, payload, queue).with_metadata(metadata)
             }
             // The fragment before has its headers where this one's would be.
             (TxPlan::Copy(why), _) => {
