@@ -115,11 +115,13 @@ impl Host {
     /// Takes the frames that have come.
     fn receive(&mut self, now: Instant) {
         count::open(self.account);
-        while let Some((addr, len)) = self.arrived.pop_front() {
-            let piece = self.ledger.claim(0, addr, len).expect("a filled chunk");
-            let packet = Packet::new(piece);
-            self.stack.receive(now, &mut self.ledger, packet, 0);
-        }
+        let arrived = &mut self.arrived;
+        let next = |ledger: &mut Ledger| {
+            let (addr, len) = arrived.pop_front()?;
+            let piece = ledger.claim(0, addr, len).expect("a filled chunk");
+            Some(Packet::new(piece))
+        };
+        self.stack.receive(now, &mut self.ledger, 0, next);
         count::open(0);
     }
 

@@ -54,17 +54,41 @@ pub(crate) enum Reject {
 }
 
 impl Stack {
-    /// Takes a received packet, which begins with its Ethernet header.
-    pub fn receive(&mut self, now: Instant, ledger: &mut Ledger, packet: Packet, queue: u16) {
-        self.counters.rx_packets += 1;
-        self.counters.rx_bytes += packet.len() as u64;
-        let head = ledger.piece(&packet.first);
-        if let Some(flow) = self.tcp.flow()
-            && let Some(header) = &flow.header(head)
-        {
-            let id = flow.id;
-            return self.receive_in_flow(now, ledger, packet, queue, id, header);
+    /// Takes the packets that a NIC queue has received, as `next` hands them out, until there is none; each
+    /// begins with its Ethernet header. Returns how many there were.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        queue: u16,
+        mut next: impl FnMut(&mut Ledger) -> Option<Packet>,
+    ) -> usize {
+        let before = self.counters.rx_packets;
+        let mut ahead = None;
+        while let Some(packet) = ahead.take().or_else(|| next(ledger)) {
+            self.count_received(1, packet.len());
+            let head = ledger.piece(&packet.first);
+            if let Some(flow) = self.tcp.flow()
+                && let Some(header) = &flow.header(head)
+            {
+                let id = flow.id;
+                ahead = self.receive_in_flow(now, ledger, packet, queue, id, header, &mut next);
+            } else {
+                self.receive_packet(now, ledger, packet, queue);
+            }
         }
+        (self.counters.rx_packets - before) as usize
+    }
+
+    #[inline]
+    pub(crate) fn count_received(&mut self, packets: u64, bytes: usize) {
+        self.counters.rx_packets += packets;
+        self.counters.rx_bytes += bytes as u64;
+    }
+
+    /// Takes a packet that is no part of the last one's flow.
+    fn receive_packet(&mut self, now: Instant, ledger: &mut Ledger, packet: Packet, queue: u16) {
+        let head = ledger.piece(&packet.first);
         let Ok(ethernet) = EthernetFrame::new_checked(head) else {
             return self.reject(ledger, packet, Reject::Malformed);
         };

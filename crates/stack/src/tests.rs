@@ -13,6 +13,8 @@ mod offload;
 mod options;
 mod path;
 mod pressure;
+mod random;
+mod runs;
 mod send;
 mod smoltcp;
 mod tcp;

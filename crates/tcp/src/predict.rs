@@ -26,6 +26,40 @@ impl Connection {
         true
     }
 
+    /// Bytes that the peer may still send into the window that it was offered.
+    #[inline]
+    pub fn offered_room(&self) -> u32 {
+        let next = self.receive.next;
+        self.receive.window.edge(next).since(next)
+    }
+
+    /// Takes `count` more segments, each behind the one before and the first behind `segment`, which
+    /// [`on_predicted`](Connection::on_predicted) has just taken; they differ from it in their numbers
+    /// alone, and in PSH. It comes to what `on_predicted` would, called for each.
+    ///
+    /// # Panics
+    /// If they go beyond the window ([`offered_room`](Connection::offered_room)).
+    pub fn on_following(&mut self, now: Instant, segment: &Segment, count: u32) {
+        let bytes = u64::from(count) * u64::from(segment.len);
+        assert!(
+            bytes <= self.offered_room().into(),
+            "tcp: segments beyond the window are taken without a look"
+        );
+        if count == 0 {
+            return;
+        }
+        self.receive.next += bytes as u32;
+        let last = self.receive.next - segment.len;
+        self.send.window.update(segment.window, last, self.send.una);
+        self.totals.segments_in += u64::from(count);
+        self.totals.data_segments_in += u64::from(count);
+        self.totals.bytes_received += bytes;
+        let (delay, silence) = (self.config.delayed_ack, self.config.min_rto);
+        for _ in 0..count {
+            self.ack.received(now, segment.len, delay, silence);
+        }
+    }
+
     #[inline]
     fn predicts(&self, now: Instant, segment: &Segment) -> bool {
         let Connection { send, receive, .. } = self;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringwire_stack::{Packet, TxFlags};
-use ringwire_umem::{Pool, TxDone};
+use ringwire_umem::{Ledger, Pool, TxDone};
 use ringwire_xsk::{Desc, Rings};
 
 use super::Engine;
@@ -54,6 +54,72 @@ struct Queue {
     /// The pieces that still come belong to a packet that was dropped.
     skipping: bool,
     in_flight: u32,
+}
+
+impl Queue {
+    /// The next packet of the RX ring, of the `left` descriptors that may still be taken.
+    fn next_packet(
+        &mut self,
+        ledger: &mut Ledger,
+        counters: &mut NicCounters,
+        index: u16,
+        left: &mut usize,
+    ) -> Option<Packet> {
+        while *left > 0 {
+            *left -= 1;
+            let desc = self.rings.rx.pop()?;
+            let packet = self.take_piece(ledger, counters, index, desc);
+            if packet.is_some() {
+                return packet;
+            }
+        }
+        None
+    }
+
+    /// Claims one RX descriptor; returns the packet when its last piece is there.
+    fn take_piece(
+        &mut self,
+        ledger: &mut Ledger,
+        counters: &mut NicCounters,
+        index: u16,
+        desc: Desc,
+    ) -> Option<Packet> {
+        let piece = match ledger.claim(index, desc.addr, desc.len) {
+            Ok(piece) => piece,
+            Err(_) => {
+                counters.bad_rx_descriptors += 1;
+                // What belongs to it is not a packet without it.
+                if let Some(packet) = self.partial.take() {
+                    packet.release(ledger);
+                }
+                self.skipping = desc.is_continued();
+                return None;
+            }
+        };
+        if self.skipping {
+            self.skipping = desc.is_continued();
+            ledger.release(piece.frame);
+            return None;
+        }
+        let packet = match self.partial.take() {
+            None => Packet::new(piece),
+            Some(mut packet) => {
+                packet.rest.push(piece);
+                packet
+            }
+        };
+        if packet.piece_count() > MAX_PIECES {
+            counters.rx_too_many_pieces += 1;
+            packet.release(ledger);
+            self.skipping = desc.is_continued();
+            return None;
+        }
+        if desc.is_continued() {
+            self.partial = Some(packet);
+            return None;
+        }
+        Some(packet)
+    }
 }
 
 #[derive(Debug)]
@@ -175,60 +241,16 @@ impl Engine {
     /// Hands a burst of received packets to the stack; returns how many.
     pub(super) fn receive_burst(&mut self) -> usize {
         let mut packets = 0;
-        for index in 0..self.nic.queues.len() {
-            for _ in 0..RX_BURST {
-                let Some(desc) = self.nic.queues[index].rings.rx.pop() else {
-                    break;
-                };
-                if let Some(packet) = self.take_piece(index, desc) {
-                    packets += 1;
-                    self.stack
-                        .receive(self.now, &mut self.ledger, packet, index as u16);
-                }
-            }
-            self.nic.queues[index].rings.rx.release();
+        let Nic {
+            queues, counters, ..
+        } = &mut self.nic;
+        for (index, queue) in queues.iter_mut().enumerate() {
+            let (id, mut left) = (index as u16, RX_BURST);
+            let next = |ledger: &mut Ledger| queue.next_packet(ledger, counters, id, &mut left);
+            packets += self.stack.receive(self.now, &mut self.ledger, id, next);
+            queue.rings.rx.release();
         }
         packets
-    }
-
-    /// Claims one RX descriptor; returns the packet when its last piece is there.
-    fn take_piece(&mut self, index: usize, desc: Desc) -> Option<Packet> {
-        let queue = &mut self.nic.queues[index];
-        let piece = match self.ledger.claim(index as u16, desc.addr, desc.len) {
-            Ok(piece) => piece,
-            Err(_) => {
-                self.nic.counters.bad_rx_descriptors += 1;
-                // What belongs to it is not a packet without it.
-                if let Some(packet) = queue.partial.take() {
-                    packet.release(&mut self.ledger);
-                }
-                queue.skipping = desc.is_continued();
-                return None;
-            }
-        };
-        if queue.skipping {
-            queue.skipping = desc.is_continued();
-            self.ledger.release(piece.frame);
-            return None;
-        }
-        let packet = match queue.partial.take() {
-            None => Packet::new(piece),
-            Some(mut packet) => {
-                packet.rest.push(piece);
-                packet
-            }
-        };
-        if packet.piece_count() > MAX_PIECES {
-            self.nic.counters.rx_too_many_pieces += 1;
-            packet.release(&mut self.ledger);
-            queue.skipping = desc.is_continued();
-            return None;
-        }
-        if desc.is_continued() {
-            queue.partial = Some(packet);
-            return None;
-        }
-        Some(packet)
     }
 
     /// Writes the packets that wait into the TX rings.

@@ -205,8 +205,9 @@ impl Bed {
         self.ledger.bytes_mut(&mut frame)[..bytes.len()].copy_from_slice(bytes);
         let addr = self.ledger.post_fill(frame, 0);
         let piece = self.ledger.claim(0, addr, bytes.len() as u32);
-        let packet = Packet::new(piece.expect("a chunk that was filled"));
-        self.stack.receive(self.now, &mut self.ledger, packet, 0);
+        let mut packet = Some(Packet::new(piece.expect("a chunk that was filled")));
+        self.stack
+            .receive(self.now, &mut self.ledger, 0, |_| packet.take());
     }
 
     /// Takes an ICMPv6 message from the peer, after filling in its checksum.

@@ -1,7 +1,7 @@
 //! The flow that the last segment belonged to: nearly always the next one does too, and what its headers
 //! say beside its own numbers was found out before (as Linux compares headers in GRO).
 
-use ringwire_tcp::Instant;
+use ringwire_tcp::{Instant, SeqNumber};
 use ringwire_umem::Ledger;
 use smoltcp::wire::IpProtocol;
 
@@ -93,6 +93,56 @@ impl Flow {
     }
 }
 
+/// Segments of a flow that follow one another and are alike but for their numbers, and PSH, as they come
+/// from a sender that has much to send (as Linux collects them in GRO).
+#[derive(Debug)]
+struct Run {
+    key: Key,
+    /// The IP packets' length as it stands there, and the frames' at least.
+    ip_len: [u8; 2],
+    frame_len: usize,
+    tcp: wire::Alike,
+    /// Where the payload begins, and how long it is.
+    payload_at: usize,
+    segment_len: u32,
+    /// The number of the next one.
+    next: SeqNumber,
+}
+
+impl Run {
+    /// The run that a packet begins, whose header was read.
+    #[inline(always)]
+    fn new(packet: &[u8], header: &Header) -> Run {
+        let head = packet.first_chunk().expect("flow: its header was read");
+        let payload_at = IN_FLOW_AT + header.len;
+        let segment = &header.segment;
+        Run {
+            key: Key::new(head),
+            ip_len: *part(head, LENGTH_AT),
+            frame_len: payload_at + segment.len as usize,
+            tcp: wire::Alike::new(&packet[IN_FLOW_AT..payload_at]),
+            payload_at,
+            segment_len: segment.len,
+            next: segment.end(),
+        }
+    }
+
+    /// Whether a packet is the next of the run, its header sound as far as one can tell without its payload.
+    #[inline(always)]
+    fn goes_on_with(&self, packet: &[u8]) -> bool {
+        let Some(head) = packet
+            .first_chunk()
+            .filter(|_| packet.len() >= self.frame_len)
+        else {
+            return false;
+        };
+        let sound = ipv4_header_sum(part(head, ETHERNET_HEADER)).finish() == 0;
+        let alike = Key::new(head) == self.key && *part(head, LENGTH_AT) == self.ip_len;
+        let tcp = &packet[IN_FLOW_AT..self.payload_at];
+        sound && alike && self.tcp.matches(tcp, self.next)
+    }
+}
+
 /// The connections by their ends, and the flow of the one whose segment came last.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -139,7 +189,9 @@ impl Connections {
 }
 
 impl Stack {
-    /// Takes the next segment of the flow, whose header was read.
+    /// Takes the next segment of the flow, whose header was read, and those of `next` that follow it and
+    /// are alike; returns the first packet that is none of them, if there is one.
+    #[allow(clippy::too_many_arguments)]
     #[inline(always)]
     pub(crate) fn receive_in_flow(
         &mut self,
@@ -149,39 +201,87 @@ impl Stack {
         queue: u16,
         id: SocketId,
         header: &Header,
-    ) {
+        next: &mut impl FnMut(&mut Ledger) -> Option<Packet>,
+    ) -> Option<Packet> {
         self.control_queue = queue;
-        if self.trusts_checksums() {
-            self.counters.tcp_rx_segments += 1;
-        } else if !self.check_in_flow(ledger, &packet, header) {
-            return packet.release(ledger);
-        }
         let segment = &header.segment;
         let (start, len) = (IN_FLOW_AT + header.len, segment.len as usize);
+        if !self.check_in_flow(ledger, &packet, header.len + len) {
+            packet.release(ledger);
+            return None;
+        }
         // A few bytes, or what comes while memory is short, are copied.
         let whole = len > SMALL_BYTES && !self.rx_runs_short(ledger);
         let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
         let connection = socket.connection.as_mut().expect(CONNECTED);
         if !(whole && connection.on_predicted(now, segment)) {
             let payload = Payload::Frames { packet, start, len };
-            return self.continue_connection(now, ledger, id, segment, payload, queue);
+            self.continue_connection(now, ledger, id, segment, payload, queue);
+            return None;
         }
         socket.nic_queue = queue;
+        let most = connection.offered_room();
+        let mut run = Run::new(ledger.piece(&packet.first), header);
         let spares = &mut self.tcp.receive_spares;
         socket.receive.store_next(spares, packet, start, len);
+        let (ahead, count) = self.receive_run(ledger, id, &mut run, most, next);
+        let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
+        let connection = socket.connection.as_mut().expect(CONNECTED);
+        connection.on_following(now, segment, count);
         note_delivery(socket, &mut self.tcp.events, id);
         self.await_turn(id);
+        ahead
     }
 
-    /// Whether the checksum of a packet of the flow is right; counts it.
-    fn check_in_flow(&mut self, ledger: &Ledger, packet: &Packet, header: &Header) -> bool {
+    /// Keeps the segments of `next` that a run goes on with, of `most` bytes at most in all; returns the
+    /// first packet that is none of them, and how many they were.
+    #[inline(always)]
+    fn receive_run(
+        &mut self,
+        ledger: &mut Ledger,
+        id: SocketId,
+        run: &mut Run,
+        most: u32,
+        next: &mut impl FnMut(&mut Ledger) -> Option<Packet>,
+    ) -> (Option<Packet>, u32) {
+        let (mut left, mut count) = (most, 0);
+        while left >= run.segment_len {
+            let Some(packet) = next(ledger) else {
+                break;
+            };
+            if !run.goes_on_with(ledger.piece(&packet.first)) {
+                return (Some(packet), count);
+            }
+            self.count_received(1, packet.len());
+            let (start, len) = (run.payload_at, run.segment_len as usize);
+            if !self.check_in_flow(ledger, &packet, start - IN_FLOW_AT + len) {
+                packet.release(ledger);
+                continue;
+            }
+            let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
+            let spares = &mut self.tcp.receive_spares;
+            socket.receive.store_next(spares, packet, start, len);
+            run.next += run.segment_len;
+            left -= run.segment_len;
+            count += 1;
+        }
+        (None, count)
+    }
+
+    /// Whether the checksum of a packet of the flow is right, over so many bytes of TCP; counts it.
+    #[inline]
+    fn check_in_flow(&mut self, ledger: &Ledger, packet: &Packet, len: usize) -> bool {
+        if self.trusts_checksums() {
+            self.counters.tcp_rx_segments += 1;
+            return true;
+        }
         let Some(ip) = self.tcp.flow().map(|flow| flow.ip) else {
             return false;
         };
-        let len = header.len + header.segment.len as usize;
+        let checksum = wire::checksum(&ledger.piece(&packet.first)[IN_FLOW_AT..]);
         let mut sum = Checksum::new();
         packet.for_each(ledger, IN_FLOW_AT, len, |part| sum.add(part));
-        let checked = self.verify_sum(sum, &ip, IpProtocol::Tcp, len, header.checksum);
+        let checked = self.verify_sum(sum, &ip, IpProtocol::Tcp, len, checksum);
         self.count_checked(checked)
     }
 }

@@ -121,6 +121,53 @@ pub(crate) fn parse_plain(bytes: &[u8], ecn: Ecn) -> Option<Header> {
     })
 }
 
+/// The checksum of a header.
+///
+/// # Panics
+/// If it is too short to have one.
+#[inline]
+pub(crate) fn checksum(header: &[u8]) -> u16 {
+    u16::from_be_bytes([header[16], header[17]])
+}
+
+/// What headers have in common that were read as plain and differ in their numbers alone, and in PSH.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alike {
+    /// Acknowledgement, length, flags without PSH, window.
+    middle: u64,
+    options: Option<[u8; TIMESTAMPS]>,
+}
+
+impl Alike {
+    /// Of those like this one.
+    #[inline(always)]
+    pub(crate) fn new(header: &[u8]) -> Alike {
+        let fixed = header.first_chunk().expect("a header that was read");
+        Alike {
+            middle: Alike::middle(fixed),
+            options: header[HEADER..].first_chunk().copied(),
+        }
+    }
+
+    #[inline(always)]
+    fn middle(fixed: &[u8; HEADER]) -> u64 {
+        const ALL_BUT_PSH: u64 = u64::from_ne_bytes([255, 255, 255, 255, 255, !PSH, 255, 255]);
+        let middle = fixed[8..].first_chunk().expect("it is longer");
+        u64::from_ne_bytes(*middle) & ALL_BUT_PSH
+    }
+
+    /// Whether a header as long as theirs is like them, with this number.
+    #[inline(always)]
+    pub(crate) fn matches(&self, header: &[u8], seq: SeqNumber) -> bool {
+        let Some(fixed) = header.first_chunk() else {
+            return false;
+        };
+        u32_at(fixed, 4) == seq.0
+            && Alike::middle(fixed) == self.middle
+            && header[HEADER..].first_chunk().copied() == self.options
+    }
+}
+
 fn u16_at(bytes: &[u8; HEADER], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }

@@ -175,3 +175,30 @@ fn options_before_a_broken_one_count() {
     assert_eq!(header.segment.options.mss, Some(256));
     assert_eq!(header.segment.options.window_scale, None);
 }
+
+#[test]
+fn headers_are_alike_that_differ_in_what_each_has_of_its_own() {
+    let plain = Segment {
+        seq: SeqNumber(7),
+        ack: Some(SeqNumber(0x0102_0304)),
+        window: 0x0506,
+        ..Segment::default()
+    };
+    let mut stamped = plain;
+    stamped.options.timestamps = Some(Timestamps { value: 1, echo: 2 });
+    for segment in [plain, stamped] {
+        let mut header = vec![0; header_len(&segment.options)];
+        emit(&mut header, 80, 90, &segment);
+        let alike = Alike::new(&header);
+        let next = SeqNumber(7 + 1448);
+        number(&mut header, next);
+        assert!(alike.matches(&header, next));
+        for bit in 0..header.len() * 8 {
+            let mut other = header.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            // The ports are compared with the addresses; checksum and urgent pointer are no part of it.
+            let own = matches!(bit / 8, 0..4 | 16..20) || bit == 13 * 8 + 3;
+            assert_eq!(alike.matches(&other, next), own, "bit {bit}");
+        }
+    }
+}

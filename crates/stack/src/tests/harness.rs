@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
 
+pub(super) use super::random::Random;
 use super::{build, offload};
 use crate::neighbour::dad::Probing;
 use crate::{
@@ -21,6 +22,8 @@ pub(super) const PEER_V6: &str = "fd00::9";
 
 /// What the kernel leaves in front of a received packet (`XDP_PACKET_HEADROOM`).
 const HEADROOM: usize = 256;
+/// Frames that a NIC of the pair has received when the stack looks.
+const BURST: usize = 16;
 /// Longer than any answer of a neighbour is waited for.
 const GIVE_UP: Duration = Duration::from_secs(20);
 
@@ -35,33 +38,6 @@ pub(super) fn at(text: &str) -> SocketAddr {
 /// Bytes that differ from their neighbours, so that a shifted or lost one shows.
 pub(super) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
-}
-
-/// xorshift64*: enough randomness for a test.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 33) as usize % end
-    }
-
-    pub(super) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| (self.next() >> 56) as u8).collect()
-    }
-
-    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
-        for end in (1..items.len()).rev() {
-            let other = self.below(end + 1);
-            items.swap(end, other);
-        }
-    }
 }
 
 /// A datagram as the application sees it.
@@ -190,19 +166,44 @@ impl Host {
 
     /// Takes a frame from the wire, in pieces as long as chunks allow.
     pub(super) fn receive(&mut self, frame: &[u8]) {
-        let most = self.ledger.chunk_bytes() as usize - HEADROOM;
-        self.receive_in(frame, most);
+        self.receive_in(frame, self.most_in_a_piece());
+    }
+
+    /// Takes frames that the NIC has received together. One that finds no chunk is lost.
+    pub(super) fn receive_together(&mut self, frames: &[Vec<u8>]) {
+        let most = self.most_in_a_piece();
+        let frames = frames.iter();
+        let packets: Vec<_> = frames
+            .filter_map(|frame| self.arrived(frame, most))
+            .collect();
+        self.take(packets);
     }
 
     /// Takes a frame in pieces of this many bytes. A NIC with no chunk to write to loses it.
     pub(super) fn receive_in(&mut self, frame: &[u8], piece_bytes: usize) {
+        let packet = self.arrived(frame, piece_bytes);
+        self.take(packet);
+    }
+
+    fn most_in_a_piece(&self) -> usize {
+        self.ledger.chunk_bytes() as usize - HEADROOM
+    }
+
+    fn take(&mut self, packets: impl IntoIterator<Item = Packet>) {
+        let mut packets = packets.into_iter();
+        self.stack
+            .receive(self.now, &mut self.ledger, 0, |_| packets.next());
+    }
+
+    /// A frame as the NIC has written it, if there are chunks for it.
+    fn arrived(&mut self, frame: &[u8], piece_bytes: usize) -> Option<Packet> {
         let mut pieces = Vec::new();
         let parts: Vec<&[u8]> = match frame {
             [] => vec![frame],
             _ => frame.chunks(piece_bytes).collect(),
         };
         if parts.len() as u32 > self.ledger.free_chunks(Pool::Rx) {
-            return;
+            return None;
         }
         for part in parts {
             let mut frame = self.ledger.alloc(Pool::Rx).unwrap();
@@ -213,7 +214,7 @@ impl Host {
         }
         let mut packet = Packet::new(pieces.remove(0));
         packet.rest = pieces;
-        self.stack.receive(self.now, &mut self.ledger, packet, 0);
+        Some(packet)
     }
 
     /// Gives what waits to the NIC, which does not report it as sent yet.
@@ -591,8 +592,10 @@ impl Pair {
             if to_b.is_empty() && to_a.is_empty() {
                 return;
             }
-            to_b.iter().for_each(|frame| self.b.receive(frame));
-            to_a.iter().for_each(|frame| self.a.receive(frame));
+            to_b.chunks(BURST)
+                .for_each(|burst| self.b.receive_together(burst));
+            to_a.chunks(BURST)
+                .for_each(|burst| self.a.receive_together(burst));
         }
         panic!("the hosts do not stop talking");
     }

@@ -93,6 +93,7 @@ impl End {
             assert_eq!(disposition, all);
             assert_same(&short, &self.connection);
             self.predicted += 1;
+            assert_followed_alike(now, &short, segment);
         }
         self.carry_out(now, disposition);
         // A RST would be for somebody who forges.
@@ -294,6 +295,19 @@ impl End {
 /// Both connections are in the same state, to the last variable.
 fn assert_same(short: &Connection, long: &Connection) {
     assert_eq!(format!("{short:?}"), format!("{long:?}"));
+}
+
+/// Segments behind one that was predicted come to the same, whether they are taken one by one or together.
+fn assert_followed_alike(now: Instant, after: &Connection, segment: &Segment) {
+    const MOST: u32 = 4;
+    let (mut one_by_one, mut next) = (after.clone(), *segment);
+    for count in 1..=MOST.min(after.offered_room() / segment.len) {
+        next.seq += segment.len;
+        assert!(one_by_one.on_predicted(now, &next), "the next of {next:?}");
+        let mut together = after.clone();
+        together.on_following(now, segment, count);
+        assert_same(&together, &one_by_one);
+    }
 }
 
 struct Faults {
