@@ -31,6 +31,42 @@ pub enum From {
     Area,
 }
 
+/// Sends on the ring's connection of which one, in the middle, begins within a slot, where there is no room for
+/// headers; returns how many were copied, and what was sent.
+pub fn one_within_a_slot(ring: &mut IoUring) -> (usize, Vec<u8>) {
+    let mut slots = ring.take_slots(SLOTS).expect("the slots");
+    let within = slots.len() / 2;
+    let mut sent = Vec::new();
+    for (index, slot) in slots.iter_mut().enumerate() {
+        for (at, to) in slot.iter_mut().enumerate() {
+            *to = byte(index as u8, at);
+        }
+        let payload = &slot[if index == within { 100 } else { 0 }..];
+        sent.extend_from_slice(payload);
+        push(ring, send_zc(payload));
+    }
+    let (mut copied, mut notifications) = (0, 0);
+    while notifications < slots.len() {
+        assert!(wait(ring, PATIENCE), "{notifications} notifications came");
+        for cqe in ring.completion().filter(|cqe| cqueue::notif(cqe.flags())) {
+            notifications += 1;
+            copied += usize::from(is_copied(cqe.result()));
+        }
+    }
+    (copied, sent)
+}
+
+fn send_zc(payload: &[u8]) -> squeue::Entry {
+    let send = opcode::SendZc::new(CONNECTION, payload.as_ptr(), payload.len() as u32);
+    let send = send.flags(libc::MSG_WAITALL);
+    send.zc_flags(IORING_SEND_ZC_REPORT_USAGE).build()
+}
+
+/// What a notification says.
+fn is_copied(res: i32) -> bool {
+    res as u32 == IORING_NOTIF_USAGE_ZC_COPIED
+}
+
 /// The byte at an offset of the stream with this seed.
 pub fn byte(seed: u8, offset: usize) -> u8 {
     (offset / 251 + offset * 31) as u8 ^ seed
@@ -66,11 +102,7 @@ pub fn exchange(ring: &mut IoUring, from: From, out: u8, incoming: u8) {
             for (at, to) in piece.iter_mut().enumerate() {
                 *to = byte(out, pushed + at);
             }
-            let send = opcode::SendZc::new(CONNECTION, piece.as_ptr(), piece.len() as u32);
-            let send = send
-                .flags(libc::MSG_WAITALL)
-                .zc_flags(IORING_SEND_ZC_REPORT_USAGE);
-            push(ring, send.build().user_data(index as u64));
+            push(ring, send_zc(piece).user_data(index as u64));
             pushed += piece.len();
             sending += 1;
         }
@@ -94,7 +126,7 @@ pub fn exchange(ring: &mut IoUring, from: From, out: u8, incoming: u8) {
                     shut = true;
                 }
                 index if cqueue::notif(cqe.flags()) => {
-                    copied += usize::from(res as u32 == IORING_NOTIF_USAGE_ZC_COPIED);
+                    copied += usize::from(is_copied(res));
                     free.push_back(index as usize);
                 }
                 _ => {

@@ -9,9 +9,13 @@ use ringwire_tests::stream::{CONNECTION, accept, connect, converse, outlive, pat
 
 use crate::Check;
 use crate::bed::{Bed, server};
-use crate::bulk::{From, LONG, exchange, stream};
+use crate::bulk::{From, LONG, exchange, one_within_a_slot, stream};
 
 pub const CHECKS: &[Check] = &[
+    (
+        "what has no room for headers is copied alone",
+        within_a_slot,
+    ),
     ("a ring's stream is echoed by a ring", rings_echo),
     ("the kernel's stream is echoed by a ring", kernel_echo),
     ("two rings exchange streams in bulk", rings_bulk),
@@ -105,6 +109,22 @@ fn kernel_accepts(bed: &Bed) {
         connect(&mut ring, to);
         finish(ring, From::Area, peer);
     }
+}
+
+fn within_a_slot(bed: &Bed) {
+    let mut ring = table(bed.near());
+    let peer = accept(&mut ring, false, |to: SocketAddr| {
+        bed.wire.peer_thread(move || {
+            let peer = TcpStream::connect(to).expect("a connection");
+            converse(peer, Vec::new(), LONG)
+        })
+    });
+    let (copied, sent) = one_within_a_slot(&mut ring);
+    // A segment that is sent again while the NIC has the first is copied too.
+    assert!((1..5).contains(&copied), "{copied} sends were copied");
+    assert_eq!(run(&mut ring, opcode::Close::new(CONNECTION).build()), 0);
+    let at_peer = outlive(&mut ring, peer, LONG);
+    assert!(at_peer == sent, "the kernel got other bytes");
 }
 
 fn finish(mut ring: IoUring, from: From, peer: std::thread::JoinHandle<Vec<u8>>) {
