@@ -21,7 +21,7 @@ impl Submitter<'_> {
     pub fn lent_buffers(&self, bgid: u16) -> io::Result<LentBuffers> {
         let core = self.shared.enter()?;
         let table = core.engine.lend_table(bgid).map_err(os_error)?;
-        Ok(LentBuffers { table })
+        Ok(LentBuffers::of(table))
     }
 }
 
@@ -37,6 +37,10 @@ pub struct LentBuffers {
 }
 
 impl LentBuffers {
+    pub(crate) fn of(table: Arc<LendTable>) -> LentBuffers {
+        LentBuffers { table }
+    }
+
     /// The bytes under an id: with `IORING_CQE_F_BUF_MORE` those of the completions before with the same id,
     /// too, one behind the other. `None`: there are none.
     ///

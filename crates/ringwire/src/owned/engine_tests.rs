@@ -10,11 +10,13 @@ use bytes::BytesMut;
 use ringwire_abi::register::{BufReg, IORING_REGISTER_PBUF_RING, IORING_UNREGISTER_PBUF_RING};
 use ringwire_stack::Instant;
 
-use super::group::{BufferGroup, Memory};
+use super::group::{BufferGroup, Group, Memory};
+use super::lending::Lending;
 use super::payload::{Completed, Operation, Payload, Socket};
 use super::request::Request;
 use super::slab::Slab;
 use crate::engine::bed::{Bed, ENTRIES};
+use crate::lent::{IOU_PBUF_RING_LENT, LentBuffers};
 
 const RUNS: u64 = if cfg!(miri) { 2 } else { 200 };
 const STEPS: u32 = if cfg!(miri) { 150 } else { 2_000 };
@@ -25,6 +27,8 @@ const SOCKETS: [Socket; 2] = [Socket(0), Socket(1)];
 /// The operations that make them.
 const SETUP: u64 = 4;
 const BUFFERS: u16 = 4;
+/// The group that lends.
+const LENDING: u16 = u16::MAX;
 const BUFFER_BYTES: u32 = 64 + BufferGroup::MESSAGE_HEADER_BYTES;
 
 /// What a random run is made of; dropped as in [`Ring`](super::Ring).
@@ -32,6 +36,7 @@ struct World {
     bed: Bed,
     slab: Slab,
     group: Rc<Memory>,
+    lending: Rc<Lending>,
     /// What the application holds, with the byte that all of it is made of.
     held: Vec<(u8, Payload)>,
     in_flight: Vec<(u64, Operation)>,
@@ -48,6 +53,7 @@ struct World {
 struct Met {
     in_room: bool,
     in_buffer: bool,
+    lent: bool,
     starved: bool,
     cancelled: bool,
     sent_again: bool,
@@ -56,6 +62,7 @@ struct Met {
 const ALL: Met = Met {
     in_room: true,
     in_buffer: true,
+    lent: true,
     starved: true,
     cancelled: true,
     sent_again: true,
@@ -63,8 +70,11 @@ const ALL: Met = Met {
 
 impl World {
     fn new(seed: u64, met: Met) -> World {
+        let mut bed = Bed::with_slots(2);
+        let lending = lending(&mut bed);
         let mut world = World {
-            bed: Bed::with_slots(2),
+            bed,
+            lending,
             slab: Slab::default(),
             group: Memory::new(0, BUFFERS, BUFFER_BYTES),
             held: Vec::new(),
@@ -142,7 +152,10 @@ impl World {
     /// One random thing that an application does.
     fn act(&mut self) {
         let socket = SOCKETS[self.random(2) as usize];
-        let group = Rc::clone(&self.group);
+        let group = match self.random(3) {
+            0 => Group::Lent(Rc::clone(&self.lending)),
+            _ => Group::Own(Rc::clone(&self.group)),
+        };
         match self.random(16) {
             0..=4 => self.send(socket),
             5 | 6 => {
@@ -276,6 +289,7 @@ impl World {
                 );
             }
             (Some(payload), given) => {
+                self.met.lent |= matches!(payload, Payload::Lent(_));
                 self.met.in_buffer |= matches!(payload, Payload::Provided(_)) && given.is_none();
                 let byte = given.or(payload.first().copied()).unwrap_or(0);
                 assert!(is_all(&payload, byte), "a payload has changed");
@@ -299,8 +313,30 @@ impl World {
             self.let_go();
         }
         assert_eq!(self.group.lent(), 0);
+        // What was lent comes back in a turn.
+        self.turn();
+        let census = self.bed.engine.census();
+        assert_eq!((census.app, census.rx), (0, 0));
         self.met
     }
+}
+
+/// A group that lends, registered.
+fn lending(bed: &mut Bed) -> Rc<Lending> {
+    let registered = Lending::new(LENDING, BUFFERS, |ring_addr| {
+        let reg = BufReg {
+            ring_addr,
+            ring_entries: BUFFERS.into(),
+            bgid: LENDING,
+            flags: IOU_PBUF_RING_LENT,
+            ..BufReg::default()
+        };
+        let registered = bed.register(IORING_REGISTER_PBUF_RING, reg, 1);
+        registered.expect("a group");
+        let table = bed.engine.lend_table(LENDING).expect("it is registered");
+        Ok(LentBuffers::of(table))
+    });
+    registered.expect("a group")
 }
 
 fn address(socket: Socket) -> SocketAddr {

@@ -1,19 +1,14 @@
 //! Buffers that a ring provides to receives, and the guards that give them back.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, dealloc};
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU16, Ordering};
 
-use ringwire_abi::register::{BUF_ENTRY_BYTES, BUF_RING_TAIL};
-
-/// A ring of buffers starts on a page.
-const PAGE_BYTES: usize = 4096;
-/// Most buffers of a group.
-pub(super) const MAX_ENTRIES: u16 = 1 << 15;
+use super::entries::{self, EntryRing};
+use super::lending::Lending;
 
 /// Buffers for receives that choose their memory when data has come
 /// ([`Ring::recv_multishot`](super::Ring::recv_multishot) and its kin), registered with one ring.
@@ -21,9 +16,37 @@ pub(super) const MAX_ENTRIES: u16 = 1 << 15;
 /// It owns the buffers and the ring of entries by which the engine finds them; both live until the
 /// ring, every operation that uses them and every [`ProvidedBuffer`] are gone, however early this is
 /// dropped. It stays in one thread, the ring's.
+///
+/// A [lending](super::Ring::lending_group) one has no buffers: its receives bring [`Lent`](super::Lent) guards,
+/// which go to any thread.
 #[derive(Debug)]
 pub struct BufferGroup {
-    pub(super) memory: Rc<Memory>,
+    pub(super) group: Group,
+}
+
+/// The two kinds.
+#[derive(Clone, Debug)]
+pub(super) enum Group {
+    Own(Rc<Memory>),
+    Lent(Rc<Lending>),
+}
+
+impl Group {
+    pub(super) fn id(&self) -> u16 {
+        match self {
+            Group::Own(memory) => memory.id,
+            Group::Lent(lending) => lending.id,
+        }
+    }
+
+    /// Whether both are the same group.
+    pub(super) fn is(&self, other: &Group) -> bool {
+        match (self, other) {
+            (Group::Own(one), Group::Own(other)) => Rc::ptr_eq(one, other),
+            (Group::Lent(one), Group::Lent(other)) => Rc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
 }
 
 impl BufferGroup {
@@ -35,26 +58,12 @@ impl BufferGroup {
 /// Bytes of `struct io_uring_recvmsg_out`.
 pub(super) const OUT_BYTES: usize = 16;
 
-/// `struct io_uring_buf`. In the first entry of a ring `tail` is the ring's.
-#[repr(C)]
-struct Entry {
-    addr: u64,
-    len: u32,
-    bid: u16,
-    tail: AtomicU16,
-}
-
-const _: () = assert!(size_of::<Entry>() == BUF_ENTRY_BYTES);
-const _: () = assert!(std::mem::offset_of!(Entry, tail) == BUF_RING_TAIL);
-
 /// What a group consists of.
 pub(super) struct Memory {
     pub(super) id: u16,
-    entries: u16,
+    ring: EntryRing,
     buffer_bytes: u32,
-    ring: NonNull<Entry>,
     buffers: NonNull<u8>,
-    tail: Cell<u16>,
     /// By buffer: a guard has it. Else it is in the ring, and the engine may write to it.
     lent: Box<[Cell<bool>]>,
 }
@@ -63,20 +72,14 @@ impl Memory {
     /// A group whose buffers are all in its ring.
     ///
     /// # Panics
-    /// If `entries` is no power of two up to [`MAX_ENTRIES`], or a buffer has no bytes.
+    /// As [`EntryRing::new`] does, and if a buffer has no bytes.
     pub(super) fn new(id: u16, entries: u16, buffer_bytes: u32) -> Rc<Memory> {
-        assert!(
-            entries.is_power_of_two() && entries <= MAX_ENTRIES && buffer_bytes > 0,
-            "owned: a group of buffers with an impossible size"
-        );
-        let (ring_layout, buffers_layout) = layouts(entries, buffer_bytes);
+        let ring = EntryRing::new(entries);
         let memory = Rc::new(Memory {
             id,
-            entries,
+            ring,
             buffer_bytes,
-            ring: allocate(ring_layout).cast(),
-            buffers: allocate(buffers_layout),
-            tail: Cell::new(0),
+            buffers: entries::allocate(layout(entries, buffer_bytes)),
             lent: (0..entries).map(|_| Cell::new(true)).collect(),
         });
         for bid in 0..entries {
@@ -87,7 +90,7 @@ impl Memory {
 
     /// Address of the ring of entries, for its registration.
     pub(super) fn ring_address(&self) -> u64 {
-        self.ring.as_ptr() as u64
+        self.ring.address()
     }
 
     /// The guard of a buffer that a completion names, with the first `len` bytes of it.
@@ -112,21 +115,9 @@ impl Memory {
     fn provide(&self, bid: u16) {
         let was_lent = self.lent[usize::from(bid)].replace(false);
         assert!(was_lent, "owned: a buffer is given back once");
-        let tail = self.tail.get();
-        let index = usize::from(tail & (self.entries - 1));
-        self.tail.set(tail.wrapping_add(1));
-        // SAFETY: the masked index lies in the ring's allocation. The engine does not read the entry
-        // before the tail's release store: each buffer is in the ring once, so there are never more
-        // of them than entries. No reference is made to an entry, since the engine may read the tail,
-        // which lies in the first one, at any time.
-        unsafe {
-            let entry = self.ring.as_ptr().add(index);
-            (&raw mut (*entry).addr).write(self.buffers.as_ptr().add(self.offset(bid)) as u64);
-            (&raw mut (*entry).len).write(self.buffer_bytes);
-            (&raw mut (*entry).bid).write(bid);
-            let tail = &(*self.ring.as_ptr()).tail;
-            tail.store(self.tail.get(), Ordering::Release);
-        }
+        // SAFETY: the buffer lies in the allocation: the id is one of the group's (indexed above).
+        let buffer = unsafe { self.buffers.as_ptr().add(self.offset(bid)) };
+        self.ring.add(buffer as u64, self.buffer_bytes, bid);
     }
 
     /// Buffers that guards have.
@@ -142,14 +133,11 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        let (ring_layout, buffers_layout) = layouts(self.entries, self.buffer_bytes);
-        // SAFETY: allocated by `new` with these layouts, which depend on fields that never change.
-        // Nobody uses them any more: the ring holds an `Rc` while the group is registered, as does
-        // every operation that may write to its buffers, and every guard.
-        unsafe {
-            dealloc(self.ring.as_ptr().cast(), ring_layout);
-            dealloc(self.buffers.as_ptr(), buffers_layout);
-        }
+        let layout = layout(self.ring.entries(), self.buffer_bytes);
+        // SAFETY: allocated by `new` with this layout, which depends on fields that never change. Nobody
+        // uses it any more: the ring holds an `Rc` while the group is registered, as does every operation
+        // that may write to its buffers, and every guard.
+        unsafe { dealloc(self.buffers.as_ptr(), layout) };
     }
 }
 
@@ -157,26 +145,16 @@ impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
             .field("id", &self.id)
-            .field("entries", &self.entries)
+            .field("entries", &self.ring.entries())
             .field("buffer_bytes", &self.buffer_bytes)
             .finish_non_exhaustive()
     }
 }
 
-/// Of the ring of entries, and of the buffers.
-fn layouts(entries: u16, buffer_bytes: u32) -> (Layout, Layout) {
-    let of = |bytes, align| Layout::from_size_align(bytes, align).expect("owned: a group's size");
-    let entries = usize::from(entries);
-    (
-        of(entries * size_of::<Entry>(), PAGE_BYTES),
-        of(entries * buffer_bytes as usize, align_of::<u64>()),
-    )
-}
-
-fn allocate(layout: Layout) -> NonNull<u8> {
-    // SAFETY: neither layout has size 0: `new` checked.
-    let pointer = unsafe { alloc_zeroed(layout) };
-    NonNull::new(pointer).unwrap_or_else(|| handle_alloc_error(layout))
+/// Of the buffers.
+fn layout(entries: u16, buffer_bytes: u32) -> Layout {
+    let bytes = usize::from(entries) * buffer_bytes as usize;
+    Layout::from_size_align(bytes, align_of::<u64>()).expect("owned: a group's size")
 }
 
 /// Received bytes, in a buffer of a [`BufferGroup`]. Dropped, it gives its buffer back to the group.

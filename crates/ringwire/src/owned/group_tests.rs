@@ -14,7 +14,7 @@ struct Engine {
 impl Engine {
     fn new(group: &Memory) -> Engine {
         // SAFETY: the tests read the ring only while something keeps the group.
-        let ring = unsafe { BufferRing::new(group.ring_address(), group.entries) };
+        let ring = unsafe { BufferRing::new(group.ring_address(), ENTRIES) };
         Engine { ring, head: 0 }
     }
 
@@ -86,7 +86,9 @@ fn a_buffer_outlives_its_group() {
     let mut engine = Engine::new(&group);
     let bid = engine.receive(b"bytes");
     let buffer = group.lend(bid, 5);
-    drop(BufferGroup { memory: group });
+    drop(BufferGroup {
+        group: Group::Own(group),
+    });
     assert_eq!(&*buffer, b"bytes");
 }
 

@@ -9,11 +9,12 @@
 //! * A send takes a [`Payload`]: bytes that are shared, one's own, or received before.
 //! * A receive takes a [`BytesMut`], and appends to it; or it chooses a buffer of a [`BufferGroup`] when
 //!   data has come, and its completion brings a [`ProvidedBuffer`], which goes back to the group when
-//!   it is dropped.
+//!   it is dropped; or nothing is copied, and its completion brings a [`Lent`] guard of the memory that the NIC
+//!   wrote to ([`Ring::lending_group`]).
 //! * Nothing is allocated for an operation once the ring has had as many in flight.
 //! * A ring that is dropped stops first, and then frees what its operations hold; one that is leaked
 //!   leaks it.
-//! * The ring, its groups and their buffers stay in one thread: they are not `Send`.
+//! * The ring, its groups and their buffers stay in one thread: they are not `Send`. What is lent goes to any.
 //!
 //! What is not here is there by [`Ring::push`], which is `unsafe`: the other operations and flags,
 //! bundles, and buffers that are used up piece by piece (`IOU_PBUF_RING_INC`).
@@ -43,7 +44,9 @@
 mod address;
 #[cfg(test)]
 mod engine_tests;
+mod entries;
 mod group;
+mod lending;
 mod operations;
 mod payload;
 mod request;
@@ -51,21 +54,23 @@ mod slab;
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::rc::Rc;
 use std::time::Duration;
 
 pub use bytes::{Bytes, BytesMut};
 use ringwire_umem::Area;
+pub use ringwire_umem::Lent;
 
 pub use group::{BufferGroup, ProvidedBuffer};
 pub use payload::{Completed, Full, Operation, Payload, Socket};
 
 use crate::builder::Builder;
+use crate::lent::IOU_PBUF_RING_LENT;
 use crate::report::{Counters, Report};
 use crate::ring::IoUring;
 use crate::setup_error::SetupError;
 use crate::{squeue, types};
-use group::Memory;
+use group::{Group, Memory};
+use lending::Lending;
 use request::Request;
 use slab::{RAW, Slab};
 
@@ -87,7 +92,7 @@ pub struct Ring {
     ring: IoUring,
     slab: Slab,
     /// The groups that are registered, by their ids.
-    groups: Vec<Option<Rc<Memory>>>,
+    groups: Vec<Option<Group>>,
     /// The next operation is linked to the one behind it.
     link: bool,
 }
@@ -195,21 +200,53 @@ impl Ring {
     /// # Errors
     /// `EINVAL` for other numbers; `ENOSPC` for more than 65,536 groups in the life of a ring.
     pub fn buffer_group(&mut self, entries: u16, buffer_bytes: u32) -> io::Result<BufferGroup> {
-        let possible = entries.is_power_of_two() && entries <= group::MAX_ENTRIES;
-        if !possible || buffer_bytes == 0 {
+        if buffer_bytes == 0 {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        // An id is given once: an operation that outlives its group must not find another.
-        let id = u16::try_from(self.groups.len())
-            .map_err(|_| io::Error::from_raw_os_error(libc::ENOSPC))?;
+        let id = self.next_group(entries)?;
         let memory = Memory::new(id, entries, buffer_bytes);
         // SAFETY: `groups` keeps the memory until it is unregistered or the ring has been dropped.
         unsafe {
             let submitter = self.ring.submitter();
             submitter.register_buf_ring_with_flags(memory.ring_address(), entries, id, 0)?;
         }
-        self.groups.push(Some(Rc::clone(&memory)));
-        Ok(BufferGroup { memory })
+        Ok(self.keep(Group::Own(memory)))
+    }
+
+    /// Makes a group without buffers and registers it: its receives bring what the NIC has written where it
+    /// lies, in [`Lent`] guards. `entries` is how many parts may be received before their completions are
+    /// taken, a power of two up to 32,768; a datagram has up to 18 parts.
+    ///
+    /// What is kept is missing for receiving: while only the reserve is left
+    /// ([`Builder::rx_chunks`](crate::Builder::rx_chunks)), receives with the group end with `ENOBUFS`, and
+    /// what has come stays where it is.
+    ///
+    /// # Errors
+    /// As for [`buffer_group`](Self::buffer_group).
+    pub fn lending_group(&mut self, entries: u16) -> io::Result<BufferGroup> {
+        let id = self.next_group(entries)?;
+        let submitter = self.ring.submitter();
+        let lending = Lending::new(id, entries, |address| {
+            // SAFETY: `groups` keeps the memory until it is unregistered or the ring has been dropped.
+            unsafe {
+                submitter.register_buf_ring_with_flags(address, entries, id, IOU_PBUF_RING_LENT)?;
+            }
+            submitter.lent_buffers(id)
+        })?;
+        Ok(self.keep(Group::Lent(lending)))
+    }
+
+    /// The id of the next group. It is given once: an operation that outlives its group must not find another.
+    fn next_group(&self, entries: u16) -> io::Result<u16> {
+        if !entries::is_possible(entries) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        u16::try_from(self.groups.len()).map_err(|_| io::Error::from_raw_os_error(libc::ENOSPC))
+    }
+
+    fn keep(&mut self, group: Group) -> BufferGroup {
+        self.groups.push(Some(group.clone()));
+        BufferGroup { group }
     }
 
     /// Unregisters a group. Receives that wait for one of its buffers end with `ENOBUFS` when data has
@@ -221,21 +258,21 @@ impl Ring {
     /// # Panics
     /// If it is a group of another ring.
     pub fn remove_buffer_group(&mut self, group: BufferGroup) -> io::Result<()> {
-        let id = self.own(&group).id;
+        let id = self.own(&group).id();
         self.ring.submitter().unregister_buf_ring(id)?;
         self.groups[usize::from(id)] = None;
         Ok(())
     }
 
     /// The memory of a group, which must be one of this ring's: ids are told apart only there.
-    fn own(&self, group: &BufferGroup) -> Rc<Memory> {
-        let registered = self.groups.get(usize::from(group.memory.id));
+    fn own(&self, group: &BufferGroup) -> Group {
+        let registered = self.groups.get(usize::from(group.group.id()));
         let own = registered.and_then(Option::as_ref);
         assert!(
-            own.is_some_and(|own| Rc::ptr_eq(own, &group.memory)),
+            own.is_some_and(|own| own.is(&group.group)),
             "owned: a group of buffers is used with the ring that made it"
         );
-        Rc::clone(&group.memory)
+        group.group.clone()
     }
 
     /// Links the next operation to the one that is queued after it, which starts when it has

@@ -197,7 +197,8 @@ impl Ring {
         self.queue(user_data, request).map_err(give_room_back)
     }
 
-    /// RECV into a buffer of the group, chosen when data has come; `ENOBUFS` if there is none.
+    /// RECV into a buffer of the group, chosen when data has come; `ENOBUFS` if there is none. A lending group
+    /// gives what the NIC has written; `ENOBUFS` while too much of that is kept.
     ///
     /// # Panics
     /// If it is a group of another ring, as do the other receives with a group.
@@ -219,7 +220,8 @@ impl Ring {
     }
 
     /// RECVMSG multishot: as [`recv_multishot`](Self::recv_multishot), with the sender's `address`. The
-    /// result counts [`BufferGroup::MESSAGE_HEADER_BYTES`] too, the payload does not have them.
+    /// result counts [`BufferGroup::MESSAGE_HEADER_BYTES`] too, the payload does not have them. With a lending
+    /// group it is for datagram sockets only: `EINVAL`.
     pub fn recv_from_multishot(
         &mut self,
         user_data: u64,

@@ -7,6 +7,8 @@ use std::ops::Deref;
 
 use bytes::{Bytes, BytesMut};
 
+use ringwire_umem::Lent;
+
 use super::group::ProvidedBuffer;
 use crate::queue::PushError;
 
@@ -34,6 +36,8 @@ pub enum Payload {
     BytesMut(BytesMut),
     /// Bytes that were received into a buffer of a [`BufferGroup`](super::BufferGroup).
     Provided(ProvidedBuffer),
+    /// Bytes that were received, where the NIC wrote them.
+    Lent(Lent),
 }
 
 impl Payload {
@@ -41,7 +45,7 @@ impl Payload {
     pub fn into_bytes_mut(self) -> Option<BytesMut> {
         match self {
             Payload::BytesMut(bytes) => Some(bytes),
-            Payload::Bytes(_) | Payload::Provided(_) => None,
+            Payload::Bytes(_) | Payload::Provided(_) | Payload::Lent(_) => None,
         }
     }
 }
@@ -54,6 +58,7 @@ impl Deref for Payload {
             Payload::Bytes(bytes) => bytes,
             Payload::BytesMut(bytes) => bytes,
             Payload::Provided(buffer) => buffer,
+            Payload::Lent(lent) => lent,
         }
     }
 }
@@ -82,6 +87,12 @@ impl From<&'static [u8]> for Payload {
     }
 }
 
+impl From<Lent> for Payload {
+    fn from(lent: Lent) -> Payload {
+        Payload::Lent(lent)
+    }
+}
+
 impl From<ProvidedBuffer> for Payload {
     fn from(buffer: ProvidedBuffer) -> Payload {
         Payload::Provided(buffer)
@@ -101,6 +112,9 @@ pub struct Completed {
     pub flags: u32,
     /// What was received; or what was sent, as it was given.
     pub payload: Option<Payload>,
+    /// What follows in other chunks, of a datagram that lies in several: only from a
+    /// [lending group](super::Ring::lending_group).
+    pub rest: Vec<Lent>,
     /// Who sent what was received, or connected.
     pub address: Option<SocketAddr>,
     /// The datagram was longer than its buffer; what did not fit is lost.

@@ -1,13 +1,12 @@
 //! Operations with the memory that their entries name: what makes entries, and reads completions.
 
 use std::net::{Shutdown, SocketAddr};
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
 use super::address::{self, MAX_BYTES};
-use super::group::{Memory, OUT_BYTES, ProvidedBuffer};
+use super::group::{BufferGroup, Group, OUT_BYTES};
 use super::payload::{Completed, Operation, Payload, Socket};
 use crate::types::{CancelBuilder, DestinationSlot, Fixed, Timespec};
 use crate::{cqueue, opcode, squeue};
@@ -53,9 +52,9 @@ pub(super) enum Request {
         socket: Socket,
         room: BytesMut,
     },
-    ReceiveProvided(Socket, Rc<Memory>),
-    ReceiveMultishot(Socket, Rc<Memory>),
-    ReceiveFromMultishot(Socket, Rc<Memory>),
+    ReceiveProvided(Socket, Group),
+    ReceiveMultishot(Socket, Group),
+    ReceiveFromMultishot(Socket, Group),
 }
 
 /// The rest of what entries name: it stays where it is from push to the last completion.
@@ -185,16 +184,16 @@ impl Request {
             }
             Request::ReceiveProvided(socket, group) => {
                 opcode::Recv::new(fixed(*socket), std::ptr::null_mut(), 0)
-                    .buf_group(group.id)
+                    .buf_group(group.id())
                     .build()
                     .flags(squeue::Flags::BUFFER_SELECT)
             }
             Request::ReceiveMultishot(socket, group) => {
-                opcode::RecvMulti::new(fixed(*socket), group.id).build()
+                opcode::RecvMulti::new(fixed(*socket), group.id()).build()
             }
             Request::ReceiveFromMultishot(socket, group) => {
                 let header = area.message(None);
-                opcode::RecvMsgMulti::new(fixed(*socket), header, group.id).build()
+                opcode::RecvMsgMulti::new(fixed(*socket), header, group.id()).build()
             }
         }
     }
@@ -224,11 +223,32 @@ impl Request {
             return;
         };
         let len = *completed.result.as_ref().unwrap_or(&0);
-        let mut buffer = group.lend(bid, len);
-        if matches!(self, Request::ReceiveFromMultishot(..)) {
-            (completed.address, completed.truncated) = read_message(&mut buffer);
-        }
-        completed.payload = Some(Payload::Provided(buffer));
+        let message = matches!(self, Request::ReceiveFromMultishot(..));
+        let mut read = |bytes: &[u8]| {
+            if message {
+                (completed.address, completed.truncated) = read_message(bytes);
+            }
+        };
+        completed.payload = Some(match group {
+            Group::Own(memory) => {
+                let mut buffer = memory.lend(bid, len);
+                read(&buffer);
+                if message {
+                    buffer.advance(BufferGroup::MESSAGE_HEADER_BYTES);
+                }
+                Payload::Provided(buffer)
+            }
+            Group::Lent(lending) => {
+                let (mut first, rest) = lending.take(bid, len);
+                read(&first);
+                if message {
+                    let header = BufferGroup::MESSAGE_HEADER_BYTES as usize;
+                    drop(first.split_to(header.min(first.len())));
+                }
+                completed.rest = rest;
+                Payload::Lent(first)
+            }
+        });
     }
 
     /// The memory of the caller's, when the operation is over: `received` bytes were stored in it, if
@@ -285,9 +305,9 @@ impl Area {
     }
 }
 
-/// Cuts `struct io_uring_recvmsg_out` and the address off; returns the address, and whether the message
+/// Reads `struct io_uring_recvmsg_out` and the address behind it; returns the address, and whether the message
 /// was longer than the buffer.
-fn read_message(buffer: &mut ProvidedBuffer) -> (Option<SocketAddr>, bool) {
+fn read_message(buffer: &[u8]) -> (Option<SocketAddr>, bool) {
     let word = |at: usize| -> Option<u32> {
         let bytes = buffer.get(at..)?.first_chunk()?;
         Some(u32::from_ne_bytes(*bytes))
@@ -296,7 +316,6 @@ fn read_message(buffer: &mut ProvidedBuffer) -> (Option<SocketAddr>, bool) {
     let name_len = name_len.unwrap_or(0).min(MAX_BYTES as u32) as usize;
     let name = buffer.get(OUT_BYTES..OUT_BYTES + name_len);
     let from = name.and_then(address::decode);
-    buffer.advance((OUT_BYTES + MAX_BYTES) as u32);
     (from, flags.unwrap_or(0) & libc::MSG_TRUNC as u32 != 0)
 }
 

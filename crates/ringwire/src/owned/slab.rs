@@ -116,6 +116,7 @@ pub(super) fn completed(user_data: u64, entry: &cqueue::Entry) -> Completed {
         more: cqueue::more(flags),
         flags,
         payload: None,
+        rest: Vec::new(),
         address: None,
         truncated: false,
     }

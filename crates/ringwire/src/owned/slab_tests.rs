@@ -12,7 +12,7 @@ use ringwire_abi::sqe::Sqe;
 
 use super::*;
 use crate::owned::address;
-use crate::owned::group::Memory;
+use crate::owned::group::{Group, Memory};
 use crate::owned::payload::{Payload, Socket};
 use crate::usermem::{self, BufferRing, Message, RawAddress, Span};
 
@@ -190,7 +190,7 @@ fn a_multishot_receive_brings_a_buffer_with_each_completion() {
     let sqe = insert(
         &mut slab,
         1,
-        Request::ReceiveFromMultishot(SOCKET, Rc::clone(&group)),
+        Request::ReceiveFromMultishot(SOCKET, Group::Own(Rc::clone(&group))),
     );
     let from: SocketAddr = "10.0.0.2:7".parse().unwrap();
     let (name, name_len) = address::encode(from);
@@ -219,7 +219,7 @@ fn a_multishot_receive_brings_a_buffer_with_each_completion() {
 fn a_message_that_does_not_fill_its_header_is_an_empty_one() {
     let mut slab = Slab::default();
     let group = Memory::new(0, 1, 100);
-    let request = Request::ReceiveFromMultishot(SOCKET, group);
+    let request = Request::ReceiveFromMultishot(SOCKET, Group::Own(group));
     let sqe = insert(&mut slab, 1, request);
     let completed = complete(&mut slab, &sqe, 7, pack_buffer(0));
     assert_eq!(completed.payload.as_deref(), Some(&b""[..]));
