@@ -6,14 +6,16 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 readonly RING="ringwire-ring-$$" PEER="ringwire-peer-$$" PORT=7777
-readonly V4=10.7.0.2 V6=fd07::2 ECHO=target/release/echo HTTP=target/release/http
+readonly V4=10.7.0.2 V6=fd07::2 ECHO=target/release/echo HTTP=target/release/http PROXY=target/release/proxy UPSTREAM=8080
 work=$(mktemp -d)
 echo_pid=
+upstream_pid=
 failures=0
 
 cleanup() {
     trap - EXIT INT TERM
     [ -n "$echo_pid" ] && kill "$echo_pid" 2>/dev/null && wait "$echo_pid" 2>/dev/null
+    [ -n "$upstream_pid" ] && kill "$upstream_pid" 2>/dev/null
     ip netns del "$RING" 2>/dev/null
     ip netns del "$PEER" 2>/dev/null
     rm -rf "$work"
@@ -55,9 +57,9 @@ set_mtu() {
     ip -n "$RING" link set rw0 up mtu "$1" && ip -n "$PEER" link set rw1 up mtu "$1"
 }
 
-start_echo() {
+start_echo() { # start_echo [--zero-copy]
     ip netns exec "$RING" "$ECHO" --interface rw0 --address "$V4/24" --address "$V6/64" \
-        --port "$PORT" >"$work/echo" 2>&1 &
+        --port "$PORT" "$@" >"$work/echo" 2>&1 &
     echo_pid=$!
     await_listening
     sed 's/^/  /' "$work/echo"
@@ -154,6 +156,19 @@ start_http() {
     await_listening
 }
 
+start_proxy() { # to a server of the kernel's at the peer, which sends back what it gets
+    on_peer socat "TCP4-LISTEN:$UPSTREAM,fork,reuseaddr,backlog=512" EXEC:cat &
+    upstream_pid=$!
+    ip netns exec "$RING" "$PROXY" --interface rw0 --address "$V4/24" --address "$V6/64" \
+        --port "$PORT" --to "10.7.0.1:$UPSTREAM" >"$work/echo" 2>&1 &
+    echo_pid=$!
+    await_listening
+}
+
+uncopied() { # what the server says of itself when it has stopped
+    grep -q 'copied[a-z_]*: 0 ' "$work/echo"
+}
+
 fetch() { # fetch URL FILE: what curl gets must be the file
     on_peer timeout 30 curl -sS --fail -o "$work/fetched" "$1" && cmp "$2" "$work/fetched"
 }
@@ -201,6 +216,25 @@ check "2,000 connections in a row: connect, echo, close" in_a_row "$V4" 2000
 
 say "what the server counted"
 stop_echo
+
+say "the echo server without a copy: sent back from where the NIC wrote it"
+start_echo --zero-copy
+check "socat, 1200 bytes over UDP, IPv4" same "$work/small" socat -T 1 - "UDP4:$V4:$PORT"
+check "socat, 1200 bytes over UDP, IPv6" same "$work/small" socat -T 1 - "UDP6:[$V6]:$PORT"
+check "64 MiB through socat over TCP, IPv4" through "TCP4:$V4:$PORT"
+check "64 MiB through socat over TCP, IPv6" through "TCP6:[$V6]:$PORT"
+check "200 connections at once, IPv4" at_once "$V4" 200
+stop_echo
+check "no payload was copied" uncopied
+
+say "a proxy that moves no byte, between the peer and a server at the peer"
+start_proxy
+check "64 MiB through the proxy and back, IPv4" through "TCP4:$V4:$PORT"
+check "64 MiB through the proxy and back, IPv6" through "TCP6:[$V6]:$PORT"
+check "50 connections at once" at_once "$V4" 50
+stop_echo
+kill "$upstream_pid" 2>/dev/null
+check "no payload was copied" uncopied
 
 say "HTTP: a folder of files over ringwire, to curl"
 start_http

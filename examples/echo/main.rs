@@ -3,11 +3,17 @@
 //!
 //!     echo --interface eth1 --address 10.0.0.2/24 --address fd00::2/64 --port 7777
 //!     echo --backend kernel --port 7777
+//!
+//! With `--zero-copy` it is another one (`zero_copy.rs`), on ringwire alone, that moves no byte.
 
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+#[path = "../pump.rs"]
+mod pump;
+mod zero_copy;
 
 mod on_ringwire {
     use ringwire::{IoUring, cqueue, opcode, squeue, types};
@@ -33,6 +39,7 @@ const USAGE: &str = "usage: echo [--backend ringwire|kernel] --port PORT
   --rx-csum POLICY       verify (default), accept_partial, or trust
   --xdp-mode MODE        auto (default), native, or generic
   --spin MICROSECONDS    how long to look for packets before sleeping (default: 0)
+  --zero-copy            send back from where the NIC wrote it
   --no-dad               no duplicate address detection: start at once";
 
 const ENTRIES: u32 = 512;
@@ -45,6 +52,7 @@ extern "C" fn stop(_: i32) {
 
 struct Options {
     kernel: bool,
+    zero_copy: bool,
     port: u16,
     builder: ringwire::Builder,
 }
@@ -61,10 +69,10 @@ fn main() -> ExitCode {
         // SAFETY: the handler only stores to an atomic.
         unsafe { libc::signal(signal, stop as extern "C" fn(i32) as libc::sighandler_t) };
     }
-    let served = if options.kernel {
-        serve_on_kernel(options.port)
-    } else {
-        serve_on_ringwire(&options)
+    let served = match (options.kernel, options.zero_copy) {
+        (true, _) => serve_on_kernel(options.port),
+        (false, true) => serve_without_copies(&options),
+        (false, false) => serve_on_ringwire(&options),
     };
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -83,6 +91,16 @@ fn serve_on_ringwire(options: &Options) -> Result<(), Box<dyn std::error::Error>
     server.run(&STOP)?;
     println!("{:?}", server.tally);
     println!("{}", server.ring().counters()?);
+    Ok(())
+}
+
+fn serve_without_copies(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    let mut server = zero_copy::Server::new(&options.builder, ENTRIES, options.port)?;
+    println!("{}", server.ring.report()?);
+    println!("listening on port {}", options.port);
+    server.run(&STOP)?;
+    println!("{:?}", server.tally);
+    println!("{}", server.ring.counters()?);
     Ok(())
 }
 
@@ -106,14 +124,22 @@ fn serve_on_kernel(port: u16) -> Result<(), Box<dyn std::error::Error>> {
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
         kernel: false,
+        zero_copy: false,
         port: 0,
         builder: ringwire::IoUring::builder(),
     };
     let builder = &mut options.builder;
     while let Some(name) = args.next() {
-        if name == "--no-dad" {
-            builder.detect_duplicates(false);
-            continue;
+        match name.as_str() {
+            "--no-dad" => {
+                builder.detect_duplicates(false);
+                continue;
+            }
+            "--zero-copy" => {
+                options.zero_copy = true;
+                continue;
+            }
+            _ => {}
         }
         let value = args.next().ok_or(format!("{name} takes a value"))?;
         let bad = |error: &dyn std::fmt::Display| format!("{name} {value}: {error}");

@@ -232,7 +232,7 @@ fn a_shared_part_is_repaid_on_its_own() {
 fn slots_are_taken_once_and_lie_where_they_are_lent_from() {
     let ledger = ledger();
     let umem = Arc::clone(ledger.umem());
-    let slots = umem.take_slots(1).unwrap();
+    let mut slots = umem.take_slots(1).unwrap();
     assert!(umem.take_slots(1).is_none());
     assert!(umem.take_area(1).is_none() && umem.take_slots(0).is_none());
     assert_eq!(slots.len(), 3);
@@ -241,6 +241,9 @@ fn slots_are_taken_once_and_lie_where_they_are_lent_from() {
         let addr = umem.offset_of(slot.as_ptr() as u64, slot.len()).unwrap();
         assert!(ledger.is_lendable(addr, slot.len() as u32));
     }
+    slots[0].set_len(10);
+    assert_eq!((slots[0].len(), slots[0].capacity()), (10, 1460));
+    slots[0].set_len(1460);
     assert_eq!(umem.offset_of(umem.as_ptr() as u64 - 1, 1), None);
     assert_eq!(umem.offset_of(slots[2].as_ptr() as u64, usize::MAX), None);
 }

@@ -185,6 +185,7 @@ impl Umem {
             umem: Arc::clone(self),
             start,
             len,
+            capacity: len,
         }
     }
 }
@@ -205,6 +206,29 @@ pub struct Area {
     umem: Arc<Umem>,
     start: usize,
     len: usize,
+    capacity: usize,
+}
+
+impl Area {
+    /// Bytes that it can have: those that it was made with.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Leaves the first `len` bytes, or brings back those that were left out: what they were is kept.
+    ///
+    /// # Panics
+    /// If it cannot have as many.
+    pub fn set_len(&mut self, len: usize) {
+        assert!(len <= self.capacity, "umem: an area is as long as it is");
+        self.len = len;
+    }
+}
+
+impl AsRef<[u8]> for Area {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
 }
 
 impl Deref for Area {

@@ -338,6 +338,11 @@ impl Ring {
         self.ring.take_area(area)
     }
 
+    /// See [`IoUring::take_slots`].
+    pub fn take_slots(&self, area: usize) -> Option<Vec<Area>> {
+        self.ring.take_slots(area)
+    }
+
     /// See [`IoUring::report`].
     ///
     /// # Errors

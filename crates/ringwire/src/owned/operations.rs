@@ -131,7 +131,10 @@ impl Ring {
     }
 
     /// SEND_ZC, with `MSG_*` flags: a completion with the result and `more`, then one that brings the
-    /// payload back.
+    /// payload back, and says whether it was copied. An [`Area`](crate::Area) and what was [`Lent`] are
+    /// sent from where they lie (`docs/ZERO_COPY.md`).
+    ///
+    /// [`Lent`]: super::Lent
     pub fn send_zc(
         &mut self,
         user_data: u64,
@@ -140,6 +143,17 @@ impl Ring {
         flags: i32,
     ) -> Queued<Payload> {
         self.send_as(user_data, socket, payload.into(), flags, None, true)
+    }
+
+    /// SEND_ZC of a datagram to an address.
+    pub fn send_zc_to(
+        &mut self,
+        user_data: u64,
+        socket: Socket,
+        payload: impl Into<Payload>,
+        to: SocketAddr,
+    ) -> Queued<Payload> {
+        self.send_as(user_data, socket, payload.into(), 0, Some(to), true)
     }
 
     fn send_as(

@@ -7,7 +7,7 @@ use std::ops::Deref;
 
 use bytes::{Bytes, BytesMut};
 
-use ringwire_umem::Lent;
+use ringwire_umem::{Area, Lent};
 
 use super::group::ProvidedBuffer;
 use crate::queue::PushError;
@@ -38,6 +38,8 @@ pub enum Payload {
     Provided(ProvidedBuffer),
     /// Bytes that were received, where the NIC wrote them.
     Lent(Lent),
+    /// Bytes of a registered area: what a zero-copy send sends from where they lie.
+    Area(Area),
 }
 
 impl Payload {
@@ -45,7 +47,15 @@ impl Payload {
     pub fn into_bytes_mut(self) -> Option<BytesMut> {
         match self {
             Payload::BytesMut(bytes) => Some(bytes),
-            Payload::Bytes(_) | Payload::Provided(_) | Payload::Lent(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The registered area that it is, if it is one.
+    pub fn into_area(self) -> Option<Area> {
+        match self {
+            Payload::Area(area) => Some(area),
+            _ => None,
         }
     }
 }
@@ -59,6 +69,7 @@ impl Deref for Payload {
             Payload::BytesMut(bytes) => bytes,
             Payload::Provided(buffer) => buffer,
             Payload::Lent(lent) => lent,
+            Payload::Area(area) => area,
         }
     }
 }
@@ -84,6 +95,12 @@ impl From<Vec<u8>> for Payload {
 impl From<&'static [u8]> for Payload {
     fn from(bytes: &'static [u8]) -> Payload {
         Payload::Bytes(Bytes::from_static(bytes))
+    }
+}
+
+impl From<Area> for Payload {
+    fn from(area: Area) -> Payload {
+        Payload::Area(area)
     }
 }
 
@@ -119,6 +136,9 @@ pub struct Completed {
     pub address: Option<SocketAddr>,
     /// The datagram was longer than its buffer; what did not fit is lost.
     pub truncated: bool,
+    /// Of the last completion of a zero-copy send: its payload was copied, or a part of it, or nothing of it was
+    /// sent (`IORING_NOTIF_USAGE_ZC_COPIED`).
+    pub copied: bool,
 }
 
 impl Completed {

@@ -4,6 +4,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use ringwire_abi::flags::IORING_SEND_ZC_REPORT_USAGE;
 
 use super::address::{self, MAX_BYTES};
 use super::group::{BufferGroup, Group, OUT_BYTES};
@@ -157,6 +158,7 @@ impl Request {
                 if *zero_copy {
                     opcode::SendZc::new(fixed(*socket), bytes, len)
                         .flags(*flags)
+                        .zc_flags(IORING_SEND_ZC_REPORT_USAGE)
                         .dest_addr(name)
                         .dest_addr_len(name_len)
                         .build()

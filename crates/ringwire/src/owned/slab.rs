@@ -3,6 +3,8 @@
 use std::io;
 use std::ptr::NonNull;
 
+use ringwire_abi::flags::IORING_NOTIF_USAGE_ZC_COPIED;
+
 use super::payload::{Completed, Operation};
 use super::request::{Area, Request};
 use crate::{cqueue, squeue};
@@ -109,6 +111,7 @@ impl Drop for Place {
 pub(super) fn completed(user_data: u64, entry: &cqueue::Entry) -> Completed {
     let (res, flags) = (entry.result(), entry.flags());
     // The second completion of a zero-copy send: its result is a set of flags.
+    let copied = cqueue::notif(flags) && res as u32 & IORING_NOTIF_USAGE_ZC_COPIED != 0;
     let res = if cqueue::notif(flags) { 0 } else { res };
     Completed {
         user_data,
@@ -119,6 +122,7 @@ pub(super) fn completed(user_data: u64, entry: &cqueue::Entry) -> Completed {
         rest: Vec::new(),
         address: None,
         truncated: false,
+        copied,
     }
 }
 
