@@ -47,10 +47,9 @@ pub(crate) struct Header<'a> {
     pub(crate) write: &'a mut dyn FnMut(&mut [u8]),
 }
 
-/// Whether RX chunks may be lent and taken for copies, and leave the reserve.
+/// Whether a payload may be lent, with so many chunks for copies.
 pub(crate) fn may_lend(ledger: &Ledger, copies: usize) -> bool {
-    let reserve = ledger.umem().layout().lend_reserve_chunks as usize;
-    ledger.may_lend() && ledger.free_chunks(Pool::Rx) as usize >= reserve + copies
+    ledger.may_lend_copies(copies as u32)
 }
 
 /// Bytes that a copy has room for in a chunk. As with what the NIC wrote, headers fit in front of them.

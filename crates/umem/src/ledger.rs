@@ -118,6 +118,8 @@ pub struct Ledger {
     free: [Vec<u32>; 3],
     pub(crate) loans: Loans,
     pub(crate) lent_parts: u64,
+    /// RX chunks that are the application's.
+    pub(crate) lent_chunks: u32,
 }
 
 impl Ledger {
@@ -167,6 +169,7 @@ impl Ledger {
             free,
             loans: Loans::default(),
             lent_parts: 0,
+            lent_chunks: 0,
         }
     }
 

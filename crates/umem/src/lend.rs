@@ -15,10 +15,21 @@ use crate::ledger::{AddressError, Ledger, Owner};
 use crate::memory::Umem;
 
 impl Ledger {
-    /// Whether another frame may be lent: more than the reserve is left in the pool.
+    /// Whether another frame may be lent: the reserve is left in the pool, or it is queues that hold the rest,
+    /// and the application has not what there is beside half of the chunks, for the fill rings, and the reserve.
+    /// So who keeps nothing is lent what was received, whatever others leave in their queues.
     #[inline]
     pub fn may_lend(&self) -> bool {
-        self.free_chunks(Pool::Rx) >= self.umem().layout().lend_reserve_chunks
+        self.may_lend_copies(0)
+    }
+
+    /// Whether so many chunks may be taken from the pool to be lent, or with none another frame.
+    #[inline]
+    pub fn may_lend_copies(&self, copies: u32) -> bool {
+        let (layout, free) = (self.umem().layout(), self.free_chunks(Pool::Rx));
+        let share = (layout.rx_chunks / 2).saturating_sub(layout.lend_reserve_chunks);
+        free >= layout.lend_reserve_chunks + copies
+            || free >= copies && self.lent_chunks + copies.max(1) <= share
     }
 
     /// Lends bytes of a frame that the stack keeps, to lend more of it; `start` is where they begin in it.
@@ -52,6 +63,7 @@ impl Ledger {
         let state = &mut self.chunks[chunk as usize];
         let partly = std::mem::take(&mut state.partly_lent);
         state.owner = Owner::App;
+        self.lent_chunks += 1;
         // In front of a later part lies an earlier one.
         state.front = if partly { 0 } else { start as u16 };
         if !partly {
@@ -122,6 +134,7 @@ impl Ledger {
             state.owner == Owner::App && state.pool == Some(Pool::Rx),
             "ledger: a chunk came back that was not lent"
         );
+        self.lent_chunks -= 1;
         self.let_go(chunk);
     }
 
@@ -131,6 +144,7 @@ impl Ledger {
         state.partly_lent = false;
         state.owner = Owner::App;
         state.front = 0;
+        self.lent_chunks += 1;
         if self.umem().returns().subtract(chunk) == Some(true) {
             self.take_back(chunk);
         }

@@ -73,6 +73,31 @@ fn the_reserve_is_not_to_be_lent() {
 }
 
 #[test]
+fn while_others_hold_the_pool_the_application_has_its_share() {
+    let layout = Layout {
+        chunk_bytes: CHUNK as u32,
+        rx_chunks: 8,
+        header_chunks: 1,
+        send_chunks: 1,
+        lend_reserve_chunks: 2,
+        areas: vec![],
+    };
+    let mut ledger = Ledger::new(Umem::new(layout).unwrap());
+    let mut frames: Vec<Frame> = std::iter::from_fn(|| ledger.alloc(Pool::Rx)).collect();
+    assert!(ledger.may_lend(), "half of eight, but for the reserve");
+    assert!(!ledger.may_lend_copies(1), "of no chunk a copy is made");
+    let lent = [(); 2].map(|()| {
+        assert!(ledger.may_lend());
+        let frame = frames.pop().unwrap();
+        ledger.lend(frame, 0)
+    });
+    assert!(!ledger.may_lend());
+    ledger.give_back(lent[0]).unwrap();
+    assert!(ledger.may_lend() && ledger.may_lend_copies(1));
+    frames.into_iter().for_each(|frame| ledger.release(frame));
+}
+
+#[test]
 fn a_frame_lent_in_parts_is_the_stacks_until_the_last() {
     let mut ledger = ledger();
     let frame = received(&mut ledger, b"onetwo");

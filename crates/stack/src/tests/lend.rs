@@ -49,13 +49,17 @@ fn lend_udp(host: &mut Host, id: SocketId, header: &[u8]) -> Result<Vec<LentPart
     Ok(parts)
 }
 
-/// Takes every RX chunk but the reserve away.
-fn keep_all_but_the_reserve(host: &mut Host) -> Vec<ringwire_umem::Frame> {
+/// Lends the application an RX chunk, of which this is the address.
+fn keep_one(host: &mut Host) -> u64 {
+    let frame = host.ledger.alloc(Pool::Rx).unwrap();
+    host.ledger.lend(frame, 0)
+}
+
+/// Has the application keep every RX chunk but the reserve.
+fn keep_all_but_the_reserve(host: &mut Host) -> Vec<u64> {
     let reserve = host.ledger.umem().layout().lend_reserve_chunks;
     let spare = host.free(Pool::Rx) - reserve;
-    (0..spare)
-        .map(|_| host.ledger.alloc(Pool::Rx).unwrap())
-        .collect()
+    (0..spare).map(|_| keep_one(host)).collect()
 }
 
 #[test]
@@ -225,8 +229,9 @@ fn payloads_moved_out_of_their_frames_are_copied_to_be_lent() {
         .stack
         .tcp_lend(&mut pair.b.ledger, server, usize::MAX);
     assert_eq!(lent, Err(LendError::NoFrames));
-    kept.into_iter()
-        .for_each(|frame| pair.b.ledger.release(frame));
+    for addr in kept {
+        pair.b.ledger.give_back(addr).unwrap();
+    }
     let mut parts = lend_all(&mut pair.b, server, usize::MAX);
     pair.exchange();
     parts.extend(lend_all(&mut pair.b, server, usize::MAX));
@@ -403,13 +408,34 @@ fn a_datagram_stays_queued_while_only_the_reserve_is_left() {
     let socket = host.bound(TO);
     host.receive(&build::udp(FROM, TO, b"waits"));
     let mut kept = keep_all_but_the_reserve(&mut host);
-    kept.push(host.ledger.alloc(Pool::Rx).unwrap());
+    kept.push(keep_one(&mut host));
     assert_eq!(lend_udp(&mut host, socket, &[]), Err(LendError::NoFrames));
-    kept.into_iter()
-        .for_each(|frame| host.ledger.release(frame));
+    for addr in kept {
+        host.ledger.give_back(addr).unwrap();
+    }
     let parts = lend_udp(&mut host, socket, &[]).unwrap();
     assert_eq!(bytes(&mut host, &parts), b"waits");
     give_back(&mut host, &parts);
+}
+
+#[test]
+fn queues_that_hold_the_pool_keep_nothing_from_who_keeps_nothing() {
+    let mut host = Host::new();
+    let socket = host.bound(TO);
+    host.receive(&build::udp(FROM, TO, b"in a frame"));
+    for part in fragments(&udp_packet(FROM, TO, &pattern(3000)), 5, 1000) {
+        host.receive(&frame(&part));
+    }
+    // As other sockets' queues do, of which nobody reads.
+    let held: Vec<_> = (0..host.free(Pool::Rx) - 2)
+        .map(|_| host.ledger.alloc(Pool::Rx).unwrap())
+        .collect();
+    let parts = [(); 2].map(|()| lend_udp(&mut host, socket, &[]).unwrap());
+    assert_eq!(bytes(&mut host, &parts[0]), b"in a frame");
+    assert_eq!(bytes(&mut host, &parts[1]), pattern(3000));
+    parts.iter().for_each(|parts| give_back(&mut host, parts));
+    held.into_iter()
+        .for_each(|frame| host.ledger.release(frame));
 }
 
 #[test]
@@ -420,12 +446,13 @@ fn a_copy_leaves_the_reserve() {
         host.receive(&frame(&part));
     }
     let mut kept = keep_all_but_the_reserve(&mut host);
-    host.ledger.release(kept.pop().unwrap());
+    host.ledger.give_back(kept.pop().unwrap()).unwrap();
     assert_eq!(lend_udp(&mut host, socket, &[]), Err(LendError::NoFrames));
-    host.ledger.release(kept.pop().unwrap());
+    host.ledger.give_back(kept.pop().unwrap()).unwrap();
     let parts = lend_udp(&mut host, socket, &[]).unwrap();
     assert_eq!(parts.len(), 2);
     give_back(&mut host, &parts);
-    kept.into_iter()
-        .for_each(|frame| host.ledger.release(frame));
+    for addr in kept {
+        host.ledger.give_back(addr).unwrap();
+    }
 }
