@@ -1,6 +1,7 @@
 //! The safe layer on a real ring over veth: what operations are given comes back, and nothing is freed before.
 
 mod buffers;
+mod lending;
 mod memory;
 mod operations;
 
@@ -113,7 +114,8 @@ fn main() {
     let cases = operations::CASES
         .iter()
         .chain(buffers::CASES)
-        .chain(memory::CASES);
+        .chain(memory::CASES)
+        .chain(lending::CASES);
     let trials = cases.map(|&(name, case)| privileged(name, case)).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

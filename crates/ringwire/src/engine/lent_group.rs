@@ -164,6 +164,8 @@ impl Engine {
     /// empty one is an error also where nothing is there.
     pub(super) fn check_credit(&mut self, group: u16, socket: SocketId) -> Result<(), Errno> {
         self.take_credit(group);
+        // What was dropped since the last turn counts.
+        self.ledger.collect_returns();
         let lent = self.groups.lent_group(group).ok_or(Errno::ENOBUFS)?;
         if lent.credit.is_empty() && lent.open_bid(&self.stack, &self.ledger, socket).is_none() {
             return Err(Errno::ENOBUFS);

@@ -399,12 +399,15 @@ fn of_more_entries_than_the_ring_has_the_last_ones_count() {
 fn the_reserve_is_not_lent_and_what_is_there_stays() {
     let mut world = World::new(&[0, 1]);
     world.arrive(b"payload");
-    let engine = &mut world.bed.engine;
-    let kept: Vec<_> =
-        std::iter::from_fn(|| engine.ledger.alloc(ringwire_umem::Pool::Rx)).collect();
+    let ledger = &mut world.bed.engine.ledger;
+    let frames = std::iter::from_fn(|| ledger.alloc(ringwire_umem::Pool::Rx)).collect::<Vec<_>>();
+    let kept: Vec<u64> = frames
+        .into_iter()
+        .map(|frame| ledger.lend(frame, 0))
+        .collect();
     assert_eq!(world.recv(0, 0), (-libc::ENOBUFS, 0));
-    for frame in kept {
-        world.bed.engine.ledger.release(frame);
+    for addr in kept {
+        world.bed.engine.ledger.give_back(addr).unwrap();
     }
     assert_eq!(world.recv(0, 0), (7, named(0)));
 }
