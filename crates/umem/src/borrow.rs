@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::layout::{HEADROOM, Pool};
+use crate::layout::HEADROOM;
 use crate::ledger::{AddressError, Ledger, Owner, TxDone};
 use crate::memory::Umem;
 
@@ -33,6 +33,8 @@ pub struct Repaid {
 #[derive(Clone, Copy, Debug)]
 struct Loan {
     references: u32,
+    /// The reference that it began with is still counted.
+    open: bool,
     described: bool,
     copied: bool,
 }
@@ -41,6 +43,8 @@ struct Loan {
 #[derive(Clone, Copy, Debug)]
 struct Descriptor {
     addr: u64,
+    /// With the headers in front.
+    len: u32,
     loan: LoanId,
     /// The bit of the headroom that it begins with, if it does.
     front: u32,
@@ -51,7 +55,7 @@ struct Descriptor {
 pub(crate) struct Loans {
     loans: Vec<Loan>,
     free: Vec<LoanId>,
-    repaid: Vec<LoanId>,
+    repaid: VecDeque<LoanId>,
     /// Descriptors with the NIC, in the order of each queue's TX ring.
     in_flight: Vec<VecDeque<Descriptor>>,
 }
@@ -68,7 +72,7 @@ impl Loans {
             .checked_sub(1)
             .expect("ledger: a loan is repaid once");
         if loan.references == 0 {
-            self.repaid.push(id);
+            self.repaid.push_back(id);
         }
     }
 }
@@ -129,8 +133,11 @@ impl Borrowed {
     /// Descriptors that `len` bytes of it from `start` on take.
     #[inline]
     pub fn descriptors_of(&self, ledger: &Ledger, start: u32, len: u32) -> u32 {
+        if len == 0 {
+            return 0;
+        }
         let first = self.addr + u64::from(start);
-        let last = first + u64::from(len.max(1)) - 1;
+        let last = first + u64::from(len) - 1;
         1 + ledger.chunk_of(last) - ledger.chunk_of(first)
     }
 
@@ -158,6 +165,7 @@ impl Ledger {
     pub fn begin_loan(&mut self) -> LoanId {
         let loan = Loan {
             references: 1,
+            open: true,
             described: false,
             copied: false,
         };
@@ -175,7 +183,12 @@ impl Ledger {
     }
 
     /// Gives up the reference of [`Ledger::begin_loan`].
+    ///
+    /// # Panics
+    /// If that was given up before.
     pub fn end_loan(&mut self, loan: LoanId) {
+        let open = std::mem::take(&mut self.loans.loans[loan.index()].open);
+        assert!(open, "ledger: a loan ends once");
         self.loans.subtract(loan);
     }
 
@@ -187,7 +200,7 @@ impl Ledger {
     /// The next loan that is over; its id may be another's afterwards.
     #[inline]
     pub fn next_repaid(&mut self) -> Option<Repaid> {
-        let id = self.loans.repaid.pop()?;
+        let id = self.loans.repaid.pop_front()?;
         self.loans.free.push(id);
         let loan = self.loans.loans[id.index()];
         Some(Repaid {
@@ -213,7 +226,8 @@ impl Ledger {
     /// [`AddressError`]: they are not the application's in one piece.
     ///
     /// # Safety
-    /// Nobody writes to them before the loan is repaid.
+    /// Nobody writes to them before the loan is repaid ([`Ledger::next_repaid`]), which is one of this ledger's
+    /// that has not ended. A frame that was lent may be given back meanwhile.
     pub unsafe fn borrow(
         &mut self,
         loan: LoanId,
@@ -227,7 +241,7 @@ impl Ledger {
             len,
             loan,
             front: 0,
-            umem: self.umem().id(),
+            umem: self.umem_id,
         };
         self.pin(&borrowed);
         Ok(borrowed)
@@ -236,8 +250,9 @@ impl Ledger {
     /// A part of what is borrowed, to be repaid on its own.
     ///
     /// # Panics
-    /// If it is no part of it.
+    /// If it is no part of it, or of another UMEM.
     pub fn share(&mut self, borrowed: &Borrowed, start: u32, len: u32) -> Borrowed {
+        self.check_own(borrowed);
         assert!(
             start
                 .checked_add(len)
@@ -257,8 +272,12 @@ impl Ledger {
     }
 
     /// Needs borrowed memory no longer.
+    ///
+    /// # Panics
+    /// If it is of another UMEM.
     #[inline]
     pub fn repay(&mut self, borrowed: Borrowed) {
+        self.check_own(&borrowed);
         self.loans.subtract(borrowed.loan);
         let chunk = self.chunk_of(borrowed.addr);
         let state = &mut self.chunks[chunk as usize];
@@ -298,9 +317,10 @@ impl Ledger {
     /// back, or what is borrowed is repaid without one.
     ///
     /// # Panics
-    /// If [`Ledger::headroom`] is less.
+    /// If [`Ledger::headroom`] is less, or what is borrowed is of another UMEM.
     #[inline]
     pub fn headroom_mut(&mut self, borrowed: &mut Borrowed, len: u32) -> &mut [u8] {
+        self.check_own(borrowed);
         assert!(len <= self.headroom(borrowed), "ledger: no headroom there");
         if let Some((chunk, bit, _)) = self.front(borrowed.addr) {
             self.chunks[chunk as usize].fronts |= bit;
@@ -320,7 +340,8 @@ impl Ledger {
     /// front of them; returns the address to put into it.
     ///
     /// # Panics
-    /// If the bytes are not borrowed, or not in one chunk, or there are no headers in front of them.
+    /// If the bytes are not borrowed, or not in one chunk, or there are no headers in front of them, or they are
+    /// of another UMEM.
     #[inline]
     pub fn post_borrowed(
         &mut self,
@@ -329,8 +350,9 @@ impl Ledger {
         (start, len): (u32, u32),
         front: u32,
     ) -> u64 {
+        self.check_own(borrowed);
         assert!(
-            start + len <= borrowed.len && len <= borrowed.describable(self, start),
+            start <= borrowed.len && len <= borrowed.describable(self, start),
             "ledger: a descriptor outside of what is borrowed"
         );
         let at = borrowed.addr + u64::from(start);
@@ -352,6 +374,7 @@ impl Ledger {
         }
         in_flight[usize::from(queue)].push_back(Descriptor {
             addr,
+            len: front + len,
             loan: borrowed.loan,
             front: bit,
         });
@@ -397,25 +420,41 @@ impl Ledger {
             let owner = state.owner;
             return Err(AddressError::NotYours { addr, owner });
         }
-        let end = start + len.min(self.len_bytes() as u32);
-        let crosses = AddressError::CrossesChunk { addr, len };
-        if state.pool == Some(Pool::Rx) {
-            let lent = start >= u32::from(state.front) && end <= self.chunk_bytes();
-            return if lent { Ok(()) } else { Err(crosses) };
-        }
-        match u32::from(state.front) {
-            0 => {
+        let (front, chunk) = (u32::from(state.front), self.chunk_bytes());
+        let within = |begin: u32, end: u32| {
+            start >= begin && u64::from(start) + u64::from(len) <= u64::from(end)
+        };
+        let in_one_piece = match (state.pool, front) {
+            (Some(_), front) => within(front, chunk),
+            (None, 0) => {
                 let last = addr + u64::from(len.max(1)) - 1;
                 let (last, _) = self.locate(last, 0)?;
-                if self.area_of(first) == self.area_of(last) {
-                    Ok(())
-                } else {
-                    Err(crosses)
-                }
+                self.area_of(first) == self.area_of(last)
             }
-            slot if start % slot >= HEADROOM && start % slot + len <= slot => Ok(()),
-            _ => Err(crosses),
+            (None, slot) => {
+                let begin = start - start % slot;
+                // What is left of a chunk behind its slots is none.
+                begin + slot <= chunk && within(begin + HEADROOM, begin + slot)
+            }
+        };
+        match in_one_piece {
+            true => Ok(()),
+            false => Err(AddressError::CrossesChunk { addr, len }),
         }
+    }
+
+    #[inline]
+    fn check_own(&self, borrowed: &Borrowed) {
+        assert!(
+            borrowed.umem == self.umem_id,
+            "ledger: what is borrowed is of another UMEM"
+        );
+    }
+
+    /// Whether a descriptor in flight means all of these bytes of the application's memory.
+    pub(crate) fn is_described(&self, addr: u64, len: u32) -> bool {
+        let mut in_flight = self.loans.in_flight.iter().flatten();
+        in_flight.any(|it| it.addr <= addr && addr + u64::from(len) <= it.addr + u64::from(it.len))
     }
 
     /// What lies in front of a payload: its chunk, the bit for it there, and how many bytes.

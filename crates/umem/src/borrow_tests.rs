@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::layout::{AreaLayout, Layout};
+use crate::layout::{AreaLayout, Layout, Pool};
 use crate::memory::Umem;
 
 const CHUNK: u64 = 4096;
@@ -124,6 +124,101 @@ fn memory_is_borrowed_where_it_is_the_applications_in_one_piece() {
     ] {
         assert!(!ledger.is_lendable(addr, len), "{why}");
     }
+}
+
+#[test]
+fn behind_the_slots_of_a_chunk_nothing_is_lent() {
+    let layout = Layout {
+        chunk_bytes: CHUNK as u32,
+        rx_chunks: 1,
+        header_chunks: 0,
+        send_chunks: 1,
+        lend_reserve_chunks: 0,
+        areas: vec![AreaLayout::Slots {
+            count: 12,
+            payload_bytes: 192,
+        }],
+    };
+    assert_eq!(layout.slot(192), (320, 12), "256 bytes are left of a chunk");
+    let ledger = Ledger::new(Umem::new(layout).unwrap());
+    let area = 2 * CHUNK;
+    assert!(ledger.is_lendable(area + 11 * 320 + 128, 192));
+    let behind = area + 12 * 320 + 128;
+    assert!(!ledger.is_lendable(behind, 1), "no slot");
+    assert!(!ledger.is_lendable(behind, 192), "beyond the UMEM");
+}
+
+#[test]
+fn no_length_is_taken_for_a_smaller_one() {
+    let mut ledger = ledger();
+    assert!(!ledger.is_lendable(SLOTS + 128, u32::MAX));
+    let frame = ledger.alloc(Pool::Rx).unwrap();
+    let addr = ledger.lend(frame, 300);
+    assert!(ledger.is_lendable(addr, CHUNK as u32 - 300));
+    assert!(!ledger.is_lendable(addr, CHUNK as u32 - 299));
+    assert!(!ledger.is_lendable(addr, u32::MAX));
+    ledger.give_back(addr).unwrap();
+}
+
+#[test]
+fn nothing_takes_no_descriptor() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let borrowed = borrow(&mut ledger, loan, PLAIN, 0);
+    assert_eq!(borrowed.descriptors(&ledger), 0);
+    ledger.repay(borrowed);
+}
+
+#[test]
+#[should_panic(expected = "a loan ends once")]
+fn a_loan_that_parts_of_are_out_ends_once() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let _borrowed = borrow(&mut ledger, loan, PLAIN, 100);
+    ledger.end_loan(loan);
+    ledger.end_loan(loan);
+}
+
+#[test]
+#[should_panic(expected = "of another UMEM")]
+fn what_is_borrowed_is_repaid_where_it_was_borrowed() {
+    let [mut ledger, mut other] = [(); 2].map(|()| ledger());
+    let loan = ledger.begin_loan();
+    assert_eq!(other.begin_loan(), loan, "the same number");
+    let borrowed = borrow(&mut ledger, loan, PLAIN, 100);
+    other.repay(borrowed);
+}
+
+#[test]
+fn of_an_area_only_what_is_described_can_be_looked_at() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let mut borrowed = borrow(&mut ledger, loan, PLAIN + 100, 100);
+    let addr = ledger.post_borrowed(0, &mut borrowed, (0, 100), 0);
+    assert_eq!(ledger.described(addr, 100).map(<[u8]>::len), Ok(100));
+    assert!(ledger.described(addr - 1, 2).is_err());
+    assert!(ledger.described(addr + 50, 51).is_err());
+    ledger.repay(borrowed);
+}
+
+#[test]
+fn loans_are_repaid_in_the_order_in_which_they_end() {
+    let mut ledger = ledger();
+    let loans = [(); 3].map(|()| ledger.begin_loan());
+    for loan in loans {
+        ledger.end_loan(loan);
+    }
+    let repaid = loans.map(|_| ledger.next_repaid().unwrap().loan);
+    assert_eq!(repaid, loans);
+}
+
+#[test]
+#[should_panic(expected = "part of the frame is lent")]
+fn a_frame_of_which_a_part_is_lent_is_not_written_to() {
+    let mut ledger = ledger();
+    let mut frame = ledger.alloc(Pool::Rx).unwrap();
+    ledger.lend_part(&frame, 300);
+    let _ = ledger.bytes_mut(&mut frame);
 }
 
 #[test]

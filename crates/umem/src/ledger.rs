@@ -111,11 +111,13 @@ pub struct Ledger {
     umem: Arc<Umem>,
     /// The UMEM's id and length, which every packet needs several times, and its chunks' length as a
     /// power of two: a division takes as long as the rest of a look-up.
-    umem_id: u32,
+    pub(crate) umem_id: u32,
     len_bytes: usize,
     chunk_bits: u32,
     pub(crate) chunks: Vec<Chunk>,
     free: [Vec<u32>; 3],
+    /// The first chunk behind each registered area.
+    area_ends: Box<[u32]>,
     pub(crate) loans: Loans,
     pub(crate) lent_parts: u64,
     /// RX chunks that are the application's.
@@ -158,6 +160,9 @@ impl Ledger {
         }
         // Lowest index on top, so that a lightly used pool stays on few pages.
         let free = Pool::ALL.map(|pool| layout.pool_chunks(pool).rev().collect());
+        let areas = 0..layout.areas.len();
+        let area_ends = areas.filter_map(|area| layout.area_chunks(area));
+        let area_ends = area_ends.map(|chunks| chunks.end).collect();
         let chunk_bytes = umem.chunk_bytes();
         assert!(chunk_bytes.is_power_of_two(), "a layout has been checked");
         Ledger {
@@ -167,6 +172,7 @@ impl Ledger {
             umem,
             chunks,
             free,
+            area_ends,
             loans: Loans::default(),
             lent_parts: 0,
             lent_chunks: 0,
@@ -279,13 +285,16 @@ impl Ledger {
     #[inline]
     pub fn described(&mut self, addr: u64, len: u32) -> Result<&[u8], AddressError> {
         let (chunk, start) = self.locate(addr, len)?;
-        if self.chunks[chunk as usize].in_flight == 0 {
+        let state = &self.chunks[chunk as usize];
+        // Of what is the application's only what a descriptor means: it may be writing to the rest.
+        let own = matches!(state.pool, Some(Pool::Header | Pool::Send));
+        if state.in_flight == 0 || !own && !self.is_described(addr, len) {
             return Err(AddressError::NotInFlight(addr));
         }
         let base = chunk as usize * self.chunk_bytes() as usize + start as usize;
         // SAFETY: `locate` checked that the bytes lie inside the UMEM, which `self` keeps mapped.
-        // Whoever writes to a chunk borrows the ledger (`bytes_mut`), which is borrowed exclusively
-        // here.
+        // Whoever writes to a chunk of the stack's borrows the ledger (`bytes_mut`), which is borrowed
+        // exclusively here; to what is described of the application's nobody writes (`borrow`).
         Ok(unsafe { std::slice::from_raw_parts(self.umem.as_ptr().add(base), len as usize) })
     }
 
@@ -319,10 +328,18 @@ impl Ledger {
     }
 
     /// The bytes of a held frame, for writing.
+    ///
+    /// # Panics
+    /// If part of it is lent: the application reads that.
     #[inline]
     pub fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
         let (base, len) = self.span(frame);
-        // SAFETY: as in `bytes`; the exclusive borrow of the unique frame makes this one exclusive.
+        assert!(
+            !self.chunks[frame.chunk as usize].partly_lent,
+            "ledger: part of the frame is lent"
+        );
+        // SAFETY: as in `bytes`; the exclusive borrow of the unique frame makes this one exclusive, and the
+        // application has no part of it.
         unsafe { std::slice::from_raw_parts_mut(base, len) }
     }
 
@@ -403,20 +420,10 @@ impl Ledger {
         done
     }
 
-    /// The registered area that a chunk is in.
-    pub(crate) fn area_of(&self, chunk: u32) -> Option<usize> {
-        let layout = self.umem.layout();
-        let holds = |&area: &usize| {
-            layout
-                .area_chunks(area)
-                .is_some_and(|it| it.contains(&chunk))
-        };
-        (0..layout.areas.len()).find(holds)
-    }
-
+    /// The registered area that a chunk is in, which is in no pool.
     #[inline]
-    pub(crate) fn len_bytes(&self) -> usize {
-        self.len_bytes
+    pub(crate) fn area_of(&self, chunk: u32) -> usize {
+        self.area_ends.partition_point(|&end| end <= chunk)
     }
 
     #[inline]
