@@ -24,6 +24,8 @@ mod lend;
 mod lend_table;
 mod memory;
 mod returns;
+#[doc(hidden)]
+pub mod sync;
 
 pub use borrow::{Borrowed, LoanId, Repaid};
 pub use frame::{Frame, Piece};
@@ -32,3 +34,6 @@ pub use ledger::{AddressError, Census, Ledger, Owner, TxDone};
 pub use lend::{Lent, RingGone};
 pub use lend_table::LendTable;
 pub use memory::{Area, Umem, UmemError};
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -2,7 +2,8 @@
 //! locks, through which any thread gives back what the engine's thread takes.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::sync::{AtomicBool, AtomicU32, Ordering};
 
 /// No chunk: the end of the list.
 const END: u32 = u32::MAX;
@@ -78,17 +79,17 @@ impl Returns {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             next.store(head, Ordering::Relaxed);
-            // Sequentially consistent, as in `want`: either that one sees the chunk, or this one the wish.
             match self
                 .head
-                .compare_exchange_weak(head, chunk, Ordering::SeqCst, Ordering::Relaxed)
+                .compare_exchange_weak(head, chunk, Ordering::Release, Ordering::Relaxed)
             {
                 Ok(_) => break,
                 Err(other) => head = other,
             }
         }
-        if self.wanted.load(Ordering::SeqCst)
-            && self.wanted.swap(false, Ordering::SeqCst)
+        // One of two swaps comes first. If it is the one in `want`, this one sees the wish; else that one is
+        // behind this one, and sees the chunk.
+        if self.wanted.swap(false, Ordering::AcqRel)
             && let Some(wake) = self.wake.get()
         {
             wake();
@@ -112,8 +113,9 @@ impl Returns {
 
     /// Has the next chunk that is put wake the engine. `false`: one is there already.
     pub(crate) fn want(&self) -> bool {
-        self.wanted.store(true, Ordering::SeqCst);
-        self.head.load(Ordering::SeqCst) == END
+        // Behind every swap in `put` that did not see it.
+        self.wanted.swap(true, Ordering::AcqRel);
+        self.head.load(Ordering::Relaxed) == END
     }
 
     pub(crate) fn close(&self) {
