@@ -27,6 +27,7 @@ pub mod register;
 pub mod request;
 pub mod setup;
 pub mod sqe;
+pub mod zcrx;
 
 pub use errno::Errno;
 pub use request::{Op, Slot, Target};

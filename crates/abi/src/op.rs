@@ -63,6 +63,19 @@ pub struct Transfer {
     pub limit: u32,
 }
 
+/// RECV_ZC.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct ZeroCopyReceive {
+    /// The socket.
+    pub target: Target,
+    /// What was registered to receive with (`zcrx_ifq_idx`).
+    pub queue: u32,
+    /// Bytes after which it ends (0: no limit).
+    pub limit: u32,
+    /// Whether the first attempt waits for readiness.
+    pub poll_first: bool,
+}
+
 /// SENDMSG, SENDMSG_ZC and RECVMSG.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct MessageTransfer {
@@ -265,6 +278,7 @@ pub enum Op {
     SendMsg(MessageTransfer),
     Recv(Transfer),
     RecvMsg(MessageTransfer),
+    RecvZc(ZeroCopyReceive),
     Read(ReadWrite),
     Write(ReadWrite),
     Shutdown {
@@ -331,6 +345,7 @@ impl Op {
             Op::Accept(accept) => Some(accept.target),
             Op::Send(transfer) | Op::Recv(transfer) => Some(transfer.target),
             Op::SendMsg(message) | Op::RecvMsg(message) => Some(message.target),
+            Op::RecvZc(receive) => Some(receive.target),
             Op::Read(transfer) | Op::Write(transfer) => Some(transfer.target),
             _ => None,
         }
@@ -351,6 +366,7 @@ impl Op {
             Op::SendMsg(_) => IORING_OP_SENDMSG,
             Op::Recv(_) => IORING_OP_RECV,
             Op::RecvMsg(_) => IORING_OP_RECVMSG,
+            Op::RecvZc(_) => IORING_OP_RECV_ZC,
             Op::Read(read) => match (read.multishot, read.vectored, read.fixed) {
                 (true, ..) => IORING_OP_READ_MULTISHOT,
                 (_, false, None) => IORING_OP_READ,

@@ -1,9 +1,12 @@
 //! The running kernel's io_uring, asked about one entry at a time.
 
+use crate::errno::Errno;
+use crate::register::IORING_REGISTER_ZCRX_IFQ;
 use crate::sqe::Sqe;
+use crate::zcrx::{RegionDesc, ZcrxAreaReg, ZcrxReg};
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use io_uring::{IoUring, Probe, cqueue, squeue};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// The kernel whose checks this crate copies. Older ones look at fewer fields.
@@ -72,6 +75,31 @@ impl Kernel {
         // SAFETY: the kernel has just made it, and nobody else has it.
         drop(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
         Ok((params[0], params[1]))
+    }
+
+    /// Registers a zero-copy receive queue of no interface on a ring of its own, and returns the errno.
+    pub(crate) fn register_zcrx(&self, reg: ZcrxReg, region: RegionDesc, clamp: bool) -> Errno {
+        let mut builder = IoUring::<squeue::Entry, cqueue::Entry32>::builder();
+        builder.setup_single_issuer().setup_defer_taskrun();
+        if clamp {
+            builder.setup_clamp();
+        }
+        let ring = builder.build(1).expect("a ring, as in Kernel::new");
+        let mut region = region;
+        // Its memory is no area's: the kernel looks at the interface before.
+        let mut area = ZcrxAreaReg::default();
+        let mut reg = ZcrxReg {
+            region_ptr: &raw mut region as u64,
+            area_ptr: &raw mut area as u64,
+            ..reg
+        };
+        let (fd, opcode, arg) = (ring.as_raw_fd(), IORING_REGISTER_ZCRX_IFQ, &raw mut reg);
+        // SAFETY: the kernel reads and writes the three structures during the call. It refuses the
+        // interface before it keeps anything.
+        let res = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, opcode, arg, 1) };
+        assert_eq!(res, -1, "there is no such interface");
+        let error = std::io::Error::last_os_error().raw_os_error();
+        error.and_then(Errno::new).expect("a system call's error")
     }
 
     /// Submits `sqe` on a ring of its own and returns the `res` of its first completion.

@@ -303,6 +303,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             doing: "making the ring's fds",
             source,
         })?;
+        let waker = waiter.waker().clone();
+        umem.on_return(move || waker.wake());
         let report = self.report(&interface, queues, &umem, &program, &sockets);
         let sockets: Arc<[Socket]> = sockets.into();
         let stack = self.stack(&interface, &ledger, &report)?;

@@ -197,7 +197,7 @@ impl Shared {
         if !self.is_exported() {
             return;
         }
-        let deadline = if self.queues().cq_ready() > 0 {
+        let deadline = if self.queues().cq_ready() > 0 || !core.engine.may_sleep() {
             Some(Instant::ZERO)
         } else {
             core.engine.next_deadline()
@@ -290,6 +290,9 @@ fn sleep(
     sigmask: Option<&libc::sigset_t>,
     now: Instant,
 ) -> Result<(), Errno> {
+    if !core.engine.may_sleep() {
+        return Ok(());
+    }
     let next = [core.engine.next_deadline(), until.next_look(now)]
         .into_iter()
         .flatten()

@@ -29,6 +29,7 @@ mod ring;
 mod setup_error;
 mod submitter;
 mod usermem;
+mod zcrx;
 
 pub use io_uring::{opcode, types};
 pub use ringwire_stack::{Cidr, CidrError, MAX_ADDRESSES, RxChecksum};

@@ -292,7 +292,7 @@ fn step(shared: &Shared, poller: &Poller, core: &mut Core, time: Instant) -> boo
 /// finds the flag that asks for it.
 fn doze(shared: &Shared, core: &mut Core) {
     let queues = shared.queues();
-    if queues.fall_asleep() {
+    if queues.fall_asleep() && core.engine.may_sleep() {
         let deadline = core.engine.next_deadline();
         // Interrupted or not, the next turn sees what there is. Whoever wants the engine, or the
         // thread to stop, has rung the waker.

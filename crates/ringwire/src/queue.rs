@@ -200,6 +200,16 @@ impl QueueMemory {
         self.put_cqe(completion, 1 + u32::from(two_slots), big)
     }
 
+    /// Whether a completion of 32 bytes finds room, in a ring that has them.
+    pub(crate) fn has_room_for_big(&self) -> bool {
+        let tail = self.cq_tail.load(Ordering::Relaxed);
+        let slots = match self.has(IORING_SETUP_CQE_MIXED) {
+            true => 2 + u32::from(Self::is_last(tail, self.cq_entries)),
+            false => 1,
+        };
+        self.cq_ready().saturating_add(slots) <= self.cq_entries
+    }
+
     fn put_cqe(&self, completion: &Completion, slots: u32, big: bool) -> bool {
         // A head that the application advanced too far reads as a full queue: nothing is overwritten.
         if self.cq_ready().saturating_add(slots) > self.cq_entries {

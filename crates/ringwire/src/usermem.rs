@@ -7,10 +7,13 @@
 
 use std::alloc::Layout;
 use std::mem::size_of;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::*;
+use ringwire_abi::zcrx::{
+    REFILL_ENTRY_BYTES, REFILL_OFFSETS, Refill, RegionDesc, ZcrxAreaReg, ZcrxReg,
+};
 use ringwire_stack::LentPart;
 use ringwire_umem::{Borrowed, Ledger, LendTable, LoanId};
 
@@ -97,7 +100,7 @@ macro_rules! plain {
 
 plain! {
     libc::msghdr, libc::iovec, [i64; 2], i32, u64,
-    BufReg, BufStatus, CloneBuffers, FileIndexRange, GetEventsArg, RsrcRegister, RsrcUpdate, RsrcUpdate2,
+    ZcrxReg, ZcrxAreaReg, RegionDesc, BufReg, BufStatus, CloneBuffers, FileIndexRange, GetEventsArg, RsrcRegister, RsrcUpdate, RsrcUpdate2,
     [u32; 2], ClockRegister, NapiReg, ProbeHeader, ProbeOp, Restriction, SyncCancelReg,
 }
 
@@ -440,6 +443,56 @@ impl Drop for BufferRing {
             // promise, where it dereferences it.
             unsafe { std::alloc::dealloc(self.addr as *mut u8, layout) };
         }
+    }
+}
+
+/// The refill ring of zero-copy receive, in the application's memory.
+#[derive(Debug)]
+pub(crate) struct RefillRing {
+    addr: usize,
+    entries: u32,
+}
+
+impl RefillRing {
+    /// A ring of `entries` (a power of two) in a region at a page-aligned address.
+    ///
+    /// # Safety
+    /// The memory must be as long as [`RegionDesc::check`] asks for, and stay valid until the engine takes
+    /// no turn any more.
+    pub(crate) unsafe fn new(addr: u64, entries: u32) -> RefillRing {
+        RefillRing {
+            addr: addr as usize,
+            entries,
+        }
+    }
+
+    /// Entries behind `head` that the application has published: not more than there are.
+    pub(crate) fn available(&self, head: u32) -> u32 {
+        let tail = self.index(REFILL_OFFSETS.tail).load(Ordering::Acquire);
+        tail.wrapping_sub(head).min(self.entries)
+    }
+
+    /// A copy of an entry.
+    pub(crate) fn entry(&self, index: u32) -> Refill {
+        let index = (index & (self.entries - 1)) as usize;
+        let at = self.addr + REFILL_OFFSETS.rqes as usize + index * REFILL_ENTRY_BYTES;
+        // SAFETY: the masked index lies in the region, by `new`'s promise; 16-byte entries are aligned
+        // there. The read is volatile, since the application may write the entry at any time: whatever is
+        // read is only used as numbers, and checked.
+        unsafe { std::ptr::read_volatile(at as *const Refill) }
+    }
+
+    /// Tells the application that the entries before `head` are free.
+    pub(crate) fn set_head(&self, head: u32) {
+        self.index(REFILL_OFFSETS.head)
+            .store(head, Ordering::Release);
+    }
+
+    fn index(&self, offset: u32) -> &AtomicU32 {
+        let at = self.addr + offset as usize;
+        // SAFETY: `new`'s promise: the region is valid while the engine uses this; it is page aligned, so
+        // the head and the tail are aligned, and both sides use them atomically.
+        unsafe { &*(at as *const AtomicU32) }
     }
 }
 

@@ -243,3 +243,21 @@ fn frames_given_back_by_many_threads_all_come_back() {
     }
     assert_eq!(ledger.census().free, 66);
 }
+
+#[test]
+fn the_stacks_hold_of_a_frame_that_goes_on_is_not_the_applications_to_give_back() {
+    let mut ledger = ledger();
+    let frame = received(&mut ledger, b"first and rest");
+    let chunk = frame.chunk();
+    let addr = ledger.lend_part(&frame, 300);
+    let lent = guard(&ledger, addr, 5);
+    // The guard's part, by its address: the guard is then one too many.
+    assert_eq!(ledger.give_back(addr), Ok(()));
+    let again = ledger.give_back(addr);
+    assert!(matches!(again, Err(AddressError::NotYours { .. })));
+    drop(lent);
+    ledger.collect_returns();
+    assert_eq!(ledger.owner(chunk), Some(Owner::Rx), "it goes on");
+    assert_eq!(&ledger.bytes(&frame)[309..314], b" rest"[..].as_ref());
+    ledger.release(frame);
+}

@@ -13,7 +13,7 @@ pub use transfer::notification;
 
 pub use crate::op::{
     Accept, CancelMatch, MessageTransfer, Nop, Notify, Op, OptionTransfer, PollUpdate, ReadWrite,
-    RingMessage, Slot, SocketCommand, Target, TimeoutUpdate, Transfer,
+    RingMessage, Slot, SocketCommand, Target, TimeoutUpdate, Transfer, ZeroCopyReceive,
 };
 
 /// The first of the checks that are the same for every operation, in the kernel's order
@@ -104,6 +104,7 @@ pub fn parse(sqe: &Sqe) -> Result<Op, Errno> {
         IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC => transfer::send_zero_copy(sqe),
         IORING_OP_RECV => transfer::receive(sqe),
         IORING_OP_RECVMSG => transfer::receive_message(sqe),
+        IORING_OP_RECV_ZC => transfer::receive_zero_copy(sqe),
         IORING_OP_READ
         | IORING_OP_READV
         | IORING_OP_READ_FIXED

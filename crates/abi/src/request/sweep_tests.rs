@@ -92,6 +92,10 @@ fn bases() -> Vec<Sqe> {
         bundle(IORING_OP_RECV, IORING_RECV_MULTISHOT),
         op(IORING_OP_RECVMSG),
         multishot(IORING_OP_RECVMSG),
+        Sqe {
+            ioprio: IORING_RECV_MULTISHOT,
+            ..op(IORING_OP_RECV_ZC)
+        },
         op(IORING_OP_SHUTDOWN),
         op(IORING_OP_CLOSE),
         Sqe {
@@ -267,6 +271,8 @@ fn ran(op: &Op, res: i32) -> bool {
     }
     let failed = |errno: Errno| res == errno.res();
     match op {
+        // Its queue is not registered, which is seen before its file.
+        Op::RecvZc(_) => failed(Errno::EINVAL),
         _ if op.target().is_some() => failed(Errno::EBADF),
         Op::Nop(nop) if nop.file.is_some() => failed(Errno::EBADF),
         Op::Nop(nop) if nop.buffer.is_some() => failed(Errno::EFAULT),

@@ -283,6 +283,45 @@ fn a_receive_is_bundled_and_multishot_at_once() {
 }
 
 #[test]
+fn a_zero_copy_receive_is_multishot_and_names_its_queue() {
+    let entry = Sqe {
+        fd: 5,
+        flags: IOSQE_FIXED_FILE,
+        ioprio: IORING_RECV_MULTISHOT | IORING_RECVSEND_POLL_FIRST,
+        len: 1000,
+        file_index: 3,
+        ..sqe(IORING_OP_RECV_ZC)
+    };
+    let expected = ZeroCopyReceive {
+        target: Target::Fixed(5),
+        queue: 3,
+        limit: 1000,
+        poll_first: true,
+    };
+    assert_eq!(read(&entry), Ok(Op::RecvZc(expected)));
+    for ioprio in [
+        0,
+        IORING_RECVSEND_POLL_FIRST,
+        IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE,
+    ] {
+        let entry = Sqe { ioprio, ..entry };
+        assert_eq!(read(&entry), Err(Errno::EINVAL), "{ioprio}");
+    }
+    let wrong = [
+        Sqe { addr: 1, ..entry },
+        Sqe { off: 1, ..entry },
+        Sqe { addr3: 1, ..entry },
+        Sqe {
+            op_flags: 1,
+            ..entry
+        },
+    ];
+    for entry in wrong {
+        assert_eq!(read(&entry), Err(Errno::EINVAL), "{entry:?}");
+    }
+}
+
+#[test]
 fn messages_are_never_bundled() {
     for opcode in [IORING_OP_SENDMSG, IORING_OP_RECVMSG] {
         let entry = Sqe {

@@ -3,7 +3,7 @@
 use super::{MAX_SOCKADDR_LEN, check_len, target, zero};
 use crate::errno::Errno;
 use crate::flags::*;
-use crate::op::{MessageTransfer, Notify, Op, ReadWrite, Transfer};
+use crate::op::{MessageTransfer, Notify, Op, ReadWrite, Transfer, ZeroCopyReceive};
 use crate::sqe::Sqe;
 
 fn group(sqe: &Sqe) -> Option<u16> {
@@ -192,6 +192,22 @@ pub(super) fn receive_message(sqe: &Sqe) -> Result<Op, Errno> {
     Ok(Op::RecvMsg(MessageTransfer {
         multishot: multishot(sqe)?,
         ..message(sqe)
+    }))
+}
+
+/// RECV_ZC (`io_recvzc_prep`), which is always multishot. Whether its queue is registered is for the ring to
+/// check.
+pub(super) fn receive_zero_copy(sqe: &Sqe) -> Result<Op, Errno> {
+    zero(&[sqe.addr, sqe.addr2(), sqe.addr3, sqe.op_flags.into()])?;
+    let multishot = sqe.ioprio & IORING_RECV_MULTISHOT != 0;
+    if !multishot || sqe.ioprio & !(IORING_RECVSEND_POLL_FIRST | IORING_RECV_MULTISHOT) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Op::RecvZc(ZeroCopyReceive {
+        target: target(sqe),
+        queue: sqe.file_index,
+        limit: sqe.len,
+        poll_first: sqe.ioprio & IORING_RECVSEND_POLL_FIRST != 0,
     }))
 }
 

@@ -44,7 +44,7 @@ impl Bed {
             chunk_bytes: 4096,
             rx_chunks: 2 * ENTRIES,
             header_chunks: 16,
-            send_chunks: 16,
+            send_chunks: 128,
             lend_reserve_chunks: 4,
             areas: vec![],
         };

@@ -12,12 +12,27 @@ impl Engine {
     /// completions never go to the overflow list, and the request ends with its data in the last
     /// one (Linux `io_req_post_cqe`).
     pub(super) fn post_more(&mut self, id: RequestId, res: i32, flags: u32) -> bool {
+        self.post_more_as(id, (res, flags, [0; 2]))
+    }
+
+    /// As [`post_more`](Self::post_more), with the second half of a 32-byte completion, which the ring has.
+    pub(super) fn post_more_big(&mut self, id: RequestId, res: i32, extra: [u64; 2]) -> bool {
+        self.post_more_as(id, (res, self.big_flag(), extra))
+    }
+
+    /// Whether [`post_more_big`](Self::post_more_big) would post.
+    pub(super) fn may_post_more_big(&mut self) -> bool {
+        self.post_finished();
+        self.overflow.is_empty() && self.queues.has_room_for_big()
+    }
+
+    fn post_more_as(&mut self, id: RequestId, (res, flags, extra): (i32, u32, [u64; 2])) -> bool {
         self.post_finished();
         let completion = Completion {
             user_data: self.requests.get(id).user_data,
             res,
             flags: flags | IORING_CQE_F_MORE,
-            extra: [0; 2],
+            extra,
         };
         let posted = self.overflow.is_empty() && self.place(&completion);
         self.counters.completed += u64::from(posted);
@@ -32,9 +47,15 @@ impl Engine {
     /// As [`complete`](Self::complete), with the second half of a 32-byte completion, which the ring
     /// has.
     pub(super) fn complete_big(&mut self, id: RequestId, res: i32, extra: [u64; 2]) {
-        let mixed = self.setup_flags & IORING_SETUP_CQE_MIXED != 0;
-        let flags = if mixed { IORING_CQE_F_32 } else { 0 };
-        self.finish(id, (res, flags, extra), res < 0);
+        self.finish(id, (res, self.big_flag(), extra), res < 0);
+    }
+
+    /// What tells a 32-byte completion from others in a mixed queue.
+    fn big_flag(&self) -> u32 {
+        match self.setup_flags & IORING_SETUP_CQE_MIXED {
+            0 => 0,
+            _ => IORING_CQE_F_32,
+        }
     }
 
     /// As [`complete`](Self::complete), for results that say it otherwise: a short receive with

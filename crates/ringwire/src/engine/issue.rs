@@ -23,7 +23,9 @@ impl Engine {
         let op = request.op;
         let socket = || request.socket.expect("issue: the socket was looked up");
         match op {
-            Op::Recv(_) | Op::RecvMsg(_) | Op::Accept(_) => self.issue_receive(id, socket()),
+            Op::Recv(_) | Op::RecvMsg(_) | Op::RecvZc(_) | Op::Accept(_) => {
+                self.issue_receive(id, socket());
+            }
             Op::Send(_) | Op::SendMsg(_) => self.issue_send(id, socket()),
             Op::Read(_) | Op::Write(_) => self.issue_read_write(id, socket()),
             Op::PollAdd { events, .. } => self.issue_poll(id, socket(), events),

@@ -19,6 +19,7 @@ mod entries_tests;
 mod eventfd;
 mod files;
 mod issue;
+mod lend;
 mod lent_group;
 mod lent_receive;
 mod memory;
@@ -62,6 +63,7 @@ use buffers::Groups;
 use chain::Work;
 use eventfd::Signals;
 use files::Files;
+use lend::RefillQueue;
 use nic::Nic;
 use registered::Registered;
 pub(crate) use registered::Shown;
@@ -106,6 +108,8 @@ pub struct EngineCounters {
     /// Entries of lent buffer groups that were no credit: their buffer id is beyond the group, is in its ring
     /// already, or names a frame of which more comes.
     pub bad_lent_bids: u64,
+    /// Entries of the refill ring that named nothing that was lent.
+    pub bad_refills: u64,
 }
 
 /// The engine of one ring.
@@ -119,6 +123,8 @@ pub struct Engine {
     requests: Requests,
     files: Files,
     groups: Groups,
+    /// What zero-copy receives were registered with.
+    refills: Option<RefillQueue>,
     registered: Registered,
     notices: Notices,
     signals: Signals,
@@ -178,6 +184,7 @@ impl Engine {
             requests: Requests::default(),
             files: Files::default(),
             groups: Groups::default(),
+            refills: None,
             registered: Registered::default(),
             notices: Notices::default(),
             signals: Signals::default(),
@@ -262,6 +269,7 @@ impl Engine {
         self.last_turn = now;
         self.reap_sent();
         self.take_credits();
+        self.take_refills();
         self.refill();
         let received = self.receive_burst();
         self.counters.late_turns += u64::from(late && received > 0);

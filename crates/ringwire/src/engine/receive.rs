@@ -146,6 +146,9 @@ impl Engine {
         if let Op::Accept(accept) = request.op {
             return self.attempt_accept(id, socket, &accept, first);
         }
+        if let Op::RecvZc(receive) = request.op {
+            return self.attempt_lend(id, socket, &receive, first);
+        }
         let wanted = self.wanted(id);
         // The first attempt is left out, and there is to be no other.
         if first && wanted.poll_first && wanted.has(libc::MSG_DONTWAIT) {
@@ -260,6 +263,7 @@ fn is_multishot(op: &Op) -> bool {
         Op::Recv(recv) => recv.multishot,
         Op::RecvMsg(recv) => recv.multishot,
         Op::Read(read) => read.multishot,
+        Op::RecvZc(_) => true,
         _ => false,
     }
 }

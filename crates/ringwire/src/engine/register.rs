@@ -29,7 +29,8 @@ impl Engine {
     /// # Safety
     /// As for the system call: what `arg` and the addresses in it point at is the argument of this
     /// opcode, valid through the call, and writable where the kernel writes. A buffer ring's memory
-    /// stays valid until it is unregistered or the engine is dropped.
+    /// stays valid until it is unregistered or the engine is dropped. A refill ring's does until then too,
+    /// and is given only places that RECV_ZC has named, each once, where nobody reads any more.
     pub unsafe fn register(&mut self, opcode: u32, arg: u64, nr: u32) -> Result<i32, Errno> {
         let opcode = self.check_register(opcode, arg, nr)?;
         // SAFETY: the caller's promise.
@@ -70,6 +71,8 @@ impl Engine {
             IORING_REGISTER_PBUF_RING => unsafe { self.register_buf_ring(arg) },
             IORING_UNREGISTER_PBUF_RING => self.unregister_buf_ring(arg),
             IORING_REGISTER_PBUF_STATUS => self.buf_ring_status(arg),
+            // SAFETY: the caller's promise.
+            IORING_REGISTER_ZCRX_IFQ => unsafe { self.register_zcrx(arg) },
             _ => Err(Errno::EINVAL),
         }
     }
@@ -157,7 +160,8 @@ fn check_shape(opcode: u32, arg: u64, nr: u32) -> Result<(), Errno> {
         | IORING_REGISTER_PBUF_STATUS
         | IORING_REGISTER_NAPI
         | IORING_REGISTER_SYNC_CANCEL
-        | IORING_REGISTER_CLONE_BUFFERS => arg != 0 && nr == 1,
+        | IORING_REGISTER_CLONE_BUFFERS
+        | IORING_REGISTER_ZCRX_IFQ => arg != 0 && nr == 1,
         _ => true,
     };
     if good { Ok(()) } else { Err(Errno::EINVAL) }

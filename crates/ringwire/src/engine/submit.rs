@@ -105,6 +105,9 @@ impl Engine {
         if matches!(op, Op::Nop(Nop { extra: Some(_), .. })) && !self.has_big_completions() {
             return Err(Errno::EINVAL);
         }
+        if let Op::RecvZc(receive) = &op {
+            self.check_zcrx(receive)?;
+        }
         let prepared = prepare_pointers(&op, &mut self.requests.spare)?;
         if matches!(op, Op::LinkTimeout { .. }) && !chain.takes_link_timeout() {
             return Err(Errno::EINVAL);
@@ -112,7 +115,7 @@ impl Engine {
         Ok((op, prepared))
     }
 
-    fn has_big_completions(&self) -> bool {
+    pub(super) fn has_big_completions(&self) -> bool {
         self.setup_flags & (IORING_SETUP_CQE32 | IORING_SETUP_CQE_MIXED) != 0
     }
 
