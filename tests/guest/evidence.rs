@@ -2,7 +2,7 @@
 //! (Documentation/trace/kprobetrace.rst): some run only where the driver moves packets between NIC and UMEM itself,
 //! others only where the kernel copies them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -10,6 +10,7 @@ use std::io::Write;
 const EVENTS: &str = "/sys/kernel/tracing/kprobe_events";
 const ENABLE: &str = "/sys/kernel/tracing/events/zc/enable";
 const PROFILE: &str = "/sys/kernel/tracing/kprobe_profile";
+const TRACE: &str = "/sys/kernel/tracing/trace";
 
 /// The driver takes its receive buffers from a fill ring (`net/xdp/xsk_buff_pool.c`).
 const FILL: &str = "xp_alloc_batch";
@@ -29,9 +30,32 @@ fn driver_functions(driver: &str) -> &'static [&'static str] {
     }
 }
 
-/// A definition, to be written as a whole.
-fn probe(function: &str) -> Vec<u8> {
-    format!("p:zc/{function} {function}\n").into_bytes()
+/// A packet is redirected to a socket, its first argument (`net/xdp/xsk.c`).
+const REDIRECT: &str = "__xsk_map_redirect";
+
+/// Begins a new trace.
+pub fn forget() {
+    std::fs::write(TRACE, "").expect("an empty trace");
+}
+
+/// To how many sockets packets were redirected since then.
+pub fn receiving_sockets() -> usize {
+    let trace = std::fs::read_to_string(TRACE).expect("the trace");
+    let sockets = trace
+        .lines()
+        .filter_map(|line| line.split("socket=").nth(1));
+    sockets.collect::<BTreeSet<_>>().len()
+}
+
+fn set_probe(function: &str, arguments: &str) {
+    // A definition is to be written as a whole.
+    let definition = format!("p:zc/{function} {function} {arguments}\n");
+    let mut events = OpenOptions::new();
+    let set = events
+        .append(true)
+        .open(EVENTS)
+        .and_then(|mut events| events.write_all(definition.as_bytes()));
+    set.unwrap_or_else(|error| panic!("a probe on {function}: {error}"));
 }
 
 /// The probes, set.
@@ -45,12 +69,10 @@ impl Evidence {
         let driver = driver_functions(driver);
         let common = [FILL, TRANSMIT, RECEIVE_COPY, TRANSMIT_COPY];
         for function in driver.iter().chain(&common) {
-            let set = OpenOptions::new()
-                .append(true)
-                .open(EVENTS)
-                .and_then(|mut events| events.write_all(&probe(function)));
-            set.unwrap_or_else(|error| panic!("a probe on {function}: {error}"));
+            set_probe(function, "");
         }
+        // By the x86 calling convention.
+        set_probe(REDIRECT, "socket=%di");
         std::fs::write(ENABLE, "1").expect("enabled probes");
         Evidence { driver }
     }

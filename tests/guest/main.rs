@@ -77,6 +77,8 @@ fn run(driver: &str) -> String {
         evidence.read().assert_zero_copy(&before, check.0);
         passed += 1;
     }
+    perform(setup::SMALL_CHUNKS, &bed);
+    passed += 1;
     let all = evidence.read();
     // That the probes tell one from the other is seen where copying is asked for.
     perform(setup::COPY, &bed);

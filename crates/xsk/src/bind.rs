@@ -63,13 +63,17 @@ pub(crate) fn bind(config: &QueueConfig<'_>) -> Result<Bound, Error> {
             Err(Refusal::Bind(source)) => Err(bind_error(config, source)),
         };
     }
+    let interface = Interface::by_name(config.ifname)?;
+    let split = split_by_driver(config.umem.chunk_bytes(), interface.mtu);
     // Only who wants checksums written is told what the interface can do about them.
     let offered = match config.tx_checksum {
-        true => Some(Interface::by_name(config.ifname)?),
+        true => Some((interface.features(), interface.driver)),
         false => None,
     };
-    let offered = offered.map(|interface| (interface.features(), interface.driver));
     let attempt = |mode: Mode, scatter: bool| {
+        if let (Mode::ZeroCopy, false, Some(reason)) = (mode, scatter, &split) {
+            return Err(Refusal::Bind(io::Error::other(reason.clone())));
+        }
         let copies = match mode {
             Mode::ZeroCopy => libc::XDP_ZEROCOPY,
             Mode::Copy => libc::XDP_COPY,
@@ -176,6 +180,26 @@ fn check(config: &QueueConfig<'_>) -> Result<(), Error> {
         }),
         None => Ok(()),
     }
+}
+
+/// What the kernel leaves free in front of a received frame (`XDP_PACKET_HEADROOM`, linux/bpf.h).
+const RECEIVE_HEADROOM: u32 = 256;
+/// igb's buffers are of whole KiB (`SRRCTL.BSIZEPACKET`), and its driver rounds down.
+const BUFFER_UNIT: u32 = 1024;
+/// Of Ethernet beside the payload: header, two VLAN tags, checksum.
+const FRAME_OVERHEAD: u32 = 14 + 2 * 4 + 4;
+
+/// Why a driver could not write each frame of the interface whole into one chunk, if so. What exceeds its buffer igb
+/// writes into the next chunk, as if it were another frame: nothing marks the two as one without `XDP_USE_SG`.
+fn split_by_driver(chunk_bytes: u32, mtu: u32) -> Option<String> {
+    let buffer = (chunk_bytes - RECEIVE_HEADROOM) / BUFFER_UNIT * BUFFER_UNIT;
+    let frame = mtu.saturating_add(FRAME_OVERHEAD);
+    (buffer < frame).then(|| {
+        format!(
+            "frames of {frame} bytes (MTU {mtu}) could be split, as chunks of {chunk_bytes} bytes are buffers of \
+             {buffer}: use larger chunks or a smaller MTU"
+        )
+    })
 }
 
 /// A socket and its rings.

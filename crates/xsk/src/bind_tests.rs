@@ -97,3 +97,14 @@ fn a_queue_that_is_taken_is_not_tried_in_another_mode() {
     ));
     assert_eq!(tried, 1);
 }
+
+#[test]
+fn a_frame_that_the_nic_would_split_is_known_by_its_mtu_and_the_chunks() {
+    // A buffer of 1 KiB; one of 3 KiB, into which the frames of an MTU of 3046 just fit.
+    assert!(split_by_driver(2048, 1500).is_some());
+    assert_eq!(split_by_driver(2048, 998), None);
+    assert_eq!(split_by_driver(4096, 1500), None);
+    assert_eq!(split_by_driver(4096, 3046), None);
+    let reason = split_by_driver(4096, 3047).expect("a reason");
+    assert!(reason.contains("3073 bytes (MTU 3047)"), "{reason}");
+}
