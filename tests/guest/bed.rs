@@ -48,6 +48,24 @@ impl Bed {
         self.wire.in_peer(|| made(&far, Mode::ZeroCopy))
     }
 
+    /// Both at once: each waits for its link for a while.
+    pub fn both(&self) -> (IoUring, IoUring) {
+        std::thread::scope(|scope| {
+            let near = scope.spawn(|| self.near());
+            let far = self.far();
+            (near.join().expect("a ring"), far)
+        })
+    }
+
+    /// The server on the first NIC and a ring on the second.
+    pub fn server_and_far(&self) -> (Serving, IoUring) {
+        std::thread::scope(|scope| {
+            let serving = scope.spawn(|| self.serve(Mode::ZeroCopy));
+            let far = self.far();
+            (serving.join().expect("a server"), far)
+        })
+    }
+
     /// The echo example's server on a ring on the first NIC, in a thread of its own.
     pub fn serve(&self, mode: Mode) -> Serving {
         let stop = Arc::new(AtomicBool::new(false));
@@ -121,6 +139,7 @@ fn builder(interface: &str, v4: &str, v6: &str) -> Builder {
 fn made(builder: &Builder, mode: Mode) -> IoUring {
     let ring = builder.build(256).expect("a ring");
     let report = ring.report().expect("a report");
+    println!("{report}");
     assert_eq!(report.mode, mode, "{report}");
     assert_eq!(report.attached, Attached::Native, "{report}");
     let mut show = Command::new("ip");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ringwire::{IoUring, Mode, cqueue, opcode, squeue, types};
+use ringwire::{Area, IoUring, Mode, cqueue, opcode, squeue, types};
 use ringwire_abi::flags::IORING_SEND_ZC_REPORT_USAGE;
 use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6, RING_V4, RING_V6};
 use ringwire_tests::stream::{run, wait};
@@ -14,20 +14,8 @@ use crate::Check;
 use crate::bed::{Bed, SLOT_BYTES, SLOTS, server};
 
 pub const CHECKS: &[Check] = &[
-    ("a ring's datagrams come back from a ring, ipv4", |bed| {
-        rings(bed, false)
-    }),
-    ("a ring's datagrams come back from a ring, ipv6", |bed| {
-        rings(bed, true)
-    }),
-    (
-        "the kernel's datagrams come back from a ring, ipv4",
-        |bed| kernel_asks(bed, PEER_V4, RING_V4),
-    ),
-    (
-        "the kernel's datagrams come back from a ring, ipv6",
-        |bed| kernel_asks(bed, PEER_V6, RING_V6),
-    ),
+    ("a ring's datagrams come back from a ring", rings),
+    ("the kernel's datagrams come back from a ring", kernel_asks),
     (
         "a ring's datagrams come back from the kernel",
         kernel_answers,
@@ -60,15 +48,17 @@ fn content(number: usize, largest: usize) -> Vec<u8> {
     datagram
 }
 
-fn rings(bed: &Bed, v6: bool) {
-    let serving = bed.serve(Mode::ZeroCopy);
-    ask_by_ring(bed.far(), server(v6));
+fn rings(bed: &Bed) {
+    let (serving, ring) = bed.server_and_far();
+    ask_by_ring(ring, &[server(false), server(true)]);
     serving.stop();
 }
 
-fn kernel_asks(bed: &Bed, own: &str, server: &str) {
+fn kernel_asks(bed: &Bed) {
     let serving = bed.serve(Mode::ZeroCopy);
-    ask(&bed.client(own, server));
+    for (own, server) in [(PEER_V4, RING_V4), (PEER_V6, RING_V6)] {
+        ask(&bed.client(own, server));
+    }
     serving.stop();
 }
 
@@ -87,7 +77,7 @@ fn kernel_answers(bed: &Bed) {
             }
         }
     });
-    ask_by_ring(bed.near(), to);
+    ask_by_ring(bed.near(), &[to]);
     stop.store(true, Ordering::Relaxed);
     peer.join().expect("the kernel's end");
 }
@@ -125,29 +115,36 @@ const SOCKET: types::Fixed = types::Fixed(0);
 const SEND: u64 = 1 << 32;
 
 /// Sends datagrams from a ring, by SEND_ZC out of its slots; each must come back, and none may be copied.
-fn ask_by_ring(mut ring: IoUring, to: SocketAddr) {
+fn ask_by_ring(mut ring: IoUring, servers: &[SocketAddr]) {
     ring.submitter().register_files_sparse(1).expect("a table");
-    connect(&mut ring, to);
     let mut slots = ring.take_slots(SLOTS).expect("the slots");
+    for &to in servers {
+        connect(&mut ring, to);
+        ask_one(&mut ring, &mut slots);
+        assert_eq!(run(&mut ring, opcode::Close::new(SOCKET).build()), 0);
+    }
+}
+
+fn ask_one(ring: &mut IoUring, slots: &mut [Area]) {
     let mut buffers = vec![[0u8; SLOT_BYTES]; WINDOW];
     for round in 0..ROUNDS {
         let numbers = round * WINDOW..(round + 1) * WINDOW;
         for (index, number) in numbers.clone().enumerate() {
             let buffer = &mut buffers[index];
             let receive = opcode::Recv::new(SOCKET, buffer.as_mut_ptr(), SLOT_BYTES as u32);
-            push(&mut ring, receive.build().user_data(index as u64));
+            push(ring, receive.build().user_data(index as u64));
             let payload = &mut slots[index][..len(number, SLOT_BYTES)];
             fill(number, payload);
             let send = opcode::SendZc::new(SOCKET, payload.as_ptr(), payload.len() as u32);
             let send = send.zc_flags(IORING_SEND_ZC_REPORT_USAGE).build();
-            push(&mut ring, send.user_data(SEND | number as u64));
+            push(ring, send.user_data(SEND | number as u64));
         }
         let mut missing: Vec<usize> = numbers.collect();
         // A slot is written again when every send has been notified of.
         let mut notifications = WINDOW;
         while !missing.is_empty() || notifications > 0 {
             assert!(
-                wait(&mut ring, PATIENCE),
+                wait(ring, PATIENCE),
                 "{missing:?} did not come back, {notifications} notifications neither"
             );
             let completions: Vec<_> = ring.completion().collect();

@@ -4,12 +4,13 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use ringwire::{IoUring, Mode, opcode};
-use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6};
+use ringwire_tests::net::{PATIENCE, PEER_V6, RING_INTERFACE};
 use ringwire_tests::stream::{CONNECTION, accept, connect, converse, outlive, pattern, run};
+use ringwire_xsk::Interface;
 
-use crate::Check;
 use crate::bed::{Bed, server};
 use crate::bulk::{From, LONG, exchange, one_within_a_slot, stream};
+use crate::{Check, evidence};
 
 pub const CHECKS: &[Check] = &[
     (
@@ -33,12 +34,12 @@ pub const CHECKS: &[Check] = &[
 ];
 
 /// Lengths of what is sent and awaited: within a segment, of one, of several.
+const CONNECTIONS: usize = 42;
 const PIECES: [usize; 7] = [1, 100, 1448, 1460, 4096, 10_000, 60_000];
 
 fn rings_echo(bed: &Bed) {
-    let serving = bed.serve(Mode::ZeroCopy);
-    let mut ring = bed.far();
-    ring.submitter().register_files_sparse(8).expect("a table");
+    let (serving, ring) = bed.server_and_far();
+    let mut ring = table(ring);
     connect(&mut ring, server(false));
     for (seed, bytes) in PIECES.into_iter().enumerate() {
         let piece = pattern(seed as u8, bytes);
@@ -56,26 +57,30 @@ fn rings_echo(bed: &Bed) {
     serving.stop();
 }
 
+/// Over many connections: the NIC spreads them over its queues, and so many leave none out.
 fn kernel_echo(bed: &Bed) {
+    let interface = || Interface::by_name(RING_INTERFACE).expect("the interface");
+    let queues = bed.wire.in_ring(interface).rx_queues as usize;
     let serving = bed.serve(Mode::ZeroCopy);
-    for v6 in [false, true] {
-        let stream = bed.wire.in_peer(|| TcpStream::connect(server(v6)));
+    evidence::forget();
+    for connection in 0..CONNECTIONS {
+        let to = server(connection % 2 == 1);
+        let stream = bed.wire.in_peer(|| TcpStream::connect(to));
         let mut stream = stream.expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        for (seed, bytes) in PIECES.into_iter().enumerate() {
-            let piece = pattern(seed as u8, bytes);
-            stream.write_all(&piece).expect("a piece");
-            let mut back = vec![0; bytes];
-            stream.read_exact(&mut back).expect("its echo");
-            assert!(back == piece, "{bytes} bytes came back as others");
-        }
+        let piece = pattern(connection as u8, PIECES[connection % PIECES.len()]);
+        stream.write_all(&piece).expect("a piece");
+        let mut back = vec![0; piece.len()];
+        stream.read_exact(&mut back).expect("its echo");
+        assert!(back == piece, "{} bytes came back as others", back.len());
     }
+    assert_eq!(evidence::receiving_sockets(), queues, "queues receive");
     serving.stop();
 }
 
 fn rings_bulk(bed: &Bed) {
-    let mut near = table(bed.near());
-    let mut far = table(bed.far());
+    let (near, far) = bed.both();
+    let (mut near, mut far) = (table(near), table(far));
     let peer = accept(&mut near, false, move |to| {
         std::thread::spawn(move || {
             connect(&mut far, to);
@@ -98,17 +103,15 @@ fn kernel_connects(bed: &Bed, v6: bool) {
 }
 
 fn kernel_accepts(bed: &Bed) {
-    for own in [PEER_V4, PEER_V6] {
-        let mut ring = table(bed.near());
-        let listener = bed.wire.peer_listener(own);
-        let to = listener.local_addr().expect("an address");
-        let peer = std::thread::spawn(move || {
-            let peer = listener.accept().expect("a connection").0;
-            converse(peer, stream(1), LONG)
-        });
-        connect(&mut ring, to);
-        finish(ring, From::Area, peer);
-    }
+    let mut ring = table(bed.near());
+    let listener = bed.wire.peer_listener(PEER_V6);
+    let to = listener.local_addr().expect("an address");
+    let peer = std::thread::spawn(move || {
+        let peer = listener.accept().expect("a connection").0;
+        converse(peer, stream(1), LONG)
+    });
+    connect(&mut ring, to);
+    finish(ring, From::Area, peer);
 }
 
 fn within_a_slot(bed: &Bed) {
