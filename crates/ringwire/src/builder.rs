@@ -15,7 +15,9 @@ use ringwire_stack::{
     solicited_node,
 };
 use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem};
-use ringwire_xsk::{AttachMode, BindMode, Interface, Program, QueueConfig, Rings, Socket, Waiter};
+use ringwire_xsk::{
+    AttachMode, BindMode, Interface, Mode, Program, QueueConfig, Rings, Socket, Waiter,
+};
 
 use crate::engine::{Engine, EngineConfig};
 use crate::params::Parameters;
@@ -445,7 +447,9 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         program: &Program,
         sockets: &[Socket],
     ) -> Report {
-        let first = &sockets[0];
+        // One that copies makes a ring that does.
+        let copies = sockets.iter().find(|socket| socket.mode() == Mode::Copy);
+        let worst = copies.unwrap_or(&sockets[0]);
         Report {
             interface: interface.name.clone(),
             driver: interface.driver.clone(),
@@ -453,10 +457,10 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             mtu: ip_mtu(interface),
             attached: program.mode(),
             native_refused: program.native_refused().map(ToString::to_string),
-            mode: first.mode(),
-            zero_copy_refused: first.zero_copy_refused().map(ToString::to_string),
-            scatter: first.scatter(),
-            scatter_refused: first.scatter_refused().map(ToString::to_string),
+            mode: worst.mode(),
+            zero_copy_refused: worst.zero_copy_refused().map(ToString::to_string),
+            scatter: worst.scatter(),
+            scatter_refused: worst.scatter_refused().map(ToString::to_string),
             features: interface.features(),
             umem_bytes: umem.len_bytes(),
             huge_pages: umem.huge_pages(),
