@@ -1,10 +1,11 @@
 # Everything here does its own set-up on a bare Debian 12 machine with Rust: `make help`.
-.PHONY: help demo test test-zc fuzz miri loom bench tools lint bpf bpf-check
+.PHONY: help demo test test-zc audit fuzz miri loom bench tools lint bpf bpf-check
 
 help:
 	@echo "make demo       an echo server and an HTTP server on ringwire, driven by ping, socat, ncat, curl..."
 	@echo "make test       every test; those that need privileges are listed as skipped without them"
 	@echo "make test-zc    ringwire on drivers with zero copy (virtio_net, igb), in a guest that QEMU emulates"
+	@echo "make audit      that no byte of payload is touched on the zero-copy paths, under valgrind"
 	@echo "make fuzz       every libFuzzer target for ten seconds (needs a nightly compiler)"
 	@echo "make miri       what has unsafe code and needs no kernel, under Miri (needs it and a nightly compiler)"
 	@echo "make loom       what two threads of a ring do with each other, in every order that there is"
@@ -28,6 +29,9 @@ test:
 test-zc:
 	@scripts/setup.sh build
 	@scripts/zc.sh $(DRIVERS)
+
+audit:
+	@scripts/audit.sh
 
 fuzz:
 	@scripts/setup.sh build

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 declare -A PACKAGES=(
     [build]="gcc pkg-config libelf-dev zlib1g-dev linux-libc-dev iproute2"
     [demo]="iputils-ping socat ncat sockperf ethtool curl"
+    [audit]="valgrind"
     [bench]="ethtool valgrind"
     [tools]="ethtool curl wrk iperf3 nmap"
 )

@@ -1,6 +1,7 @@
 //! Two engines in memory, with the kernel's side of their rings between them: requests, and all that is
 //! below them, without a NIC.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,11 @@ use ringwire::engine::{Engine, EngineConfig, Port};
 use ringwire::{cqueue, opcode, squeue, types};
 use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
 use ringwire_stack::{Config, DadConfig, Instant, PlanLimits, RxChecksum, Stack, TxChecksum};
-use ringwire_umem::{Layout, Ledger, Pool, Umem};
-use ringwire_xsk::{Consumer, Desc, Producer, Rings, pair};
+use ringwire_umem::{Area, AreaLayout, Layout, Ledger, Pool, Umem};
+use ringwire_xsk::{Rings, pair};
 
-use crate::wire;
+use crate::nic::Nic;
 
-/// The first host's address; the second has the next one.
-pub const ADDRESS: [u8; 4] = [10, 0, 0, 1];
 const ENTRIES: u32 = 256;
 const START: Instant = Instant::from_nanos(1_000_000_000);
 /// What a turn takes on the engines' clock.
@@ -34,47 +33,24 @@ impl Port for Wire {
     }
 }
 
-/// The kernel's side of an engine's rings.
-struct Nic {
-    umem: Arc<Umem>,
-    fill: Consumer<u64>,
-    completion: Producer<u64>,
-    rx: Producer<Desc>,
-    tx: Consumer<Desc>,
+/// How both engines are made.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Bytes of the largest IP packet.
+    pub mtu: u16,
+    /// Registered areas.
+    pub areas: Vec<AreaLayout>,
+    /// Whether checksums are written. They are never verified.
+    pub tx_checksum: TxChecksum,
 }
 
-impl Nic {
-    /// Carries what this one sends to the other one.
-    fn carry(&mut self, other: &mut Nic) {
-        while other.fill.available() > 0
-            && let Some(sent) = self.tx.pop()
-        {
-            let addr = other.fill.pop().expect("there was one");
-            // SAFETY: the ledgers checked both spans when they gave them out; a chunk that is described
-            // or filled is the NIC's, which is this code, and the UMEMs are different mappings.
-            let (from, to) = unsafe {
-                let from = self.umem.as_ptr().add(sent.addr as usize);
-                let to = other.umem.as_ptr().add(addr as usize);
-                let len = sent.len as usize;
-                (
-                    std::slice::from_raw_parts(from, len),
-                    std::slice::from_raw_parts_mut(to, len),
-                )
-            };
-            wire::carry(from, to);
-            let received = Desc { addr, ..sent };
-            other
-                .rx
-                .push(received)
-                .expect("room for all that is filled");
-            self.completion
-                .push(sent.addr)
-                .expect("room for all that is sent");
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            mtu: 1500,
+            areas: vec![],
+            tx_checksum: TxChecksum::Omit,
         }
-        self.tx.release();
-        self.completion.publish();
-        other.fill.release();
-        other.rx.publish();
     }
 }
 
@@ -82,18 +58,19 @@ impl Nic {
 pub struct End {
     /// The engine.
     pub engine: Engine,
-    nic: Nic,
+    /// The far side of its rings.
+    pub nic: Nic,
 }
 
 impl End {
-    fn new(last: u8) -> End {
+    fn new(last: u8, setup: &Setup) -> End {
         let layout = Layout {
             chunk_bytes: 4096,
             rx_chunks: 2 * ENTRIES,
             header_chunks: 64,
             send_chunks: 512,
             lend_reserve_chunks: 64,
-            areas: vec![],
+            areas: setup.areas.clone(),
         };
         let mut ledger = Ledger::new(Umem::new(layout).expect("memory"));
         let (mut fill, nic_fill) = pair(ENTRIES);
@@ -105,13 +82,8 @@ impl End {
             fill.push(ledger.post_fill(frame, 0)).expect("room");
         }
         fill.publish();
-        let nic = Nic {
-            umem: Arc::clone(ledger.umem()),
-            fill: nic_fill,
-            completion: nic_completion,
-            rx: nic_rx,
-            tx: nic_tx,
-        };
+        let umem = Arc::clone(ledger.umem());
+        let nic = Nic::new(umem, nic_fill, nic_completion, nic_rx, nic_tx);
         let rings = Rings {
             fill,
             completion,
@@ -120,13 +92,15 @@ impl End {
         };
         let config = Config {
             mac: [2, 0, 0, 0, 0, last],
-            mtu: 1500,
+            mtu: setup.mtu,
             plan: PlanLimits::SCATTER,
             queues: 1,
-            addresses: vec![format!("10.0.0.{last}/24").parse().expect("an address")],
+            addresses: [format!("10.0.0.{last}/24"), format!("fd00::{last}/64")]
+                .map(|cidr| cidr.parse().expect("an address"))
+                .to_vec(),
             gateways: vec![],
             rx_checksum: RxChecksum::Trust,
-            tx_checksum: TxChecksum::Omit,
+            tx_checksum: setup.tx_checksum,
             dad: DadConfig::OFF,
         };
         let stack = Stack::new(START, config, &ledger, [last.into(), 2, 3]);
@@ -160,6 +134,22 @@ impl End {
         unsafe { self.engine.submission().push(entry) }.expect("room in the queue");
     }
 
+    /// Takes a plain registered area.
+    ///
+    /// # Panics
+    /// If it is none, or was taken.
+    pub fn area(&self, area: usize) -> Area {
+        self.nic.umem.take_area(area).expect("a registered area")
+    }
+
+    /// Takes a registered area of slots.
+    ///
+    /// # Panics
+    /// If it is none, or was taken.
+    pub fn slots(&self, area: usize) -> Vec<Area> {
+        self.nic.umem.take_slots(area).expect("registered slots")
+    }
+
     /// Submits what is queued and takes a turn, as `IoUring::submit` does.
     fn enter(&mut self, now: Instant) {
         self.engine.submit(now, ENTRIES);
@@ -188,18 +178,33 @@ impl Default for Engines {
 impl Engines {
     /// Engines that have just been made.
     pub fn new() -> Engines {
+        Engines::with(&Setup::default())
+    }
+
+    /// The same, made so.
+    pub fn with(setup: &Setup) -> Engines {
         Engines {
-            a: End::new(1),
-            b: End::new(2),
+            a: End::new(1, setup),
+            b: End::new(2, setup),
             now: START,
         }
     }
 
     /// Both submit what is queued and take a turn; then the wire moves.
     pub fn turn(&mut self) {
+        self.enter();
+        self.carry();
+    }
+
+    /// Both submit what is queued and take a turn.
+    pub fn enter(&mut self) {
         self.now = self.now + TURN;
         self.a.enter(self.now);
         self.b.enter(self.now);
+    }
+
+    /// The wire moves.
+    pub fn carry(&mut self) {
         self.a.nic.carry(&mut self.b.nic);
         self.b.nic.carry(&mut self.a.nic);
     }
@@ -245,35 +250,31 @@ impl Engines {
     /// # Panics
     /// If it cannot be made.
     pub fn connect_streams(&mut self) {
-        let to = address(2, 80);
-        let bind = address(2, 80);
-        let run = |engines: &mut Engines, end: Which, entry| {
-            // SAFETY: the addresses live as long as the requests.
-            let res = unsafe { engines.run(end, &entry) };
-            assert!(res >= 0, "{res}");
-        };
-        run(self, second, socket(1, libc::SOCK_STREAM));
-        run(self, second, bind_entry(1, &bind));
-        run(
-            self,
-            second,
-            opcode::Listen::new(types::Fixed(1), 4).build(),
-        );
-        run(self, first, socket(0, libc::SOCK_STREAM));
+        self.connect_streams_over(V4);
+    }
+
+    /// The same between these addresses of theirs.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn connect_streams_over(&mut self, [_, server]: [IpAddr; 2]) {
+        let name = Name::of(SocketAddr::new(server, 80));
+        self.must(second, socket(1, server, libc::SOCK_STREAM));
+        self.must(second, name.bind(1));
+        self.must(second, opcode::Listen::new(types::Fixed(1), 4).build());
+        self.must(first, socket(0, server, libc::SOCK_STREAM));
         // Else each small segment would wait for the delayed acknowledgement of the one before.
         let on = 1i32;
-        let (level, name) = (libc::IPPROTO_TCP as u32, libc::TCP_NODELAY as u32);
+        let (level, option) = (libc::IPPROTO_TCP as u32, libc::TCP_NODELAY as u32);
         let value = (&raw const on).cast();
-        let no_delay = opcode::SetSockOpt::new(types::Fixed(0), level, name, value, 4).build();
-        run(self, first, no_delay);
-        let connect = opcode::Connect::new(types::Fixed(0), (&raw const to).cast(), 16).build();
-        run(self, first, connect);
+        let no_delay = |slot| opcode::SetSockOpt::new(types::Fixed(slot), level, option, value, 4);
+        self.must(first, no_delay(0).build());
+        self.must(first, name.connect(0));
         let slot = types::DestinationSlot::try_from_slot_target(0).expect("a slot");
         let accept =
-            opcode::Accept::new(types::Fixed(1), std::ptr::null_mut(), std::ptr::null_mut())
-                .file_index(Some(slot))
-                .build();
-        run(self, second, accept);
+            opcode::Accept::new(types::Fixed(1), std::ptr::null_mut(), std::ptr::null_mut());
+        self.must(second, accept.file_index(Some(slot)).build());
+        self.must(second, no_delay(0).build());
     }
 
     /// UDP sockets in slot 2 of both, bound to port 90 and connected to each other.
@@ -281,22 +282,41 @@ impl Engines {
     /// # Panics
     /// If they cannot be made.
     pub fn connect_datagrams(&mut self) {
-        let ends: [(Which, u8, u8); 2] = [(first, 1, 2), (second, 2, 1)];
+        self.connect_datagrams_over(V4);
+    }
+
+    /// The same between these addresses of theirs.
+    ///
+    /// # Panics
+    /// If they cannot be made.
+    pub fn connect_datagrams_over(&mut self, [a, b]: [IpAddr; 2]) {
+        let ends: [(Which, IpAddr, IpAddr); 2] = [(first, a, b), (second, b, a)];
         for (end, own, peer) in ends {
-            let (own, peer) = (address(own, 90), address(peer, 90));
-            let connect = opcode::Connect::new(types::Fixed(2), (&raw const peer).cast(), 16);
-            for entry in [
-                socket(2, libc::SOCK_DGRAM),
-                bind_entry(2, &own),
-                connect.build(),
-            ] {
-                // SAFETY: the addresses live as long as the requests.
-                let res = unsafe { self.run(end, &entry) };
-                assert!(res >= 0, "{res}");
-            }
+            let [own, peer] = [own, peer].map(|ip| Name::of(SocketAddr::new(ip, 90)));
+            self.must(end, socket(2, a, libc::SOCK_DGRAM));
+            self.must(end, own.bind(2));
+            self.must(end, peer.connect(2));
         }
     }
+
+    /// A request of a set-up, whose memory lives until it is done.
+    fn must(&mut self, end: Which, entry: squeue::Entry) {
+        // SAFETY: each caller has what the entry points at.
+        let res = unsafe { self.run(end, &entry) };
+        assert!(res >= 0, "{res}");
+    }
 }
+
+/// The addresses of the two.
+pub const V4: [IpAddr; 2] = [
+    IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
+    IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)),
+];
+/// The same in IPv6.
+pub const V6: [IpAddr; 2] = [
+    IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
+    IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)),
+];
 
 /// The end with 10.0.0.1.
 pub fn first(engines: &mut Engines) -> &mut End {
@@ -308,25 +328,47 @@ pub fn second(engines: &mut Engines) -> &mut End {
     &mut engines.b
 }
 
-fn address(last: u8, port: u16) -> libc::sockaddr_in {
-    let [a, b, c, _] = ADDRESS;
-    libc::sockaddr_in {
-        sin_family: libc::AF_INET as u16,
-        sin_port: port.to_be(),
-        sin_addr: libc::in_addr {
-            s_addr: u32::from_ne_bytes([a, b, c, last]),
-        },
-        sin_zero: [0; 8],
+/// A `sockaddr_in` or `sockaddr_in6`.
+struct Name {
+    bytes: [u8; 28],
+    len: u32,
+}
+
+impl Name {
+    fn of(address: SocketAddr) -> Name {
+        let mut bytes = [0; 28];
+        bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+        let (family, len) = match address.ip() {
+            IpAddr::V4(ip) => {
+                bytes[4..8].copy_from_slice(&ip.octets());
+                (libc::AF_INET, 16)
+            }
+            IpAddr::V6(ip) => {
+                bytes[8..24].copy_from_slice(&ip.octets());
+                (libc::AF_INET6, 28)
+            }
+        };
+        bytes[..2].copy_from_slice(&(family as u16).to_ne_bytes());
+        Name { bytes, len }
+    }
+
+    fn bind(&self, slot: u32) -> squeue::Entry {
+        opcode::Bind::new(types::Fixed(slot), self.bytes.as_ptr().cast(), self.len).build()
+    }
+
+    fn connect(&self, slot: u32) -> squeue::Entry {
+        opcode::Connect::new(types::Fixed(slot), self.bytes.as_ptr().cast(), self.len).build()
     }
 }
 
-fn socket(slot: u32, kind: i32) -> squeue::Entry {
+fn socket(slot: u32, address: IpAddr, kind: i32) -> squeue::Entry {
     let slot = types::DestinationSlot::try_from_slot_target(slot).expect("a slot");
-    opcode::Socket::new(libc::AF_INET, kind, 0)
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    opcode::Socket::new(family, kind, 0)
         .file_index(Some(slot))
         .build()
-}
-
-fn bind_entry(slot: u32, address: &libc::sockaddr_in) -> squeue::Entry {
-    opcode::Bind::new(types::Fixed(slot), std::ptr::from_ref(address).cast(), 16).build()
 }

@@ -4,7 +4,10 @@
 pub mod clock;
 pub mod count;
 pub mod engines;
+pub mod groups;
 pub mod hosts;
+pub mod memcheck;
+pub mod nic;
 pub mod smol;
 pub mod take;
 pub mod wire;

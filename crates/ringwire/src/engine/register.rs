@@ -129,7 +129,10 @@ impl Engine {
     }
 
     /// What a lent group has lent, by buffer id.
-    pub(crate) fn lend_table(&self, group: u16) -> Result<Arc<LendTable>, Errno> {
+    ///
+    /// # Errors
+    /// `ENOENT`: no such group; `EINVAL`: it is not a lent one.
+    pub fn lend_table(&self, group: u16) -> Result<Arc<LendTable>, Errno> {
         self.groups.table(group)
     }
 }
