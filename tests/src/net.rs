@@ -134,6 +134,17 @@ impl Veth {
         self.in_peer(|| offloads_off("rw1"));
     }
 
+    /// Has the kernel complete checksums before the ring's interface has the packet (`ethtool -K rw0 tx off`).
+    pub fn ring_offloads_off(&self) {
+        self.in_ring(|| offloads_off(RING_INTERFACE));
+    }
+
+    /// Has the peer's kernel look at checksums, which on veth it otherwise takes for right.
+    pub fn peer_verifies(&self) {
+        const ETHTOOL_SRXCSUM: u32 = 0x15;
+        self.in_peer(|| switch_off("rw1", &[ETHTOOL_SRXCSUM]));
+    }
+
     /// A thread whose namespace is the peer's.
     pub fn peer_thread<T: Send + 'static>(
         &self,
@@ -235,18 +246,23 @@ impl RawSocket {
 /// Switches checksums, segmentation and merging of packets by the device off: what a peer on the same
 /// kernel would otherwise leave to a device that is not there (`ethtool -K`, <linux/ethtool.h>).
 fn offloads_off(interface: &str) {
-    const SIOCETHTOOL: libc::c_ulong = 0x8946;
     const ETHTOOL_STXCSUM: u32 = 0x17;
     const ETHTOOL_SGSO: u32 = 0x24;
     const ETHTOOL_SGRO: u32 = 0x2c;
+    // Without checksums there is no TCP segmentation offload either.
+    switch_off(interface, &[ETHTOOL_STXCSUM, ETHTOOL_SGSO, ETHTOOL_SGRO]);
+}
+
+/// Sets these properties of an interface to 0.
+fn switch_off(interface: &str, commands: &[u32]) {
+    const SIOCETHTOOL: libc::c_ulong = 0x8946;
     // SAFETY: a call without pointers; the new descriptor has no other owner.
     let socket = unsafe {
         let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
         assert!(fd >= 0, "a socket to ask by");
         OwnedFd::from_raw_fd(fd)
     };
-    // Without checksums there is no TCP segmentation offload either.
-    for command in [ETHTOOL_STXCSUM, ETHTOOL_SGSO, ETHTOOL_SGRO] {
+    for &command in commands {
         let mut value = [command, 0];
         // SAFETY: all zeroes is a valid ifreq.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

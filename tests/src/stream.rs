@@ -85,6 +85,13 @@ pub fn connect_socket(ring: &mut IoUring, socket: types::Fixed, to: SocketAddr) 
     assert_eq!(run(ring, connect.build()), 0);
 }
 
+/// Binds a socket of either kind.
+pub fn bind_socket(ring: &mut IoUring, socket: types::Fixed, to: SocketAddr) {
+    let (address, len) = raw(to);
+    let bind = opcode::Bind::new(socket, address.as_ptr().cast(), len);
+    assert_eq!(run(ring, bind.build()), 0);
+}
+
 /// A stream of bytes that no shift of it resembles.
 pub fn pattern(seed: u8, bytes: usize) -> Vec<u8> {
     (0..bytes)

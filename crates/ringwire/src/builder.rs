@@ -11,8 +11,7 @@ use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::*;
 use ringwire_abi::setup::ring_sizes;
 use ringwire_stack::{
-    AddressState, Cidr, DadConfig, MAX_ADDRESSES, RxChecksum, Stack, TxChecksum, multicast_mac,
-    solicited_node,
+    AddressState, Cidr, DadConfig, MAX_ADDRESSES, RxChecksum, Stack, multicast_mac, solicited_node,
 };
 use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem};
 use ringwire_xsk::{
@@ -20,6 +19,7 @@ use ringwire_xsk::{
 };
 
 use crate::engine::{Engine, EngineConfig};
+use crate::offload::TxChecksum;
 use crate::params::Parameters;
 use crate::port::AfXdpPort;
 use crate::report::Report;
@@ -65,6 +65,7 @@ where
     send_chunks: u32,
     areas: Vec<AreaLayout>,
     rx_checksum: RxChecksum,
+    tx_checksum: TxChecksum,
     attach: AttachMode,
     bind: BindMode,
     detect_duplicates: bool,
@@ -87,6 +88,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Default for Builder<S, C> {
             send_chunks: SEND_CHUNKS,
             areas: Vec::new(),
             rx_checksum: RxChecksum::default(),
+            tx_checksum: TxChecksum::default(),
             attach: AttachMode::default(),
             bind: BindMode::default(),
             detect_duplicates: true,
@@ -177,6 +179,12 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// What to do about UDP and TCP checksums on receive; they are verified by default.
     pub fn rx_checksum(&mut self, policy: RxChecksum) -> &mut Self {
         self.rx_checksum = policy;
+        self
+    }
+
+    /// Who writes UDP and TCP checksums; ringwire itself by default.
+    pub fn tx_checksum(&mut self, policy: TxChecksum) -> &mut Self {
+        self.tx_checksum = policy;
         self
     }
 
@@ -430,7 +438,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
                 fill: &fill,
                 mode: self.bind,
                 scatter: true,
-                tx_checksum: false,
+                tx_checksum: self.tx_checksum == TxChecksum::Offload,
             };
             let (socket, ring) = Socket::open(&config)?;
             sockets.push(socket);
@@ -465,6 +473,12 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             umem_bytes: umem.len_bytes(),
             huge_pages: umem.huge_pages(),
             rx_checksum: self.rx_checksum,
+            tx_checksum: if first.tx_checksum() {
+                TxChecksum::Offload
+            } else {
+                TxChecksum::Software
+            },
+            tx_checksum_refused: first.tx_checksum_refused().map(|why| why.to_string()),
         }
     }
 
@@ -482,7 +496,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             addresses: self.addresses.clone(),
             gateways: self.gateways.clone(),
             rx_checksum: self.rx_checksum,
-            tx_checksum: TxChecksum::Compute,
+            tx_checksum: report.tx_checksum.policy(),
             dad: if self.detect_duplicates {
                 DadConfig::default()
             } else {

@@ -18,6 +18,7 @@ pub mod engine;
 mod enter;
 mod lent;
 mod mailbox;
+mod offload;
 pub mod owned;
 mod params;
 mod poller;
@@ -38,6 +39,7 @@ pub use ringwire_xsk::{AttachMode, Attached, BindMode, Features, Mode};
 
 pub use builder::Builder;
 pub use lent::{IOU_PBUF_RING_LENT, LentBuffers};
+pub use offload::TxChecksum;
 pub use params::Parameters;
 pub use queue::{CompletionQueue, SubmissionQueue};
 pub use register::Probe;

@@ -7,6 +7,7 @@ use ringwire_stack::{Counters as StackCounters, PlanLimits, RxChecksum};
 use ringwire_xsk::{Attached, Features, Mode, Program, Socket, Statistics, SteerCounters};
 
 use crate::engine::{Engine, EngineCounters, NicCounters};
+use crate::offload::TxChecksum;
 
 /// Which mode a ring got, and why not a better one.
 #[derive(Clone, Debug)]
@@ -40,6 +41,10 @@ pub struct Report {
     pub huge_pages: bool,
     /// What is done about checksums on receive.
     pub rx_checksum: RxChecksum,
+    /// Who writes checksums on send.
+    pub tx_checksum: TxChecksum,
+    /// Why it is not the NIC or the kernel, if that was asked for.
+    pub tx_checksum_refused: Option<String>,
 }
 
 impl Report {
@@ -53,6 +58,7 @@ impl Report {
         };
         PlanLimits {
             descriptors: most.clamp(1, PlanLimits::SCATTER.descriptors),
+            headroom: self.tx_checksum.headroom(),
             ..PlanLimits::SCATTER
         }
     }
@@ -98,7 +104,14 @@ impl fmt::Display for Report {
             )?,
         }
         writeln!(f, "UMEM {} KiB on {pages}", self.umem_bytes / 1024)?;
-        write!(f, "checksums on receive: {:?}", self.rx_checksum)
+        writeln!(f, "checksums on receive: {:?}", self.rx_checksum)?;
+        let written = match (self.tx_checksum, self.mode) {
+            (TxChecksum::Software, _) => "software",
+            (TxChecksum::Offload, Mode::ZeroCopy) => "by the NIC",
+            (TxChecksum::Offload, Mode::Copy) => "by the kernel or the NIC",
+        };
+        let refused = because(&self.tx_checksum_refused);
+        write!(f, "checksums on send: {written}{refused}")
     }
 }
 

@@ -16,6 +16,8 @@ fn report() -> Report {
         umem_bytes: 4096,
         huge_pages: false,
         rx_checksum: RxChecksum::Verify,
+        tx_checksum: TxChecksum::Software,
+        tx_checksum_refused: None,
     }
 }
 
@@ -53,4 +55,60 @@ fn zero_copy_without_scatter_says_why() {
     assert!(text.contains("AF_XDP zero copy; "), "{text}");
     let line = "packets over several chunks: no (Operation not supported)\n";
     assert!(text.contains(line), "{text}");
+}
+
+#[test]
+fn who_writes_checksums_is_in_the_report() {
+    let mut report = report();
+    let last = |report: &Report| {
+        let text = report.to_string();
+        text.lines().last().map(str::to_owned).unwrap_or_default()
+    };
+    assert_eq!(last(&report), "checksums on send: software");
+    report.tx_checksum_refused = Some("needs Linux 6.11".to_owned());
+    let refused = "checksums on send: software (needs Linux 6.11)";
+    assert_eq!(last(&report), refused);
+    report.tx_checksum_refused = None;
+    report.tx_checksum = TxChecksum::Offload;
+    assert_eq!(last(&report), "checksums on send: by the NIC");
+    report.mode = Mode::Copy;
+    assert_eq!(last(&report), "checksums on send: by the kernel or the NIC");
+}
+
+fn scattering(mode: Mode, segments: Option<u32>) -> Report {
+    let mut report = Report {
+        mode,
+        scatter: true,
+        scatter_refused: None,
+        ..report()
+    };
+    report.features.zero_copy_segments = segments;
+    report
+}
+
+#[test]
+fn without_scatter_a_packet_is_one_descriptor() {
+    assert_eq!(report().plan_limits().descriptors, 1);
+}
+
+#[test]
+fn under_zero_copy_the_driver_says_how_many_descriptors_a_packet_has() {
+    let descriptors = |mode, segments| scattering(mode, segments).plan_limits().descriptors;
+    assert_eq!(descriptors(Mode::ZeroCopy, Some(8)), 8);
+    let most = PlanLimits::SCATTER.descriptors;
+    assert_eq!(
+        descriptors(Mode::ZeroCopy, Some(64)),
+        most,
+        "never more than the kernel takes"
+    );
+    // Of the copy that the kernel makes the driver says nothing.
+    assert_eq!(descriptors(Mode::Copy, Some(8)), most);
+}
+
+#[test]
+fn checksums_that_are_written_behind_us_take_room_in_front() {
+    let mut report = scattering(Mode::Copy, None);
+    assert_eq!(report.plan_limits().headroom, 0);
+    report.tx_checksum = TxChecksum::Offload;
+    assert_eq!(report.plan_limits().headroom, 32);
 }

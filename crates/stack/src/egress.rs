@@ -49,12 +49,8 @@ impl Packets {
 impl Stack {
     /// Bytes of the largest IP packet that goes out in one piece of wire.
     pub(crate) fn tx_mtu(&self, ledger: &Ledger) -> usize {
-        let mtu = usize::from(self.config.mtu);
-        if self.config.plan.descriptors > 1 {
-            mtu
-        } else {
-            mtu.min(self.chunk_room(ledger) - ETHERNET_HEADER)
-        }
+        let descriptors = self.config.plan.descriptors as usize;
+        usize::from(self.config.mtu).min(descriptors * self.chunk_room(ledger) - ETHERNET_HEADER)
     }
 
     /// Bytes that the port needs in front of each descriptor.

@@ -243,8 +243,8 @@ impl Host {
     /// The bytes of a packet that was posted in these pieces.
     fn describe(&mut self, pieces: &[(u64, u32, TxFlags)]) -> Vec<u8> {
         assert!(
-            pieces.len() == 1 || self.config.plan.descriptors > 1,
-            "{} pieces without scatter",
+            pieces.len() as u32 <= self.config.plan.descriptors,
+            "{} pieces of a packet",
             pieces.len()
         );
         let mut frame = Vec::new();

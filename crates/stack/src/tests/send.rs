@@ -256,6 +256,24 @@ fn without_scatter_a_packet_is_no_longer_than_a_chunk() {
 }
 
 #[test]
+fn a_packet_has_no_more_pieces_than_the_port_takes() {
+    for (local, remote, most) in PAIRED {
+        let mut pair = Pair::with(|setup| {
+            setup.config.mtu = 9000;
+            setup.config.plan.descriptors = 2;
+        });
+        let (a, b) = (pair.a.bound(local), pair.b.bound(remote));
+        // The host of these tests counts the pieces; two chunks have 4096 bytes.
+        for len in [4000, 4034, 4055, 8000, most] {
+            pair.a.send(a, remote, &pattern(len)).unwrap();
+            pair.exchange();
+            let received = pair.b.recv_from(b, local);
+            assert!(received == Some(pattern(len)), "{len} bytes");
+        }
+    }
+}
+
+#[test]
 fn a_segmented_send_is_split_with_a_short_last_segment() {
     for (local, peer, _) in FAMILIES {
         let mut host = Host::ready();
