@@ -1,13 +1,16 @@
 //! The client on a ring: it sends datagrams and checks the echoes, and opens streams and checks them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use io_uring::{opcode, squeue, types};
 use ringwire::engine::Engine;
 
+use crate::areas::{Areas, Name};
 use crate::buffers::Buffers;
+use crate::loans::Connection;
+use crate::payload;
 use crate::random::Random;
 use crate::requests::{Purpose, Requests};
 use crate::stream_memory::{Receive, STREAM_BYTES, Send, StreamMemory, TIMEOUTS, scribble};
@@ -26,6 +29,8 @@ const PART_BYTES: usize = 3000;
 /// Registered buffers.
 const OUTGOING: u16 = 0;
 const INCOMING: u16 = 1;
+/// Streams that are to be told from others on the wire have ports from here on.
+const FIRST_PORT: u16 = 20_000;
 
 /// What a request of the client's is for; streams by serial number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +38,12 @@ pub(crate) enum Step {
     /// The echoes of a family.
     Receive(usize),
     Datagram(u64),
+    /// A datagram in the areas, by its number there.
+    LentDatagram(u64),
     Connect(u32),
     Send(u32),
+    /// What of a stream lies in the areas, by its number there.
+    LentSend(u32, u64),
     StreamReceive(u32),
     Shutdown(u32),
     Close(u32),
@@ -49,8 +58,10 @@ struct Sending {
 struct Open {
     stream: Stream,
     slot: u32,
-    _to: Box<Name>,
+    _names: [Option<Box<Name>>; 2],
     multishot: bool,
+    /// What it is on the wire, if that is known.
+    connection: Option<Connection>,
     connected: bool,
     /// Until the memory is the client's again.
     sending: bool,
@@ -62,6 +73,7 @@ struct Open {
 
 /// What streams send from and receive into.
 struct Memory {
+    areas: Areas,
     outgoing: StreamMemory,
     incoming: StreamMemory,
     parts: Buffers,
@@ -72,6 +84,8 @@ pub(crate) struct Client {
     memory: Memory,
     receiving: [bool; 2],
     sending: BTreeMap<u64, Sending>,
+    /// What lies in the areas, is being sent, and may be written over; and its bytes that must stay.
+    spoilable: BTreeMap<u64, usize>,
     streams: BTreeMap<u32, Open>,
     free: Vec<u32>,
     most_bytes: u64,
@@ -81,7 +95,12 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client of a server that takes datagrams of so many bytes.
-    pub(crate) fn new(engine: &mut Engine, requests: &mut Requests, most_bytes: u64) -> Client {
+    pub(crate) fn new(
+        engine: &mut Engine,
+        requests: &mut Requests,
+        areas: Areas,
+        most_bytes: u64,
+    ) -> Client {
         for (slot, domain) in SOCKETS.into_iter().zip([libc::AF_INET, libc::AF_INET6]) {
             let socket = opcode::Socket::new(domain, libc::SOCK_DGRAM, 0);
             requests.push(
@@ -92,12 +111,14 @@ impl Client {
         Client {
             datagrams: Buffers::register(engine, DATAGRAMS, 32, DATAGRAM_BYTES),
             memory: Memory {
+                areas,
                 outgoing: StreamMemory::register(engine, OUTGOING, STREAMS),
                 incoming: StreamMemory::register(engine, INCOMING, STREAMS),
                 parts: Buffers::register(engine, PARTS, 32, PART_BYTES),
             },
             receiving: [false; 2],
             sending: BTreeMap::new(),
+            spoilable: BTreeMap::new(),
             streams: BTreeMap::new(),
             free: STREAMS.rev().collect(),
             most_bytes,
@@ -114,7 +135,20 @@ impl Client {
     /// Sends a datagram.
     pub(crate) fn send(&mut self, requests: &mut Requests, random: &mut Random) -> u64 {
         let v6 = random.chance(500);
-        let (serial, bytes) = self.tally.datagram(random, self.most_bytes);
+        let (serial, mut bytes) = self.tally.datagram(random, self.most_bytes);
+        if random.chance(500) {
+            let spoils = random.chance(100);
+            if spoils {
+                payload::mark_spoiled(&mut bytes);
+            }
+            if let Some(number) = self.memory.areas.place(&bytes) {
+                self.send_lent(requests, v6, number);
+                if spoils {
+                    self.spoilable.insert(number, payload::HEADER);
+                }
+                return serial;
+            }
+        }
         let (bytes, to) = (
             bytes.into_boxed_slice(),
             name(traffic::server(v6, DATAGRAM_PORT)),
@@ -135,6 +169,22 @@ impl Client {
         serial
     }
 
+    fn send_lent(&mut self, requests: &mut Requests, v6: bool, number: u64) {
+        let socket = SOCKETS[usize::from(v6)];
+        let to = *name(traffic::server(v6, DATAGRAM_PORT));
+        let (send, lent) = self.memory.areas.send(number, socket, Some(to), 0);
+        let purpose = Purpose::Client(Step::LentDatagram(number));
+        requests.push_lent(send, purpose, lent);
+    }
+
+    /// Writes over what is being sent: harm to nothing but that. Returns how often.
+    pub(crate) fn spoil(&mut self) -> u64 {
+        for (&number, &keep) in &self.spoilable {
+            self.memory.areas.spoil(number, keep);
+        }
+        self.spoilable.len() as u64
+    }
+
     /// Begins another stream, if there is a slot for it.
     pub(crate) fn connect(&mut self, requests: &mut Requests, random: &mut Random, may_fail: bool) {
         let Some(slot) = self.free.pop() else { return };
@@ -149,14 +199,26 @@ impl Client {
             socket.file_index(Some(target(slot))).build(),
             Purpose::Quiet,
         );
+        let mut from = None;
+        let connection = random.chance(700).then(|| Connection {
+            v6: stream.v6,
+            local: FIRST_PORT + serial as u16,
+            remote: STREAM_PORT,
+        });
+        if let Some(Connection { v6, local, .. }) = connection {
+            let any: [IpAddr; 2] = [[0; 4].into(), [0; 16].into()];
+            let local = (any[usize::from(v6)], local).into();
+            bind(requests, slot, from.insert(name(local)));
+        }
         let address = std::ptr::from_ref(&to.0).cast();
         let connect = opcode::Connect::new(types::Fixed(slot), address, to.1).build();
         requests.push(connect, Purpose::Client(Step::Connect(serial)));
         let open = Open {
             stream,
             slot,
-            _to: to,
+            _names: [Some(to), from],
             multishot: random.chance(500),
+            connection,
             connected: false,
             sending: false,
             receiving: false,
@@ -195,15 +257,24 @@ impl Client {
             }
             Step::Datagram(serial) if !io_uring::cqueue::more(flags) => self.sent(serial),
             Step::Datagram(_) => {}
+            Step::LentDatagram(number) if !io_uring::cqueue::more(flags) => self.take_back(number),
+            Step::LentDatagram(_) => {}
             Step::Close(serial) => {
                 let closed = self.streams.remove(&serial).expect("closed once");
                 self.free.push(closed.slot);
             }
             Step::Connect(serial)
             | Step::Send(serial)
+            | Step::LentSend(serial, _)
             | Step::StreamReceive(serial)
             | Step::Shutdown(serial) => {
                 let open = self.streams.get_mut(&serial).expect("closed last");
+                if let Step::LentSend(_, number) = step
+                    && open.stream.spoils
+                    && io_uring::cqueue::more(flags)
+                {
+                    self.spoilable.insert(number, 0);
+                }
                 let found = open.completed(&mut self.tally, &mut self.memory, step, res, flags);
                 if let Err(violation) = found {
                     self.tally.violate(violation);
@@ -222,8 +293,15 @@ impl Client {
                 open.is_given_back(&mut self.memory);
                 open.close_when_idle(requests);
             }
+            // The stream may be no more.
+            Step::LentDatagram(number) | Step::LentSend(_, number) => self.take_back(number),
             _ => unreachable!("a notification of a request that sends nothing"),
         }
+    }
+
+    fn take_back(&mut self, number: u64) {
+        self.spoilable.remove(&number);
+        self.memory.areas.take_back(number);
     }
 
     fn sent(&mut self, serial: u64) {
@@ -290,6 +368,9 @@ impl Open {
     /// Sends the next part; the last one now and then together with the end.
     fn send(&mut self, requests: &mut Requests, random: &mut Random, memory: &mut Memory) {
         self.sending = true;
+        if random.chance(500) && self.send_lent(requests, random, memory) {
+            return;
+        }
         let bytes = self.stream.next(1 + random.below(8000));
         memory.outgoing.part(self.slot)[..bytes.len()].copy_from_slice(&bytes);
         let last = self.stream.sent + bytes.len() as u64 == self.stream.total;
@@ -311,6 +392,27 @@ impl Open {
         if linked {
             self.shut_down(requests);
         }
+    }
+
+    /// The same of what lies in the areas; `false` if there is no room there.
+    fn send_lent(
+        &mut self,
+        requests: &mut Requests,
+        random: &mut Random,
+        memory: &mut Memory,
+    ) -> bool {
+        let bytes = self.stream.next(1 + random.below(20_000));
+        let Some(number) = memory.areas.place(&bytes) else {
+            return false;
+        };
+        let flags = [0, libc::MSG_WAITALL, libc::MSG_MORE];
+        let last = self.stream.sent + bytes.len() as u64 == self.stream.total;
+        let flags = *random.one_of(if last { &flags[..2] } else { &flags });
+        let (send, lent) = memory.areas.send(number, self.slot, None, flags);
+        let lent = lent.on(self.connection, self.stream.sent);
+        let purpose = Purpose::Client(Step::LentSend(self.stream.serial, number));
+        requests.push_lent(send, purpose, lent);
+        true
     }
 
     /// What was sent is the client's again.
@@ -348,9 +450,17 @@ impl Open {
                     return Err(format!("stream {serial}: connecting failed: {res}"));
                 }
             }
-            Step::Send(_) => {
-                if !io_uring::cqueue::more(flags) {
-                    self.is_given_back(memory);
+            Step::Send(_) | Step::LentSend(..) => {
+                let more = io_uring::cqueue::more(flags);
+                match step {
+                    Step::LentSend(_, number) => {
+                        self.sending = false;
+                        if !more {
+                            memory.areas.take_back(number);
+                        }
+                    }
+                    _ if !more => self.is_given_back(memory),
+                    _ => {}
                 }
                 self.stream.sent += res.max(0) as u64;
                 if res < 0 && res != -libc::ECANCELED {
@@ -413,8 +523,11 @@ impl Open {
     }
 }
 
-/// A socket address and its length.
-struct Name(libc::sockaddr_in6, u32);
+fn bind(requests: &mut Requests, slot: u32, name: &Name) {
+    let address = std::ptr::from_ref(&name.0).cast();
+    let bind = opcode::Bind::new(types::Fixed(slot), address, name.1);
+    requests.push(bind.build(), Purpose::Quiet);
+}
 
 fn name(address: SocketAddr) -> Box<Name> {
     // SAFETY: all zeroes is a valid sockaddr_in6.

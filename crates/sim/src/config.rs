@@ -23,6 +23,14 @@ pub struct Faults {
     pub deaf: u32,
     /// Steps in which the kernel reports nothing that it has sent.
     pub late_completions: u32,
+    /// Steps in which the kernel reports what it has sent in another order.
+    pub disorder: u32,
+    /// Steps in which it reports what it was not given, or has reported before.
+    pub wrong_completions: u32,
+    /// Steps with a device reset: some of what was sent is never reported.
+    pub device_reset: u32,
+    /// Steps in which the application writes over what it has sent without waiting for the notification.
+    pub spoiling: u32,
     /// Steps with a frame that no honest host sends.
     pub garbage: u32,
     /// Whether the application makes wrong requests.
@@ -56,6 +64,14 @@ pub struct Shape {
     pub cq_entries: u32,
     /// Chunks for what is sent, of all sockets together. With few of them sends wait for each other.
     pub send_chunks: u32,
+    /// Chunks for headers of what lies elsewhere.
+    pub header_chunks: u32,
+    /// Bytes of each slot of the registered area with slots.
+    pub slot_bytes: u32,
+    /// Most descriptors of a packet: 1 is a port without scatter.
+    pub descriptors: u32,
+    /// Payloads of fewer bytes are copied behind their headers.
+    pub scatter_from_bytes: u32,
 }
 
 /// Whose stacks the two hosts have.
@@ -141,6 +157,10 @@ impl Config {
                 late_completions: up_to(900),
                 garbage: up_to(200),
                 hostile: up_to(1) == 1,
+                disorder: up_to(400).saturating_sub(100),
+                wrong_completions: up_to(100).saturating_sub(50),
+                device_reset: up_to(8).saturating_sub(4),
+                spoiling: up_to(400).saturating_sub(200),
             },
             mtu: if up_to(1) == 1 { 9000 } else { 1500 },
             peers: match up_to(3) {
@@ -174,6 +194,10 @@ fn shape(random: &mut Random) -> Shape {
         ring_entries: 32 << random.below(4),
         cq_entries: 8 << random.below(5),
         send_chunks: 48 + random.below(100) as u32,
+        header_chunks: 1 + random.below(24) as u32,
+        slot_bytes: [64, 700, 1472, 3968][random.below(4) as usize],
+        descriptors: [1, 2, 4, 17, 17][random.below(5) as usize],
+        scatter_from_bytes: [0, 0, 300][random.below(3) as usize],
     }
 }
 

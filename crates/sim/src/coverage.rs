@@ -51,6 +51,20 @@ coverage! {
     unheard_kicks: "unheard kicks",
     /// Steps in which the kernel kept to itself what it had sent.
     late_completions: "late completions",
+    /// Packets whose return the kernel reported behind that of the next.
+    disordered: "out of order",
+    /// Returns that the kernel reported of what it had not been given.
+    wrong_completions: "wrong completions",
+    /// Descriptors that never came back.
+    lost_descriptors: "lost descriptors",
+    /// Descriptors for registered areas: what was sent from where it lay.
+    described: "described",
+    /// Zero-copy sends from registered areas that said so.
+    uncopied: "uncopied",
+    /// Those that said that they were copied, or did not say.
+    maybe_copied: "maybe copied",
+    /// Times that the application wrote over what it was sending.
+    spoiled: "spoiled",
     /// Packets that found no chunk or no room in the RX ring.
     ring_full: "RX ring full",
     /// Frames that no honest host sends.

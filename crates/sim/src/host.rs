@@ -8,11 +8,14 @@ use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE
 use ringwire_stack::{DadConfig, Instant, PlanLimits, RxChecksum, Stack, TxChecksum};
 use ringwire_umem::{Layout, Ledger, Pool, Umem};
 
+use crate::areas::{self, Areas};
 use crate::client::{self, Client};
 use crate::config::{Address, Faults, Shape};
 use crate::coverage::Coverage;
 use crate::hostile::Hostile;
 use crate::kernel::{Kicks, Queue, SimPort};
+use crate::loans::Acknowledgements;
+use crate::nic::Nic;
 use crate::random::Random;
 use crate::registered;
 use crate::requests::{Answer, Purpose, Requests};
@@ -22,6 +25,8 @@ use crate::server::{self, Server};
 const SLOTS: u32 = 24;
 /// Registered buffers; as above.
 const REGISTERED: u32 = 8;
+/// The one for the plain registered area.
+const AREA: u16 = 2;
 
 pub(crate) enum Role {
     Server(Server),
@@ -33,8 +38,8 @@ pub(crate) struct Host {
     pub(crate) requests: Requests,
     pub(crate) role: Role,
     hostile: Hostile,
-    queues: Vec<Queue>,
-    kicks: Arc<Kicks>,
+    nic: Nic,
+    acknowledgements: Acknowledgements,
     chunks: u32,
     pub(crate) completions: u64,
     violation: Option<String>,
@@ -52,16 +57,16 @@ pub(crate) struct HostConfig<'a> {
 
 impl Host {
     pub(crate) fn server(now: Instant, config: &HostConfig<'_>) -> Host {
-        let role = |engine: &mut Engine, requests: &mut Requests| {
-            Role::Server(Server::new(engine, requests))
+        let role = |engine: &mut Engine, requests: &mut Requests, areas| {
+            Role::Server(Server::new(engine, requests, areas))
         };
         Host::new(now, config, server::SLOTS_END, role)
     }
 
     /// A client whose server takes datagrams of so many bytes.
     pub(crate) fn client(now: Instant, config: &HostConfig<'_>, most_bytes: u64) -> Host {
-        let role = |engine: &mut Engine, requests: &mut Requests| {
-            Role::Client(Client::new(engine, requests, most_bytes))
+        let role = |engine: &mut Engine, requests: &mut Requests, areas| {
+            Role::Client(Client::new(engine, requests, areas, most_bytes))
         };
         Host::new(now, config, client::SLOTS_END, role)
     }
@@ -70,7 +75,7 @@ impl Host {
         now: Instant,
         config: &HostConfig<'_>,
         first_slot: u32,
-        role: impl FnOnce(&mut Engine, &mut Requests) -> Role,
+        role: impl FnOnce(&mut Engine, &mut Requests, Areas) -> Role,
     ) -> Host {
         let Shape {
             queues: queue_count,
@@ -100,7 +105,9 @@ impl Host {
             setup_flags: 0,
         };
         let kicks = Arc::new(Kicks::default());
-        let port = Box::new(SimPort(Arc::clone(&kicks)));
+        let umem = Arc::clone(ledger.umem());
+        let nic = Nic::new(&umem, queues, Arc::clone(&kicks));
+        let port = Box::new(SimPort(kicks));
         let mut engine = Engine::new(now, engine_config, ledger, stack, rings, port);
         let table = RsrcRegister {
             nr: SLOTS,
@@ -113,28 +120,33 @@ impl Host {
             .expect("a table of direct descriptors");
         registered::table(&mut engine, REGISTERED);
         let mut requests = Requests::default();
+        let random = Random::new(config.seed.rotate_left(32));
+        let areas = Areas::register(&mut engine, &umem, AREA, random);
         Host {
-            role: role(&mut engine, &mut requests),
+            role: role(&mut engine, &mut requests, areas),
             hostile: Hostile::new(&mut engine, first_slot..SLOTS, config.may_crowd),
             engine,
             requests,
-            queues,
-            kicks,
+            nic,
+            acknowledgements: Acknowledgements::default(),
             chunks,
             completions: 0,
             violation: None,
         }
     }
 
-    /// Receives a packet on some queue; `false` if it was dropped, as a NIC does with a full ring.
+    /// Receives a packet; `false` if it was dropped, as a NIC does with a full ring.
     pub(crate) fn receive(&mut self, frame: &[u8], random: &mut Random) -> bool {
-        let queue = random.below(self.queues.len() as u64) as usize;
-        self.queues[queue].receive(frame)
+        let taken = self.nic.receive(frame, random);
+        if taken {
+            self.acknowledgements.received(frame);
+        }
+        taken
     }
 
     /// A chunk that was filled never comes back.
     pub(crate) fn steal(&mut self) {
-        self.queues[0].steal = 1;
+        self.nic.steal();
     }
 
     /// The application, the engine and the kernel do something; returns what goes out.
@@ -155,11 +167,26 @@ impl Host {
         }
         self.submit();
         self.engine_turn(now);
+        self.nic.after_turn();
         // A slow application leaves its completions where they are, now and then.
         if random.chance(900) {
-            self.take();
+            self.take(coverage);
         }
-        self.kernel_step(faults, random, coverage)
+        if let Role::Client(client) = &mut self.role
+            && random.chance(faults.spoiling)
+        {
+            coverage.spoiled += client.spoil();
+        }
+        if random.chance(faults.device_reset) {
+            let lost = self.nic.reset(random);
+            coverage.lost_descriptors += lost.len() as u64;
+            self.requests.give_up(&lost);
+        }
+        let packets = self.nic.step(faults, random, coverage);
+        for packet in &packets {
+            self.acknowledgements.sent(packet);
+        }
+        packets
     }
 
     fn submit(&mut self) {
@@ -181,7 +208,7 @@ impl Host {
         self.engine.flush_overflow();
     }
 
-    fn take(&mut self) {
+    fn take(&mut self, coverage: &mut Coverage) {
         let completions: Vec<_> = self
             .engine
             .completion()
@@ -192,6 +219,7 @@ impl Host {
             let purpose = match self.requests.completed(user_data, res, flags) {
                 Ok(Answer::Result(purpose)) => purpose,
                 Ok(Answer::Notification(purpose)) => {
+                    self.check_repaid(coverage);
                     self.notified(purpose);
                     continue;
                 }
@@ -225,30 +253,26 @@ impl Host {
         }
     }
 
-    /// The kernel sends, if it heard that it should, and reports what it has sent, sooner or later.
-    fn kernel_step(
-        &mut self,
-        faults: &Faults,
-        random: &mut Random,
-        coverage: &mut Coverage,
-    ) -> Vec<Vec<u8>> {
-        let kicked = self.kicks.take_tx();
-        let heard = kicked && !random.chance(faults.deaf);
-        coverage.unheard_kicks += u64::from(kicked && !heard);
-        let mut packets = Vec::new();
-        for queue in &mut self.queues {
-            if heard || random.chance(100) {
-                // As in copy mode: a batch for each call.
-                packets.extend(queue.transmit(1 + random.below(32)));
-            }
-            if random.chance(faults.late_completions) {
-                coverage.late_completions += 1;
-            } else {
-                queue.report(1 + random.below(64));
-            }
-            queue.ask_for_wakeups(random);
+    /// What is the application's again must be nobody else's, and with the peer.
+    fn check_repaid(&mut self, coverage: &mut Coverage) {
+        let Some(lent) = self.requests.repaid.take() else {
+            return;
+        };
+        let is_whole = lent.uncopied && lent.res > 0;
+        coverage.uncopied += u64::from(is_whole);
+        coverage.maybe_copied += u64::from(!is_whole);
+        if let Err(violation) = self.nic.check_repaid(&lent) {
+            self.violation.get_or_insert(violation);
         }
-        packets
+        if let Some((connection, offset)) = lent.stream.filter(|_| is_whole) {
+            let end = offset + lent.res as u64;
+            if !self.acknowledgements.has(connection, end) {
+                let violation = format!(
+                    "notified of a send before {end} bytes of {connection:?} were acknowledged"
+                );
+                self.violation.get_or_insert(violation);
+            }
+        }
     }
 
     /// The hostile requests end: what they opened is closed.
@@ -290,9 +314,10 @@ impl Host {
             ));
         }
         let counters = self.engine.nic_counters();
-        if counters.bad_rx_descriptors + counters.bad_tx_completions > 0 {
+        let wrong = self.nic.wrong_completions();
+        if counters.bad_rx_descriptors > 0 || counters.bad_tx_completions != wrong {
             return Err(format!(
-                "the engine and the kernel disagree about a chunk: {counters:?}"
+                "the engine and the kernel disagree about a chunk: {wrong} wrong completions, {counters:?}"
             ));
         }
         let of_role = match &mut self.role {
@@ -302,18 +327,16 @@ impl Host {
         self.violation.take().or(of_role).map_or(Ok(()), Err)
     }
 
-    /// No request pends, and no chunk is anywhere but in its pool or a fill ring.
+    /// No request pends, and no chunk is anywhere but in its pool or a fill ring, or with a NIC that keeps it.
     pub(crate) fn is_at_rest(&self) -> bool {
-        let census = self.engine.census();
-        census.rx + census.stack + census.tx + census.descriptors_in_flight == 0
-            && self.engine.pending_requests() == 0
+        self.nic.is_at_rest(&self.engine.census()) && self.engine.pending_requests() == 0
     }
 
     /// What must hold once everything is closed and at rest.
     pub(crate) fn check_end(&mut self) -> Result<(), String> {
-        self.take();
+        self.take(&mut Coverage::default());
         let census = self.engine.census();
-        let in_rings: u32 = self.queues.iter_mut().map(Queue::held).sum();
+        let in_rings = self.nic.held();
         if in_rings != census.fill {
             return Err(format!(
                 "the kernel has {in_rings} chunks, but the ledger says {}",
@@ -338,10 +361,10 @@ fn layout(shape: Shape) -> Layout {
     Layout {
         chunk_bytes: 4096,
         rx_chunks,
-        header_chunks: 16,
+        header_chunks: shape.header_chunks,
         send_chunks: shape.send_chunks,
         lend_reserve_chunks: rx_chunks / 8,
-        areas: vec![],
+        areas: areas::layout(shape),
     }
 }
 
@@ -353,7 +376,10 @@ fn stack_config(config: &HostConfig<'_>) -> ringwire_stack::Config {
     ringwire_stack::Config {
         mac: config.address.mac,
         mtu: config.mtu,
-        plan: PlanLimits::SCATTER,
+        plan: PlanLimits {
+            descriptors: config.shape.descriptors,
+            scatter_from_bytes: config.shape.scatter_from_bytes,
+        },
         queues: config.shape.queues,
         addresses: vec![cidr(config.address.v4, 24), cidr(config.address.v6, 64)],
         gateways: vec![],

@@ -1,6 +1,7 @@
 //! The kernel's side of a queue's four rings, over the engine's own UMEM.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -21,8 +22,14 @@ pub(crate) struct Queue {
     completion: Producer<u64>,
     rx: Producer<Desc>,
     tx: Consumer<Desc>,
+    /// Taken off the TX ring, whose slots are not given back yet.
+    waiting: VecDeque<Desc>,
     /// Sent, and not yet said so.
-    unreported: VecDeque<u64>,
+    unreported: VecDeque<Desc>,
+    /// Whose return was reported in this step.
+    reported: Vec<Desc>,
+    /// Which never come back.
+    lost: Vec<Desc>,
     /// The pieces of a packet whose last one has not been published yet.
     partial: Vec<u8>,
     /// A break for the checkers to find: chunks that never come back.
@@ -47,7 +54,10 @@ impl Queue {
             completion: kernel_completion,
             rx: kernel_rx,
             tx: kernel_tx,
+            waiting: VecDeque::new(),
             unreported: VecDeque::new(),
+            reported: Vec::new(),
+            lost: Vec::new(),
             partial: Vec::new(),
             steal: 0,
         };
@@ -96,34 +106,107 @@ impl Queue {
         true
     }
 
-    /// Takes up to `limit` descriptors off the TX ring; returns the packets that they complete.
-    pub(crate) fn transmit(&mut self, limit: u64) -> Vec<Vec<u8>> {
+    /// Looks at what is in the TX ring.
+    pub(crate) fn look(&mut self) {
+        while let Some(desc) = self.tx.pop() {
+            self.waiting.push_back(desc);
+        }
+    }
+
+    /// Takes up to `limit` descriptors off the TX ring; returns the packets that they complete. `seen` is told
+    /// of what it reads.
+    pub(crate) fn transmit(
+        &mut self,
+        limit: u64,
+        mut seen: impl FnMut(Range<u64>),
+    ) -> Vec<Vec<u8>> {
         let mut packets = Vec::new();
         for _ in 0..limit {
-            let Some(desc) = self.tx.pop() else { break };
+            let Some(desc) = self.waiting.pop_front() else {
+                break;
+            };
             let bytes = self.read(desc.addr, desc.len);
             self.partial.extend_from_slice(&bytes);
-            self.unreported.push_back(desc.addr);
+            seen(span(&desc));
+            self.unreported.push_back(desc);
             if !desc.is_continued() {
                 packets.push(std::mem::take(&mut self.partial));
             }
         }
-        self.tx.release();
+        if self.waiting.is_empty() {
+            self.tx.release();
+        }
         packets
     }
 
     /// Reports up to `limit` sent descriptors.
     pub(crate) fn report(&mut self, limit: u64) {
+        self.reported.clear();
         for _ in 0..limit {
-            let Some(&addr) = self.unreported.front() else {
+            let Some(&desc) = self.unreported.front() else {
                 break;
             };
-            if self.completion.push(addr).is_err() {
+            if self.completion.push(desc.addr).is_err() {
                 break;
             }
             self.unreported.pop_front();
+            self.reported.push(desc);
         }
         self.completion.publish();
+    }
+
+    /// The packet that was sent first is reported after the next one, as drivers do that have several queues.
+    pub(crate) fn reorder(&mut self) -> bool {
+        let ends = |desc: &Desc| !desc.is_continued();
+        let Some(first) = self.unreported.iter().position(ends) else {
+            return false;
+        };
+        let mut behind = self.unreported.iter().skip(first + 1);
+        let Some(second) = behind.position(ends) else {
+            return false;
+        };
+        self.unreported.make_contiguous()[..first + second + 2].rotate_left(first + 1);
+        true
+    }
+
+    /// A device reset: up to `most` descriptors never come back.
+    pub(crate) fn lose(&mut self, most: usize) -> &[Desc] {
+        let count = most.min(self.unreported.len());
+        self.lost.extend(self.unreported.drain(..count));
+        &self.lost[self.lost.len() - count..]
+    }
+
+    /// Reports what is not in flight; `false`: there was no room.
+    pub(crate) fn report_wrongly(&mut self, addr: u64) -> bool {
+        let pushed = self.completion.push(addr).is_ok();
+        self.completion.publish();
+        pushed
+    }
+
+    /// What has been reported in this step.
+    pub(crate) fn reported(&self) -> &[Desc] {
+        &self.reported
+    }
+
+    /// Those that never come back.
+    pub(crate) fn lost(&self) -> &[Desc] {
+        &self.lost
+    }
+
+    /// Whether a descriptor points at some of these bytes whose return has not been reported.
+    pub(crate) fn points_at(&self, bytes: &Range<u64>) -> bool {
+        self.with_the_nic().any(|desc| {
+            let span = span(desc);
+            span.start < bytes.end && bytes.start < span.end
+        })
+    }
+
+    /// Descriptors whose return has not been reported.
+    pub(crate) fn with_the_nic(&self) -> impl Iterator<Item = &Desc> {
+        self.waiting
+            .iter()
+            .chain(&self.unreported)
+            .chain(&self.lost)
     }
 
     /// Chunks that are the kernel's to receive into.
@@ -163,6 +246,10 @@ impl Queue {
         let inside = addr % chunk + len as u64 <= chunk && addr < self.umem.len_bytes() as u64;
         assert!(inside, "descriptor {addr:#x}+{len} is not inside a chunk");
     }
+}
+
+fn span(desc: &Desc) -> Range<u64> {
+    desc.addr..desc.addr + u64::from(desc.len)
 }
 
 /// Counts the engine's kicks; the simulated kernel decides which of them it hears.

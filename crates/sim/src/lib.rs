@@ -6,6 +6,7 @@
 //! datagram equals one that was sent, every byte of a stream is a function of its offset, every request
 //! completes exactly once; and once faults stop, everything gets through.
 
+mod areas;
 mod buffers;
 mod capture;
 mod client;
@@ -17,7 +18,9 @@ mod garbage;
 mod host;
 mod hostile;
 mod kernel;
+mod loans;
 mod network;
+mod nic;
 mod payload;
 mod random;
 mod registered;

@@ -3,6 +3,7 @@
 //! is no other. A zero-copy send is answered twice: by its completion, then by its notification.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use io_uring::{opcode, squeue, types};
 use ringwire_abi::flags::*;
@@ -10,6 +11,7 @@ use ringwire_abi::request::{Notify, check_flags, check_priority, notification};
 use ringwire_abi::sqe::Sqe;
 
 use crate::client;
+use crate::loans::Lent;
 use crate::server;
 
 const LINKS: u8 = IOSQE_IO_LINK | IOSQE_IO_HARDLINK;
@@ -56,6 +58,8 @@ struct Open {
     opcode: u8,
     kind: Kind,
     may_be_silent: bool,
+    /// Memory in the UMEM that it sends from.
+    lent: Option<Lent>,
 }
 
 /// What waits to be submitted, and what has not completed for good.
@@ -67,6 +71,8 @@ pub(crate) struct Requests {
     aliases: BTreeMap<u64, u64>,
     /// What was pushed last links to what comes next.
     linked: bool,
+    /// Memory that has just become the application's again, for the checkers.
+    pub(crate) repaid: Option<Lent>,
     serial: u64,
 }
 
@@ -94,10 +100,17 @@ impl Requests {
             opcode: sqe.opcode,
             kind: kind(&sqe, is_behind && notify.is_some()),
             may_be_silent: sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0,
+            lent: None,
         };
         self.open.insert(id, open);
         self.queue.push_back(sqe.to_entry());
         id
+    }
+
+    /// As [`push`](Self::push), of a zero-copy send from memory in the UMEM.
+    pub(crate) fn push_lent(&mut self, entry: squeue::Entry, purpose: Purpose, lent: Lent) {
+        let id = self.push(entry, purpose);
+        self.open.get_mut(&id).expect("it was just pushed").lent = Some(lent);
     }
 
     /// As [`push`](Self::push), with a LINK_TIMEOUT behind it.
@@ -137,7 +150,7 @@ impl Requests {
     ) -> Result<Answer, String> {
         let more = flags & IORING_CQE_F_MORE != 0;
         if flags & IORING_CQE_F_NOTIF != 0 {
-            return self.notified(user_data, more);
+            return self.notified(user_data, res, more);
         }
         self.rename(user_data);
         let Some(open) = self.open.get_mut(&user_data) else {
@@ -146,6 +159,9 @@ impl Requests {
             ));
         };
         let (purpose, opcode) = (open.purpose, open.opcode);
+        if let Some(lent) = &mut open.lent {
+            lent.res = res;
+        }
         match (open.kind, more) {
             (Kind::Multishot, true) => {}
             (Kind::ZeroCopy { .. }, true) => open.kind = Kind::Notification,
@@ -175,7 +191,7 @@ impl Requests {
         }
     }
 
-    fn notified(&mut self, user_data: u64, more: bool) -> Result<Answer, String> {
+    fn notified(&mut self, user_data: u64, res: i32, more: bool) -> Result<Answer, String> {
         let id = self.aliases.remove(&user_data).unwrap_or(user_data);
         let open = self.open.get(&id);
         let open =
@@ -193,7 +209,11 @@ impl Requests {
             ));
         }
         let purpose = open.purpose;
-        self.open.remove(&id);
+        let open = self.open.remove(&id);
+        self.repaid = open.and_then(|open| open.lent);
+        if let Some(lent) = &mut self.repaid {
+            lent.uncopied = lent.reports && res == 0;
+        }
         Ok(Answer::Notification(purpose))
     }
 
@@ -226,9 +246,22 @@ impl Requests {
         self.open.get(&user_data).map(|open| open.opcode)
     }
 
+    /// The NIC keeps some memory for good: what sends from it is never notified of.
+    pub(crate) fn give_up(&mut self, spans: &[Range<u64>]) {
+        let meet = |a: &Range<u64>, b: &Range<u64>| a.start < b.end && b.start < a.end;
+        for open in self.open.values_mut() {
+            if let Some(lent) = &mut open.lent {
+                let mut spans = spans.iter();
+                lent.is_lost |= spans.any(|lost| lent.spans.iter().any(|span| meet(span, lost)));
+            }
+        }
+    }
+
     /// Requests that must still complete, or be notified of.
     pub(crate) fn unanswered(&self) -> usize {
+        let is_lost = |open: &Open| open.lent.as_ref().is_some_and(|lent| lent.is_lost);
         let must = |open: &&Open| match open.kind {
+            Kind::Notification if is_lost(open) => false,
             Kind::Notification | Kind::ZeroCopy { unsaid: true } => true,
             _ => !open.may_be_silent,
         };

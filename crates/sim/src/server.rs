@@ -1,12 +1,15 @@
 //! The server on a ring: it echoes datagrams and streams.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use io_uring::{opcode, types};
 use ringwire::engine::Engine;
 
+use crate::areas::{Areas, Name};
 use crate::buffers::Buffers;
+use crate::loans;
 use crate::payload;
 use crate::requests::{Purpose, Requests};
 use crate::stream_memory::{Receive, STREAM_BYTES, Send, StreamMemory, TIMEOUTS, scribble};
@@ -29,9 +32,13 @@ const BACKLOG: i32 = 4;
 pub(crate) enum Step {
     Receive,
     Reply(u16),
+    /// A reply in the areas, by its number there.
+    LentReply(u64),
     Accept(u32),
     StreamReceive(u32),
     StreamSend(u32),
+    /// The same of what lies in the areas, by its number there.
+    LentSend(u32, u64),
 }
 
 /// A reply that is being sent from the buffer of the same number.
@@ -41,6 +48,9 @@ struct Reply {
 }
 
 struct Connection {
+    /// What it is on the wire, and how many bytes have been sent on it.
+    wire: loans::Connection,
+    offset: u64,
     /// What of its memory is still to be sent.
     pending: Range<usize>,
     /// What a zero-copy send came to, until its notification comes.
@@ -49,6 +59,7 @@ struct Connection {
 
 pub(crate) struct Server {
     buffers: Buffers,
+    areas: Areas,
     parts: StreamMemory,
     /// Chooses the ways to send and to receive, one after the other.
     turn: usize,
@@ -60,12 +71,14 @@ pub(crate) struct Server {
     receiving: bool,
     closing: bool,
     shape: Box<libc::msghdr>,
+    /// Who was accepted last.
+    peer: Box<Name>,
     addresses: Box<[libc::sockaddr_in6; 2]>,
     pub(crate) violation: Option<String>,
 }
 
 impl Server {
-    pub(crate) fn new(engine: &mut Engine, requests: &mut Requests) -> Server {
+    pub(crate) fn new(engine: &mut Engine, requests: &mut Requests, areas: Areas) -> Server {
         // SAFETY: all zeroes are valid values of these C structs.
         let (mut shape, mut addresses): (Box<libc::msghdr>, Box<[libc::sockaddr_in6; 2]>) =
             unsafe { (Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed())) };
@@ -84,6 +97,7 @@ impl Server {
         };
         let server = Server {
             buffers: Buffers::register(engine, GROUP, BUFFERS, BUFFER_BYTES),
+            areas,
             parts: StreamMemory::register(engine, PARTS, CONNECTIONS),
             turn: 0,
             replies: (0..BUFFERS).map(reply).collect(),
@@ -92,6 +106,7 @@ impl Server {
             accepting: None,
             receiving: false,
             closing: false,
+            peer: Box::new(Name(addresses[0], 0)),
             shape,
             addresses,
             violation: None,
@@ -129,8 +144,10 @@ impl Server {
         }
         if let (None, Some(&slot)) = (self.accepting, self.free.last()) {
             self.accepting = Some(slot);
-            let nowhere = std::ptr::null_mut();
-            let accept = opcode::Accept::new(types::Fixed(LISTENER), nowhere, nowhere.cast());
+            let Name(peer, len) = &mut *self.peer;
+            *len = size_of_val(peer) as u32;
+            let peer = std::ptr::from_mut(peer).cast();
+            let accept = opcode::Accept::new(types::Fixed(LISTENER), peer, len);
             let accept = accept.file_index(Some(target(slot))).build();
             requests.push(accept, Purpose::Server(Step::Accept(slot)));
         }
@@ -141,7 +158,8 @@ impl Server {
         match step {
             Step::Receive => self.received(requests, res, flags),
             Step::Reply(bid) if !more => self.replied(bid),
-            Step::Reply(_) => {}
+            Step::LentReply(number) if !more => self.areas.take_back(number),
+            Step::Reply(_) | Step::LentReply(_) => {}
             Step::StreamSend(slot) if more => self.connection(slot).sent = res,
             Step::Accept(slot) => {
                 self.accepting = None;
@@ -149,6 +167,8 @@ impl Server {
                     // Another may have become free since.
                     self.free.retain(|&other| other != slot);
                     let connection = Connection {
+                        wire: self.peer_on_the_wire(),
+                        offset: 0,
                         pending: 0..0,
                         sent: 0,
                     };
@@ -163,6 +183,12 @@ impl Server {
             // A hostile request may have cancelled it, half way.
             Step::StreamReceive(slot) if res == -libc::ECANCELED => self.receive(requests, slot),
             Step::StreamSend(slot) => self.sent(requests, slot, res),
+            Step::LentSend(slot, number) => {
+                if !more {
+                    self.areas.take_back(number);
+                }
+                self.sent(requests, slot, res);
+            }
             Step::StreamReceive(slot) => self.close(requests, slot),
         }
     }
@@ -171,6 +197,8 @@ impl Server {
     pub(crate) fn notified(&mut self, requests: &mut Requests, step: Step) {
         match step {
             Step::Reply(bid) => self.replied(bid),
+            // The connection may be no more.
+            Step::LentReply(number) | Step::LentSend(_, number) => self.areas.take_back(number),
             Step::StreamSend(slot) => {
                 let sent = self.connection(slot).sent;
                 self.sent(requests, slot, sent);
@@ -188,9 +216,10 @@ impl Server {
         if res <= 0 && res != -libc::ECANCELED {
             return self.close(requests, slot);
         }
-        let pending = &mut self.connection(slot).pending;
-        pending.start += res.max(0) as usize;
-        let Range { start, end } = *pending;
+        let connection = self.connection(slot);
+        connection.offset += res.max(0) as u64;
+        connection.pending.start += res.max(0) as usize;
+        let Range { start, end } = connection.pending;
         scribble(&mut self.parts.part(slot)[..start]);
         if start == end {
             self.receive(requests, slot);
@@ -221,6 +250,20 @@ impl Server {
         if let Err(error) = payload::check(payload) {
             self.violation = Some(format!("the server got what nobody sent: {error}"));
         }
+        if bid % 4 > 1
+            && let Some(number) = self.areas.place(payload)
+        {
+            assert!(
+                name.len() == size_of::<libc::sockaddr_in6>(),
+                "an IPv6 socket's"
+            );
+            // SAFETY: the bytes are a sockaddr_in6's, which any bytes are.
+            let to = unsafe { name.as_ptr().cast::<libc::sockaddr_in6>().read_unaligned() };
+            let to = Name(to, name.len() as u32);
+            let (send, lent) = self.areas.send(number, SOCKET, Some(to), 0);
+            requests.push_lent(send, Purpose::Server(Step::LentReply(number)), lent);
+            return self.replied(bid);
+        }
         let reply = &mut self.replies[usize::from(bid)];
         reply.part = libc::iovec {
             iov_base: payload.as_ptr().cast_mut().cast(),
@@ -240,6 +283,16 @@ impl Server {
 
     fn send(&mut self, requests: &mut Requests, slot: u32) {
         let pending = self.connection(slot).pending.clone();
+        if self.next_turn().is_multiple_of(2) {
+            let bytes = &self.parts.part(slot)[pending.clone()];
+            if let Some(number) = self.areas.place(bytes) {
+                let (send, lent) = self.areas.send(number, slot, None, libc::MSG_WAITALL);
+                let connection = self.connection(slot);
+                let lent = lent.on(Some(connection.wire), connection.offset);
+                let purpose = Purpose::Server(Step::LentSend(slot, number));
+                return requests.push_lent(send, purpose, lent);
+            }
+        }
         let way = Send::ALL[self.next_turn() % Send::ALL.len()];
         let send = self.parts.send(way, slot, pending, libc::MSG_WAITALL);
         let purpose = Purpose::Server(Step::StreamSend(slot));
@@ -260,6 +313,17 @@ impl Server {
     fn next_turn(&mut self) -> usize {
         self.turn += 1;
         self.turn
+    }
+
+    /// The connection that was accepted last.
+    fn peer_on_the_wire(&self) -> loans::Connection {
+        let peer = &self.peer.0;
+        let ip = Ipv6Addr::from(peer.sin6_addr.s6_addr);
+        loans::Connection {
+            v6: ip.to_ipv4_mapped().is_none(),
+            local: STREAM_PORT,
+            remote: u16::from_be(peer.sin6_port),
+        }
     }
 
     /// Whether a slot is the server's now, or about to be.

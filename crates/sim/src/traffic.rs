@@ -70,6 +70,7 @@ impl Tally {
             serial: self.started,
             v6: random.chance(500),
             may_fail,
+            spoils: random.chance(100),
             total: random.below(60_000),
             sent: 0,
             got: 0,
@@ -87,6 +88,8 @@ pub(crate) struct Stream {
     pub(crate) serial: u32,
     pub(crate) v6: bool,
     pub(crate) may_fail: bool,
+    /// The client writes over what it sends: its bytes may be anything.
+    pub(crate) spoils: bool,
     pub(crate) total: u64,
     pub(crate) sent: u64,
     pub(crate) got: u64,
@@ -107,7 +110,8 @@ impl Stream {
     /// They are not those that were sent.
     pub(crate) fn received(&mut self, bytes: &[u8]) -> Result<(), String> {
         for &byte in bytes {
-            if self.got >= self.total || byte != byte_at(self.serial, self.got) {
+            let is_right = self.spoils || byte == byte_at(self.serial, self.got);
+            if self.got >= self.total || !is_right {
                 let (serial, offset) = (self.serial, self.got);
                 return Err(format!(
                     "stream {serial}: the byte at {offset} is not the one that was sent"
