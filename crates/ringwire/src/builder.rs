@@ -473,12 +473,12 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             umem_bytes: umem.len_bytes(),
             huge_pages: umem.huge_pages(),
             rx_checksum: self.rx_checksum,
-            tx_checksum: if first.tx_checksum() {
+            tx_checksum: if worst.tx_checksum() {
                 TxChecksum::Offload
             } else {
                 TxChecksum::Software
             },
-            tx_checksum_refused: first.tx_checksum_refused().map(|why| why.to_string()),
+            tx_checksum_refused: worst.tx_checksum_refused().map(|why| why.to_string()),
         }
     }
 

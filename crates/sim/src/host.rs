@@ -379,6 +379,7 @@ fn stack_config(config: &HostConfig<'_>) -> ringwire_stack::Config {
         plan: PlanLimits {
             descriptors: config.shape.descriptors,
             scatter_from_bytes: config.shape.scatter_from_bytes,
+            ..PlanLimits::SCATTER
         },
         queues: config.shape.queues,
         addresses: vec![cidr(config.address.v4, 24), cidr(config.address.v6, 64)],

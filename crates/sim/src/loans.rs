@@ -138,7 +138,9 @@ impl Acknowledgements {
         };
         known.reset
             || known.first.iter().any(|first| {
-                let acked = known.acked.map(|acked| acked.wrapping_sub(first.wrapping_add(1)));
+                let acked = known
+                    .acked
+                    .map(|acked| acked.wrapping_sub(first.wrapping_add(1)));
                 acked.is_some_and(|acked| acked < 1 << 31 && u64::from(acked) >= count)
             })
     }
