@@ -176,12 +176,13 @@ fn open(ring: &mut IoUring, slot: types::Fixed, v6: bool) {
     assert_eq!(run(ring, socket.build()), 0);
 }
 
-fn at(ip: &str, port: u16) -> SocketAddr {
+/// An address of these.
+pub fn at(ip: &str, port: u16) -> SocketAddr {
     (ip.parse::<IpAddr>().expect("an address"), port).into()
 }
 
 /// A `sockaddr` in its C form.
-fn raw(address: SocketAddr) -> ([u8; 28], u32) {
+pub fn raw(address: SocketAddr) -> ([u8; 28], u32) {
     let mut bytes = [0; 28];
     bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
     match address {

@@ -135,7 +135,14 @@ impl Engine {
             0 => usize::MAX,
             limit => limit as usize,
         };
-        let part = match self.stack.tcp_lend(&mut self.ledger, socket, limit) {
+        let mut lent = self.stack.tcp_lend(&mut self.ledger, socket, limit);
+        if lent == Err(LendError::NoFrames) {
+            // The application may have given some back since the turn before.
+            self.take_refills();
+            self.ledger.collect_returns();
+            lent = self.stack.tcp_lend(&mut self.ledger, socket, limit);
+        }
+        let part = match lent {
             Ok(part) => part,
             Err(LendError::NoFrames) => return Attempt::failed(Errno::ENOMEM),
             Err(LendError::Nothing | LendError::HeaderRoom(_)) => return Attempt::Wait,

@@ -422,7 +422,7 @@ fn without_frames_a_receive_ends_and_goes_on_with_those_that_come_back() {
     for at in lent {
         ring.refill(at, 0);
     }
-    ring.turn();
+    // It is seen at once.
     ring.receive(0);
     named.extend(ring.turns().iter().flat_map(|done| ring.bytes(done)));
     let all: Vec<u8> = (0..written).flat_map(part).collect();
