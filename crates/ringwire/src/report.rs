@@ -111,7 +111,12 @@ impl fmt::Display for Report {
             (TxChecksum::Offload, Mode::Copy) => "by the kernel or the NIC",
         };
         let refused = because(&self.tx_checksum_refused);
-        write!(f, "checksums on send: {written}{refused}")
+        write!(f, "checksums on send: {written}{refused}")?;
+        if self.tx_checksum == TxChecksum::Offload && self.driver == "veth" {
+            let cure = format!("ethtool -K {} tx off", self.interface);
+            write!(f, "; on veth by neither, unless `{cure}`")?;
+        }
+        Ok(())
     }
 }
 

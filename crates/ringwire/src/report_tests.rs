@@ -73,6 +73,9 @@ fn who_writes_checksums_is_in_the_report() {
     assert_eq!(last(&report), "checksums on send: by the NIC");
     report.mode = Mode::Copy;
     assert_eq!(last(&report), "checksums on send: by the kernel or the NIC");
+    report.driver = "veth".to_owned();
+    let warning = "; on veth by neither, unless `ethtool -K eth9 tx off`";
+    assert!(last(&report).ends_with(warning), "{}", last(&report));
 }
 
 fn scattering(mode: Mode, segments: Option<u32>) -> Report {
