@@ -94,6 +94,12 @@ impl Bed {
 
     /// Has the NIC receive a frame, in pieces of at most so many bytes, and takes a turn.
     pub(crate) fn receive(&mut self, frame: &[u8], piece_bytes: usize) {
+        self.arrive(frame, piece_bytes);
+        self.engine.turn(Instant::ZERO);
+    }
+
+    /// Has the NIC receive a frame.
+    pub(crate) fn arrive(&mut self, frame: &[u8], piece_bytes: usize) {
         let umem = Arc::clone(self.engine.ledger.umem());
         let mut pieces = frame.chunks(piece_bytes).peekable();
         while let Some(piece) = pieces.next() {
@@ -116,7 +122,6 @@ impl Bed {
         }
         self.fill.release();
         self.rx.publish();
-        self.engine.turn(Instant::ZERO);
     }
 
     /// io_uring_register(2) with this structure.

@@ -8,7 +8,7 @@ use ringwire_abi::register::*;
 use ringwire_umem::Lent;
 
 use super::*;
-use crate::engine::bed::{Bed, MAC};
+use crate::engine::bed::{Bed, ENTRIES, MAC};
 use crate::usermem::tests::AppRing;
 
 const GROUP: u16 = 3;
@@ -409,6 +409,17 @@ fn the_reserve_is_not_lent_and_what_is_there_stays() {
     for addr in kept {
         world.bed.engine.ledger.give_back(addr).unwrap();
     }
+    assert_eq!(world.recv(0, 0), (7, named(0)));
+}
+
+#[test]
+fn what_came_while_the_application_was_away_is_lent() {
+    let mut world = World::new(&[0]);
+    // As many as the RX ring holds: with a full fill ring beside it, they would be all the chunks.
+    for _ in 0..ENTRIES {
+        world.bed.arrive(&datagram(b"payload"), CHUNK);
+    }
+    world.turn();
     assert_eq!(world.recv(0, 0), (7, named(0)));
 }
 

@@ -223,7 +223,9 @@ impl Engine {
             (self.ledger.umem().layout().rx_chunks / 2 / u32::from(self.nic.queues())).max(1);
         for (index, queue) in self.nic.queues.iter_mut().enumerate() {
             let fill = &mut queue.rings.fill;
-            let mut missing = fill.free().min(target.saturating_sub(fill.len()));
+            // What waits in the RX ring is the kernel's still.
+            let given = fill.len() + queue.rings.rx.available();
+            let mut missing = fill.free().min(target.saturating_sub(given));
             while missing > 0 {
                 let Some(frame) = self.ledger.alloc(Pool::Rx) else {
                     self.nic.counters.fill_starved += 1;
