@@ -192,27 +192,33 @@ impl Engines {
 
     /// Both submit what is queued and take a turn; then the wire moves.
     pub fn turn(&mut self) {
-        self.enter();
-        self.carry();
-    }
-
-    /// Both submit what is queued and take a turn.
-    pub fn enter(&mut self) {
         self.now = self.now + TURN;
         self.a.enter(self.now);
         self.b.enter(self.now);
+        self.carry_from_first();
+        self.carry_from_second();
     }
 
-    /// The wire moves.
-    pub fn carry(&mut self) {
-        self.a.nic.carry(&mut self.b.nic);
-        self.b.nic.carry(&mut self.a.nic);
-    }
-
-    /// As [`turn`](Self::turn), at the first end alone.
+    /// The first submits what is queued and takes a turn.
     pub fn turn_first(&mut self) {
         self.now = self.now + TURN;
         self.a.enter(self.now);
+    }
+
+    /// The second does.
+    pub fn turn_second(&mut self) {
+        self.now = self.now + TURN;
+        self.b.enter(self.now);
+    }
+
+    /// The wire carries what the first has sent.
+    pub fn carry_from_first(&mut self) {
+        self.a.nic.carry(&mut self.b.nic);
+    }
+
+    /// The wire carries what the second has sent.
+    pub fn carry_from_second(&mut self) {
+        self.b.nic.carry(&mut self.a.nic);
     }
 
     /// Takes turns until an end has so many completions; hands them on.

@@ -103,6 +103,20 @@ impl Group {
         }
     }
 
+    /// The bytes under an id, of which a completion says that there are `len` in it and those that follow.
+    ///
+    /// # Panics
+    /// If nothing is lent under it.
+    pub fn bytes(&self, bid: u16, len: usize) -> &[u8] {
+        match &self.memory {
+            Memory::Own { bytes, buffers } => {
+                &buffers[usize::from(bid) * bytes..][..len.min(*bytes)]
+            }
+            // SAFETY: the id is added to the ring by `give` alone, which borrows the group exclusively.
+            Memory::Lent(table) => unsafe { table.get(bid) }.expect("something lent"),
+        }
+    }
+
     /// Takes what was lent with a completion; `None` for memory of the application's own.
     pub fn take(&mut self, bid: u16, len: usize) -> Option<Lent> {
         match &self.memory {
