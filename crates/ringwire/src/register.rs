@@ -269,7 +269,9 @@ impl Submitter<'_> {
 /// Provided buffer rings.
 impl Submitter<'_> {
     /// Registers a provided buffer ring. With `IOU_PBUF_RING_MMAP` the ring's memory is
-    /// [lent](Self::buf_ring_memory), and `ring_addr` is not read.
+    /// [lent](Self::buf_ring_memory), and `ring_addr` is not read. With
+    /// [`IOU_PBUF_RING_LENT`](crate::IOU_PBUF_RING_LENT) receives with the group copy nothing:
+    /// [`lent_buffers`](Self::lent_buffers).
     ///
     /// # Errors
     /// `EINVAL`: not a power of two, not page aligned, or flags that are not known; `EEXIST`: the
