@@ -230,6 +230,11 @@ pub const DIFFERENCES: &[Difference] = &[
         kernel: &["(1, 4, 1)"],
         ringwire: &["(1, 4, 3)", "(1, -105, 0)"],
     },
+    Difference {
+        name: "lent_buffer_groups",
+        kernel: &["(\"lent\", Err(Some(22)))", "(\"gone\", Err(Some(2)))"],
+        ringwire: &["(\"lent\", Ok(0))", "(\"gone\", Ok(0))"],
+    },
 ];
 
 impl Difference {

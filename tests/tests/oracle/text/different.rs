@@ -35,6 +35,7 @@ pub const CASES: &[Case] = &[
     ),
     case("length_beyond_an_incremental_buffer", beyond_incremental),
     case("bundles_of_datagrams", datagram_bundles),
+    case("lent_buffer_groups", lent_groups),
 ];
 
 /// A result that has no fixed value: whether it is one, or the error.
@@ -410,4 +411,19 @@ fn datagram_bundles(bench: &mut Bench) {
     bench.submit();
     bench.peer_sends(b"last");
     bench.wait(1);
+}
+
+fn lent_groups(bench: &mut Bench) {
+    // Nobody's memory: without it the ring's own is used. The flag is ringwire's.
+    const MMAP: u16 = 1;
+    const LENT: u16 = 1 << 15;
+    let lent = buf_reg(0, 8, 1, MMAP | LENT, 0);
+    bench.register("lent", REGISTER_PBUF_RING, &lent, 1);
+    bench.register(
+        "incremental",
+        REGISTER_PBUF_RING,
+        &buf_reg(0, 8, 2, MMAP | LENT | 2, 0),
+        1,
+    );
+    bench.register("gone", UNREGISTER_PBUF_RING, &buf_reg(0, 0, 1, 0, 0), 1);
 }
