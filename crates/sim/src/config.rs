@@ -72,6 +72,8 @@ pub struct Shape {
     pub descriptors: u32,
     /// Payloads of fewer bytes are copied behind their headers.
     pub scatter_from_bytes: u32,
+    /// Whether the kernel writes the checksums of what is sent.
+    pub offload: bool,
 }
 
 /// Whose stacks the two hosts have.
@@ -178,6 +180,10 @@ impl Config {
         if config.peers == Peers::Ringwire && random.chance(300) {
             config.path_mtu = Some([1280, 1400, 1480][random.below(3) as usize]);
         }
+        for shape in &mut config.shapes {
+            // Of memory that is spoiled before it is sent the kernel's checksum would be right.
+            shape.offload = random.chance(400) && config.faults.spoiling == 0;
+        }
         config
     }
 
@@ -198,6 +204,7 @@ fn shape(random: &mut Random) -> Shape {
         slot_bytes: [64, 700, 1472, 3968][random.below(4) as usize],
         descriptors: [1, 2, 4, 17, 17][random.below(5) as usize],
         scatter_from_bytes: [0, 0, 300][random.below(3) as usize],
+        offload: false,
     }
 }
 

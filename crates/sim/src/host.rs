@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use ringwire::engine::{Engine, EngineConfig};
 use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
-use ringwire_stack::{DadConfig, Instant, PlanLimits, RxChecksum, Stack, TxChecksum};
+use ringwire_stack::{
+    DadConfig, Instant, METADATA_BYTES, PlanLimits, RxChecksum, Stack, TxChecksum,
+};
 use ringwire_umem::{Layout, Ledger, Pool, Umem};
+use ringwire_xsk::TxMetadata;
 
 use crate::areas::{self, Areas};
 use crate::client::{self, Client};
@@ -93,7 +96,8 @@ impl Host {
                 ledger.post_fill(frame, index)
             };
             let filled: Vec<u64> = (0..ring_entries).map(fill).collect();
-            let (queue, ring) = Queue::new(Arc::clone(ledger.umem()), ring_entries, &filled);
+            let (mut queue, ring) = Queue::new(Arc::clone(ledger.umem()), ring_entries, &filled);
+            queue.writes_checksums = config.shape.offload;
             queues.push(queue);
             rings.push(ring);
         }
@@ -373,19 +377,24 @@ fn stack_config(config: &HostConfig<'_>) -> ringwire_stack::Config {
         let cidr = format!("{ip}/{prefix}").parse();
         cidr.expect("an address with a prefix")
     };
+    let offload = config.shape.offload;
     ringwire_stack::Config {
         mac: config.address.mac,
         mtu: config.mtu,
         plan: PlanLimits {
             descriptors: config.shape.descriptors,
             scatter_from_bytes: config.shape.scatter_from_bytes,
-            ..PlanLimits::SCATTER
+            headroom: if offload { METADATA_BYTES as u32 } else { 0 },
         },
         queues: config.shape.queues,
         addresses: vec![cidr(config.address.v4, 24), cidr(config.address.v6, 64)],
         gateways: vec![],
         rx_checksum: RxChecksum::Verify,
-        tx_checksum: TxChecksum::Compute,
+        tx_checksum: if offload {
+            TxChecksum::Offload(|at| *TxMetadata::checksum(at.start, at.field).bytes())
+        } else {
+            TxChecksum::Compute
+        },
         dad: DadConfig::OFF,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ringwire::engine::Port;
 use ringwire_umem::Umem;
-use ringwire_xsk::{Consumer, Desc, Producer, Rings, pair};
+use ringwire_xsk::{Consumer, Desc, Producer, Rings, TxMetadata, pair};
 
 use crate::random::Random;
 
@@ -34,6 +34,10 @@ pub(crate) struct Queue {
     partial: Vec<u8>,
     /// A break for the checkers to find: chunks that never come back.
     pub(crate) steal: u32,
+    /// The UMEM was registered with TX metadata.
+    pub(crate) writes_checksums: bool,
+    /// The metadata of the packet whose last piece has not been taken yet.
+    metadata: Option<Vec<u8>>,
 }
 
 impl Queue {
@@ -60,6 +64,8 @@ impl Queue {
             lost: Vec::new(),
             partial: Vec::new(),
             steal: 0,
+            writes_checksums: false,
+            metadata: None,
         };
         (
             queue,
@@ -125,18 +131,39 @@ impl Queue {
             let Some(desc) = self.waiting.pop_front() else {
                 break;
             };
+            self.take_metadata(&desc);
             let bytes = self.read(desc.addr, desc.len);
             self.partial.extend_from_slice(&bytes);
             seen(span(&desc));
             self.unreported.push_back(desc);
             if !desc.is_continued() {
-                packets.push(std::mem::take(&mut self.partial));
+                let mut packet = std::mem::take(&mut self.partial);
+                if let Some(metadata) = self.metadata.take() {
+                    write_checksum(&mut packet, &metadata);
+                }
+                packets.push(packet);
             }
         }
         if self.waiting.is_empty() {
             self.tx.release();
         }
         packets
+    }
+
+    /// What the kernel does with a descriptor before it reads its bytes (`xp_aligned_validate_desc`,
+    /// `xsk_skb_metadata`).
+    fn take_metadata(&mut self, desc: &Desc) {
+        let metadata = TxMetadata::BYTES as u64;
+        let room = desc.addr % u64::from(self.umem.chunk_bytes());
+        assert!(
+            !self.writes_checksums || room >= metadata,
+            "a descriptor has {room} bytes in front of it"
+        );
+        if desc.options & Desc::METADATA != 0 {
+            assert!(self.writes_checksums, "metadata that nobody asked for");
+            assert!(self.partial.is_empty(), "metadata inside of a packet");
+            self.metadata = Some(self.read(desc.addr - metadata, metadata as u32));
+        }
     }
 
     /// Reports up to `limit` sent descriptors.
@@ -246,6 +273,21 @@ impl Queue {
         let inside = addr % chunk + len as u64 <= chunk && addr < self.umem.len_bytes() as u64;
         assert!(inside, "descriptor {addr:#x}+{len} is not inside a chunk");
     }
+}
+
+/// Writes the checksum that `struct xsk_tx_metadata` asks for: over everything from a place on, what stands in its
+/// field included.
+fn write_checksum(packet: &mut [u8], metadata: &[u8]) {
+    const CHECKSUM: [u8; 8] = 2u64.to_ne_bytes();
+    assert_eq!(metadata[..8], CHECKSUM, "the flags of metadata");
+    let number = |at| usize::from(u16::from_ne_bytes([metadata[at], metadata[at + 1]]));
+    let (start, field) = (number(8), number(8) + number(10));
+    assert!(field + 2 <= packet.len(), "a checksum behind the packet");
+    let checksum = match !smoltcp::wire::checksum::data(&packet[start..]) {
+        0 => 0xffff,
+        checksum => checksum,
+    };
+    packet[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
 fn span(desc: &Desc) -> Range<u64> {
