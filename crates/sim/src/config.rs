@@ -134,6 +134,8 @@ pub struct Config {
     pub mtu: u16,
     /// Whose stacks meet.
     pub peers: Peers,
+    /// Whether the hosts end their rings in the middle of it all, once faults have stopped.
+    pub leaves: bool,
     /// The server's rings and the client's, where they have any.
     pub shapes: [Shape; 2],
     /// A break for the checkers to find.
@@ -174,6 +176,7 @@ impl Config {
             paths: paths(&mut random),
             path_mtu: None,
             reports_too_big: random.chance(500),
+            leaves: random.chance(300),
             broken: None,
         };
         // smoltcp has no path MTU discovery: between it and us such a path is a wall.

@@ -45,6 +45,8 @@ pub(crate) struct Host {
     acknowledgements: Acknowledgements,
     chunks: u32,
     pub(crate) completions: u64,
+    /// The ring is gone but for what is queued.
+    leaving: bool,
     violation: Option<String>,
 }
 
@@ -135,6 +137,7 @@ impl Host {
             acknowledgements: Acknowledgements::default(),
             chunks,
             completions: 0,
+            leaving: false,
             violation: None,
         }
     }
@@ -161,6 +164,11 @@ impl Host {
         random: &mut Random,
         coverage: &mut Coverage,
     ) -> Vec<Vec<u8>> {
+        if self.leaving {
+            self.engine.drain(now);
+            self.nic.after_turn();
+            return self.nic.step(faults, random, coverage);
+        }
         let requests = &mut self.requests;
         if faults.hostile && random.chance(300) {
             coverage.hostile_requests += self.hostile.step(requests, random);
@@ -265,7 +273,12 @@ impl Host {
         let is_whole = lent.uncopied && lent.res > 0;
         coverage.uncopied += u64::from(is_whole);
         coverage.maybe_copied += u64::from(!is_whole);
-        if let Err(violation) = self.nic.check_repaid(&lent) {
+        // What waits for a neighbour may be dropped, and what waits for a peer that hangs up.
+        let dropped = match lent.stream {
+            Some((connection, _)) => self.acknowledgements.is_reset(connection),
+            None => self.engine.stack().counters().tx_unresolved > 0,
+        };
+        if let Err(violation) = self.nic.check_repaid(&lent, dropped) {
             self.violation.get_or_insert(violation);
         }
         if let Some((connection, offset)) = lent.stream.filter(|_| is_whole) {
@@ -301,6 +314,17 @@ impl Host {
             let close = io_uring::opcode::Close::new(io_uring::types::Fixed(slot));
             self.requests.push(close.build(), Purpose::Quiet);
         }
+    }
+
+    /// The ring is dropped: no request is served any more, but what is queued goes out.
+    pub(crate) fn leave(&mut self, now: Instant) {
+        self.leaving = true;
+        self.engine.hang_up(now);
+    }
+
+    /// Nobody waits for what is left.
+    pub(crate) fn reset_all(&mut self, now: Instant) {
+        self.engine.reset_all(now);
     }
 
     /// Requests of nobody's that succeeded.

@@ -131,6 +131,11 @@ impl Acknowledgements {
         }
     }
 
+    /// Whether a RST has ended it, so far as that is known.
+    pub(crate) fn is_reset(&self, connection: Connection) -> bool {
+        self.0.get(&connection).is_none_or(|known| known.reset)
+    }
+
     /// Whether the first `count` bytes of a stream are with the other host, or it is no more.
     pub(crate) fn has(&self, connection: Connection, count: u64) -> bool {
         let Some(known) = self.0.get(&connection) else {

@@ -29,6 +29,11 @@ const FIRST_STREAM_STEP: u32 = 50;
 /// So many steps without a packet are a pause; each further one may take twice as long, so many times.
 const QUIET_STEPS: u32 = 8;
 const MOST_DOUBLINGS: u32 = 6;
+/// Steps with another datagram before rings end in the middle of it all; how long they drain, and what is left of
+/// connections is reset.
+const LAST_REQUESTS: u32 = 30;
+const DRAIN_NS: u64 = 200_000_000;
+const LAST_WORDS_NS: u64 = 20_000_000;
 /// Streams at a time.
 const MOST_STREAMS: usize = 8;
 
@@ -104,6 +109,8 @@ struct World {
     segments: u64,
     /// Steps since a packet moved.
     quiet: u32,
+    /// The hosts with ringwire have ended their rings.
+    leaving: bool,
     digest: std::hash::DefaultHasher,
     trace: Option<Trace>,
 }
@@ -120,6 +127,7 @@ impl World {
             packets: 0,
             segments: 0,
             quiet: 0,
+            leaving: false,
             digest: std::hash::DefaultHasher::new(),
             trace: None,
             config,
@@ -165,7 +173,11 @@ impl World {
         self.hosts().for_each(Host::calm);
         self.final_datagrams()?;
         self.final_streams()?;
-        self.end()?;
+        if self.config.leaves {
+            self.leave()?;
+        } else {
+            self.end()?;
+        }
         Ok(self.outcome())
     }
 
@@ -259,6 +271,32 @@ impl World {
         self.hosts().try_for_each(Host::check_end)
     }
 
+    /// The rings end while datagrams and streams are under way: no chunk is lost, whatever is in flight.
+    fn leave(&mut self) -> Result<(), String> {
+        for _ in 0..LAST_REQUESTS {
+            self.client.send(&mut self.random);
+            if self.client.open() < MOST_STREAMS {
+                self.client.connect(&mut self.random, false);
+            }
+            self.step(&Faults::default())?;
+        }
+        let now = self.now;
+        self.leaving = true;
+        self.hosts().for_each(|host| host.leave(now));
+        self.steps_for(DRAIN_NS)?;
+        let now = self.now;
+        self.hosts().for_each(|host| host.reset_all(now));
+        self.steps_for(LAST_WORDS_NS)
+    }
+
+    fn steps_for(&mut self, ns: u64) -> Result<(), String> {
+        let deadline = self.now.as_nanos() + ns;
+        while self.now.as_nanos() < deadline {
+            self.step(&Faults::default())?;
+        }
+        Ok(())
+    }
+
     fn states(&mut self) -> String {
         let states: Vec<String> = self.hosts().map(|host| host.state()).collect();
         states.join("; ")
@@ -288,7 +326,10 @@ impl World {
                 Direction::ToClient => (&mut self.client, Direction::ToServer),
             };
             let sent = end.step(self.now, faults, random, &mut self.network.coverage);
-            end.check()?;
+            // A host that is left sees its streams end before their time.
+            if !self.leaving || end.ringwire().is_some() {
+                end.check()?;
+            }
             for packet in sent {
                 self.quiet = 0;
                 let packet = self.maybe_alter(packet);
