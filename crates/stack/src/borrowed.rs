@@ -1,5 +1,7 @@
 //! Payloads of the application's that are sent from where they lie.
 
+use std::collections::VecDeque;
+
 use ringwire_umem::{Borrowed, Ledger, Umem};
 
 use crate::plan::Lie;
@@ -9,7 +11,7 @@ use crate::plan::Lie;
 #[must_use = "borrowed memory must be repaid with BorrowedParts::repay"]
 pub struct BorrowedParts {
     pub(crate) first: Option<Borrowed>,
-    rest: Vec<Borrowed>,
+    rest: VecDeque<Borrowed>,
 }
 
 impl BorrowedParts {
@@ -17,7 +19,7 @@ impl BorrowedParts {
     pub fn push(&mut self, part: Borrowed) {
         match &mut self.first {
             None => self.first = Some(part),
-            Some(_) => self.rest.push(part),
+            Some(_) => self.rest.push_back(part),
         }
     }
 
@@ -81,18 +83,17 @@ impl BorrowedParts {
         }
         let mut front = BorrowedParts::default();
         let mut left = len as u32;
-        let all = std::mem::take(self);
-        for mut part in all.first.into_iter().chain(all.rest) {
-            if left >= part.len() {
-                left -= part.len();
-                front.push(part);
-                continue;
-            }
-            if left > 0 {
-                front.push(ledger.split_to(&mut part, left));
-                left = 0;
-            }
-            self.push(part);
+        while left > 0
+            && let Some(first) = &mut self.first
+        {
+            let part = if left < first.len() {
+                ledger.split_to(first, left)
+            } else {
+                let next = self.rest.pop_front();
+                std::mem::replace(&mut self.first, next).expect("packet: it is there")
+            };
+            left -= part.len();
+            front.push(part);
         }
         front
     }

@@ -2,6 +2,8 @@
 
 mod build;
 mod control;
+mod described;
+mod described_stream;
 mod faults;
 mod fragments;
 mod harness;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::layout::HEADROOM;
 use crate::ledger::{AddressError, Ledger, Owner, TxDone};
-use crate::memory::Umem;
+use crate::memory::{FrozenArea, Umem};
 
 /// Names a loan from when it begins until it is repaid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -245,6 +245,25 @@ impl Ledger {
         };
         self.pin(&borrowed);
         Ok(borrowed)
+    }
+
+    /// Borrows a part of an area that nobody writes to any more.
+    ///
+    /// # Panics
+    /// If the area is of another UMEM, or has no such part.
+    pub fn borrow_frozen(
+        &mut self,
+        loan: LoanId,
+        area: &FrozenArea,
+        (start, len): (u32, u32),
+    ) -> Borrowed {
+        let part = area.get(start as usize..);
+        let there = part.is_some_and(|part| len as usize <= part.len());
+        let first = area.offset_in(self.umem()).filter(|_| there);
+        let first = first.expect("ledger: no part of an area of this UMEM");
+        // SAFETY: there is no way to write to a frozen area: it was taken once, and given up.
+        let borrowed = unsafe { self.borrow(loan, first + u64::from(start), len) };
+        borrowed.expect("ledger: an area is the application's")
     }
 
     /// A part of what is borrowed, to be repaid on its own.

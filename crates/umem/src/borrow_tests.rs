@@ -161,6 +161,27 @@ fn no_length_is_taken_for_a_smaller_one() {
 }
 
 #[test]
+fn an_area_that_nobody_writes_to_is_borrowed_as_it_was_left() {
+    let mut ledger = ledger();
+    let mut area = ledger.umem().take_area(0).unwrap();
+    area[5_000..5_003].copy_from_slice(b"abc");
+    let area = area.freeze();
+    let loan = ledger.begin_loan();
+    let borrowed = ledger.borrow_frozen(loan, &area, (5_000, 3));
+    assert_eq!(borrowed.bytes(ledger.umem()), b"abc");
+    ledger.repay(borrowed);
+}
+
+#[test]
+#[should_panic(expected = "no part of an area of this UMEM")]
+fn an_area_of_another_umem_is_not_borrowed() {
+    let [mut ledger, other] = [(); 2].map(|()| ledger());
+    let area = other.umem().take_area(0).unwrap().freeze();
+    let loan = ledger.begin_loan();
+    let _ = ledger.borrow_frozen(loan, &area, (0, 1));
+}
+
+#[test]
 fn nothing_takes_no_descriptor() {
     let mut ledger = ledger();
     let loan = ledger.begin_loan();

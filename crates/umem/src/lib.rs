@@ -33,7 +33,7 @@ pub use layout::{AreaLayout, HEADROOM, Layout, LayoutError, Pool};
 pub use ledger::{AddressError, Census, Ledger, Owner, TxDone};
 pub use lend::{Lent, RingGone};
 pub use lend_table::LendTable;
-pub use memory::{Area, Umem, UmemError};
+pub use memory::{Area, FrozenArea, Umem, UmemError};
 
 #[cfg(all(test, loom))]
 mod loom_tests;

@@ -231,6 +231,33 @@ impl AsRef<[u8]> for Area {
     }
 }
 
+impl Area {
+    /// Gives up writing to it, for good: so it can be lent without a promise
+    /// ([`Ledger::borrow_frozen`](crate::Ledger::borrow_frozen)).
+    pub fn freeze(self) -> FrozenArea {
+        FrozenArea(self)
+    }
+}
+
+/// A registered area, or a slot of one, that nobody writes to any more.
+#[derive(Debug)]
+pub struct FrozenArea(Area);
+
+impl FrozenArea {
+    /// Where it begins in its UMEM, if it is this one.
+    pub(crate) fn offset_in(&self, umem: &Arc<Umem>) -> Option<u64> {
+        Arc::ptr_eq(&self.0.umem, umem).then_some(self.0.start as u64)
+    }
+}
+
+impl Deref for FrozenArea {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Deref for Area {
     type Target = [u8];
 

@@ -195,7 +195,11 @@ impl Stack {
             free.saturating_mul(ledger.chunk_bytes())
         });
         let room = match room {
-            Ok(room) if room > 0 => room,
+            Ok(room) if room > 0 && !borrowed.is_empty() => room,
+            Ok(_) if borrowed.is_empty() => {
+                ledger.repay(borrowed);
+                return Ok(0);
+            }
             refused => {
                 ledger.repay(borrowed);
                 if refused.is_ok()

@@ -18,8 +18,10 @@ pub(crate) const HEADROOM: usize = ringwire_umem::HEADROOM as usize;
 /// Most bytes of a borrowed cell: its length is 16 bits.
 const MOST_BORROWED: u32 = 60 << 10;
 
-/// What borrowed bytes count as a chunk.
+/// What borrowed bytes count as a chunk, and what each part of them counts beside its bytes: nobody is to queue
+/// millions of short ones.
 const CHUNK_BYTES: usize = 4096;
+const PART_BYTES: usize = 256;
 
 /// A chunk that holds one or more cells.
 #[derive(Debug)]
@@ -93,6 +95,8 @@ pub(crate) struct Queued {
     borrowed: VecDeque<Borrowed>,
     borrowed_base: u32,
     borrowed_bytes: usize,
+    /// All cells before this one are borrowed.
+    copied_from: usize,
     /// Index of the cell that was sent last: the next one is nearly always the one behind it.
     cursor: usize,
 }
@@ -102,7 +106,8 @@ impl SendQueue {
     #[inline]
     pub(crate) fn chunks(&self) -> u32 {
         self.queued.as_ref().map_or(0, |queued| {
-            (queued.blocks.len() + queued.borrowed_bytes / CHUNK_BYTES) as u32
+            let borrowed = queued.borrowed_bytes + queued.borrowed.len() * PART_BYTES;
+            (queued.blocks.len() + borrowed / CHUNK_BYTES) as u32
         })
     }
 
@@ -298,8 +303,10 @@ impl SendQueue {
     /// Gives away the memory of the queue, which is empty.
     fn spare(&mut self, spares: &mut SendSpares) {
         if let Some(mut queued) = self.queued.take() {
-            (queued.base, queued.borrowed_base, queued.cursor) = (0, 0, 0);
+            (queued.base, queued.borrowed_base) = (0, 0);
+            (queued.copied_from, queued.cursor) = (0, 0);
             let entries = queued.cells.capacity() + queued.blocks.capacity();
+            let entries = entries + queued.borrowed.capacity();
             spares.give(queued, entries);
         }
     }
@@ -403,7 +410,8 @@ impl Queued {
     /// How many borrowed bytes from `seq` on can be in one segment: as many as the port takes descriptors for,
     /// or any if they have to be copied.
     fn describable(&self, ledger: &Ledger, limits: PlanLimits, seq: SeqNumber) -> u32 {
-        let Some(parts) = self.borrowed_from(seq, MOST_BORROWED) else {
+        // No segment is longer than a chunk.
+        let Some(parts) = self.borrowed_from(seq, ledger.chunk_bytes()) else {
             return 0;
         };
         let (mut bytes, mut room) = (0, None);
@@ -491,6 +499,7 @@ impl Queued {
         let gone = |cell: &&Cell| !cell.end().after(una);
         let gone = self.cells.iter().take_while(gone).count();
         self.cursor = self.cursor.saturating_sub(gone);
+        self.copied_from = self.copied_from.saturating_sub(gone);
         if self.borrowed.is_empty() {
             self.cells.drain(..gone);
         } else {
@@ -499,9 +508,11 @@ impl Queued {
         if self.blocks.is_empty() {
             return;
         }
-        // Chunks up to that of the first cell, which stays: another cell may come into it.
-        let first = self.cells.iter().find(|cell| !cell.borrowed);
-        let done = match first {
+        // Chunks up to that of the first cell, which stays: another cell may come into it. Nobody looks twice
+        // at the borrowed ones before it.
+        let borrowed = self.cells.range(self.copied_from..);
+        self.copied_from += borrowed.take_while(|cell| cell.borrowed).count();
+        let done = match self.cells.get(self.copied_from) {
             Some(first) => first.block.wrapping_sub(self.base) as usize,
             None => self.blocks.len(),
         };
