@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{IORING_CQE_BUFFER_SHIFT, IORING_CQE_F_BUF_MORE, IORING_CQE_F_BUFFER};
 use ringwire_umem::LendTable;
@@ -97,7 +98,7 @@ enum Group {
 /// The buffer groups of a ring.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    groups: HashMap<u16, Group>,
+    groups: HashMap<u16, Group, FixedState>,
     /// The lent ones.
     lent: Vec<u16>,
     /// Buffer rings registered so far.

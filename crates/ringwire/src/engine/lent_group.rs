@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{IORING_CQE_BUFFER_SHIFT, IORING_CQE_F_BUFFER};
 use ringwire_stack::{LendError, LentPart, SocketId, Stack};
@@ -36,7 +37,7 @@ pub(super) struct LentGroup {
     credit: VecDeque<u16>,
     bids: Box<[Bid]>,
     /// The ids of which more comes, by stream.
-    open: HashMap<SocketId, u16>,
+    open: HashMap<SocketId, u16, FixedState>,
 }
 
 /// Bytes of a stream that were lent.
@@ -56,7 +57,7 @@ impl LentGroup {
             seen: 0,
             credit: VecDeque::new(),
             bids: vec![Bid::Application; usize::from(entries)].into(),
-            open: HashMap::new(),
+            open: HashMap::default(),
         }
     }
 

@@ -160,11 +160,12 @@ impl Engine {
         let full = front.len();
         let limit = most(wanted.limit);
         let count = full.min(limit);
-        let (name, name_len) = self.sender_of(socket);
-        let name = &name[..name_len];
         let mut room = 0;
         let mut areas = (0, 0);
+        let (mut name, mut name_len) = ([0; 28], 0);
         if let Prepared::Message(message) = &self.requests.get(id).prepared {
+            (name, name_len) = self.sender_of(socket);
+            let name = &name[..name_len];
             if wanted.multishot {
                 areas = (message.name_area, message.control_area);
                 room = header_len(areas);
@@ -182,7 +183,7 @@ impl Engine {
                 }
             }
         }
-        let header = &mut |bytes: &mut [u8]| emit_message(bytes, areas, name, count);
+        let header = &mut |bytes: &mut [u8]| emit_message(bytes, areas, &name[..name_len], count);
         let flags = self.lend_datagram_parts(group, socket, room, header, limit)?;
         let res = (room + count) as i32;
         if wanted.multishot && full > 0 {

@@ -142,7 +142,7 @@ impl Stack {
             return Sent::Nothing;
         };
         let send = &mut socket.send;
-        let limits = self.config.plan;
+        let (limits, mtu) = (self.config.plan, u32::from(self.config.mtu));
         // What is given out counts as sent: there must be room for all its descriptors.
         if send.has_borrowed() && room < limits.descriptors {
             return Sent::Stuck;
@@ -150,7 +150,7 @@ impl Stack {
         // Not moved out of the option: whoever copies a structure right after its fields were written
         // waits for the stores.
         let mut next =
-            connection.poll_transmit(now, &mut |seq| send.contiguous(ledger, limits, seq));
+            connection.poll_transmit(now, &mut |seq| send.contiguous(ledger, limits, mtu, seq));
         let Some(segment) = &mut next else {
             return Sent::Nothing;
         };

@@ -138,6 +138,7 @@ impl SendQueue {
     /// How the `len` bytes from `seq` on lie, if they are in borrowed cells.
     pub(crate) fn lie(&self, ledger: &Ledger, seq: SeqNumber, len: u32) -> Option<Lie> {
         let queued = self.queued.as_ref().filter(|it| !it.borrowed.is_empty())?;
+        let index = queued.find(seq).filter(|&at| queued.cells[at].borrowed)?;
         let mut lie = Lie {
             headers: 0,
             headroom: 0,
@@ -145,7 +146,7 @@ impl SendQueue {
             pieces: 0,
             room: u32::MAX,
         };
-        for (part, start, taken) in queued.borrowed_from(seq, len)? {
+        for (part, start, taken) in queued.borrowed_from(index, seq, len) {
             if lie.pieces == 0 && start == 0 {
                 lie.headroom = ledger.headroom(part);
             }
@@ -240,9 +241,16 @@ impl SendQueue {
         self.there().write(ledger, len, checksum, fill);
     }
 
-    /// How many bytes from `seq` on can be in one segment: they lie in one cell, or in borrowed ones.
+    /// How many bytes from `seq` on can be in one segment: they lie in one cell, or in borrowed ones. Of these
+    /// no more than `most` are looked at, which is more than a segment has.
     #[inline]
-    pub(crate) fn contiguous(&self, ledger: &Ledger, limits: PlanLimits, seq: SeqNumber) -> u32 {
+    pub(crate) fn contiguous(
+        &self,
+        ledger: &Ledger,
+        limits: PlanLimits,
+        most: u32,
+        seq: SeqNumber,
+    ) -> u32 {
         let Some(queued) = &self.queued else {
             return 0;
         };
@@ -251,7 +259,7 @@ impl SendQueue {
         };
         let cell = &queued.cells[index];
         if cell.borrowed {
-            return queued.describable(ledger, limits, seq);
+            return queued.describable(ledger, limits, most, index, seq);
         }
         cell.end().since(seq)
     }
@@ -384,36 +392,37 @@ impl Queued {
         self.borrowed.push_back(borrowed);
     }
 
-    /// The parts of at most `len` borrowed bytes from `seq` on: memory, where the part begins in it, how long it
-    /// is. `None`: they are not borrowed.
+    /// The parts of at most `len` borrowed bytes from `seq` on, which is in the cell at `index`: memory, where
+    /// the part begins in it, how long it is.
     fn borrowed_from(
         &self,
+        index: usize,
         seq: SeqNumber,
         len: u32,
-    ) -> Option<impl Iterator<Item = (&Borrowed, u32, u32)>> {
-        let index = self.find(seq)?;
-        if !self.cells[index].borrowed {
-            return None;
-        }
+    ) -> impl Iterator<Item = (&Borrowed, u32, u32)> {
         let mut start = seq.since(self.cells[index].seq);
         let mut left = len;
         let cells = self.cells.range(index..);
         let cells = cells.take_while(|cell| cell.borrowed);
-        Some(cells.map_while(move |cell| {
+        cells.map_while(move |cell| {
             let (at, taken) = (start, left.min(u32::from(cell.len) - start));
             (left, start) = (left - taken, 0);
             let place = cell.block.wrapping_sub(self.borrowed_base) as usize;
             (taken > 0).then(|| (&self.borrowed[place], at, taken))
-        }))
+        })
     }
 
     /// How many borrowed bytes from `seq` on can be in one segment: as many as the port takes descriptors for,
     /// or any if they have to be copied.
-    fn describable(&self, ledger: &Ledger, limits: PlanLimits, seq: SeqNumber) -> u32 {
-        // No segment is longer than a chunk.
-        let Some(parts) = self.borrowed_from(seq, ledger.chunk_bytes()) else {
-            return 0;
-        };
+    fn describable(
+        &self,
+        ledger: &Ledger,
+        limits: PlanLimits,
+        most: u32,
+        index: usize,
+        seq: SeqNumber,
+    ) -> u32 {
+        let parts = self.borrowed_from(index, seq, most);
         let (mut bytes, mut room) = (0, None);
         for (part, start, taken) in parts {
             // A segment that begins a slot ends with it: the next one begins the next slot.
@@ -542,6 +551,10 @@ impl Queued {
         };
         if holds(self.cursor + 1) {
             return Some(self.cursor + 1);
+        }
+        // A segment ends where the next one begins: within what is borrowed.
+        if holds(self.cursor) {
+            return Some(self.cursor);
         }
         self.search(seq)
     }

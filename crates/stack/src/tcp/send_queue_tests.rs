@@ -58,15 +58,15 @@ fn bytes_are_found_by_number_across_the_wrap() {
         assert_eq!(bytes(&mut queue, &ledger, at, 1), [at as u8], "byte {at}");
     }
     assert_eq!(
-        queue.contiguous(&ledger, PlanLimits::SCATTER, FIRST + 30),
+        queue.contiguous(&ledger, PlanLimits::SCATTER, 1500, FIRST + 30),
         70
     );
     assert_eq!(
-        queue.contiguous(&ledger, PlanLimits::SCATTER, FIRST + 249),
+        queue.contiguous(&ledger, PlanLimits::SCATTER, 1500, FIRST + 249),
         1
     );
     assert_eq!(
-        queue.contiguous(&ledger, PlanLimits::SCATTER, FIRST + 250),
+        queue.contiguous(&ledger, PlanLimits::SCATTER, 1500, FIRST + 250),
         0
     );
     queue.clear(&mut SendSpares::default(), &mut ledger);
@@ -123,7 +123,7 @@ fn a_chunk_goes_when_both_its_cells_are_acknowledged() {
     queue.acknowledged(FIRST + 250, &mut SendSpares::default(), &mut ledger);
     assert_eq!(ledger.free_chunks(Pool::Send), free + 1);
     assert_eq!(
-        queue.contiguous(&ledger, PlanLimits::SCATTER, FIRST + 250),
+        queue.contiguous(&ledger, PlanLimits::SCATTER, 1500, FIRST + 250),
         50,
         "a cell goes as a whole"
     );
