@@ -68,10 +68,10 @@ impl Stack {
         while let Some(packet) = ahead.take().or_else(|| next(ledger)) {
             self.count_received(1, packet.len());
             let head = ledger.piece(&packet.first);
-            if let Some(flow) = self.tcp.flow()
-                && let Some(header) = &flow.header(head)
-            {
-                let id = flow.id;
+            // Not moved out of the option, nor copied: whoever does so right after its fields were written
+            // waits for the stores.
+            if let Some((id, header)) = &self.find_flow(head) {
+                let id = *id;
                 ahead = self.receive_in_flow(now, ledger, packet, queue, id, header, &mut next);
             } else {
                 self.receive_packet(now, ledger, packet, queue);
@@ -386,7 +386,7 @@ pub(crate) fn ipv4_header_sum(header: &[u8; IPV4_HEADER]) -> Checksum {
 }
 
 /// The ECN field of a traffic class (RFC 3168, section 5).
-fn ecn(traffic_class: u8) -> Ecn {
+pub(crate) fn ecn(traffic_class: u8) -> Ecn {
     match traffic_class & 3 {
         0 => Ecn::Incapable,
         3 => Ecn::Congested,

@@ -1,6 +1,8 @@
 //! The flow that the last segment belonged to: nearly always the next one does too, and what its headers
 //! say beside its own numbers was found out before (as Linux compares headers in GRO).
 
+use std::net::{IpAddr, SocketAddr};
+
 use ringwire_tcp::{Instant, SeqNumber};
 use ringwire_umem::Ledger;
 use smoltcp::wire::IpProtocol;
@@ -13,7 +15,7 @@ use super::{Ends, IN_TABLE};
 use crate::Stack;
 use crate::checksum::Checksum;
 use crate::headers::{ETHERNET_HEADER, IPV4_HEADER};
-use crate::ingress::{IpIn, ipv4_header_sum};
+use crate::ingress::{IpIn, ecn, ipv4_header_sum};
 use crate::packet::{Packet, Payload};
 use crate::socket::SocketId;
 
@@ -59,38 +61,57 @@ fn part<const LEN: usize>(head: &[u8; COMPARED], at: usize) -> &[u8; LEN] {
 pub(crate) struct Flow {
     key: Key,
     /// As it was read from one of its packets.
-    pub(crate) ip: IpIn,
+    ip: IpIn,
     /// The socket in the table of connections.
     pub(crate) id: SocketId,
 }
 
 impl Flow {
-    /// The flow of a packet, if it is one of this kind.
-    #[inline]
-    pub(crate) fn of(ledger: &Ledger, packet: &Packet, ip: &IpIn, id: SocketId) -> Option<Flow> {
-        let plain =
-            ip.header_at == ETHERNET_HEADER && ip.payload_at == IN_FLOW_AT && ip.source.is_ipv4();
-        let head = ledger.piece(&packet.first).first_chunk()?;
-        plain.then(|| Flow {
-            key: Key::new(head),
-            ip: *ip,
-            id,
-        })
-    }
-
-    /// The TCP header of a packet, if that is one of this flow, in one piece, sound as far as one can tell
-    /// without its payload, and says no more than most do.
+    /// The TCP header of a packet of this flow, if it is in one piece, sound as far as one can tell without
+    /// its payload, and says no more than most do.
     #[inline(always)]
     pub(crate) fn header(&self, packet: &[u8]) -> Option<Header> {
         let head: &[u8; COMPARED] = packet.first_chunk()?;
-        let sound = ipv4_header_sum(part(head, ETHERNET_HEADER)).finish() == 0;
-        if Key::new(head) != self.key || !sound {
+        if ipv4_header_sum(part(head, ETHERNET_HEADER)).finish() != 0 {
             return None;
         }
         let total_len = usize::from(u16::from_be_bytes(*part(head, LENGTH_AT)));
         let tcp = packet.get(IN_FLOW_AT..ETHERNET_HEADER + total_len)?;
         wire::parse_plain(tcp, self.ip.ecn)
     }
+}
+
+/// The ends of the flow that a packet is of by its addresses and ports, local before remote, and its IP
+/// header, if it is of this kind and for this Ethernet address.
+#[inline]
+fn parse(head: &[u8; COMPARED], mac: [u8; 6]) -> Option<(Ends, IpIn)> {
+    /// IPv4, with a header of five words.
+    const KIND: [u8; 3] = [0x08, 0x00, 0x45];
+    const DO_NOT_FRAGMENT: u16 = 0x4000;
+    const TCP: u8 = 6;
+    let number = |at| u16::from_be_bytes(*part(head, at));
+    let plain = *part(head, 12) == KIND
+        && number(ETHERNET_HEADER + 6) & !DO_NOT_FRAGMENT == 0
+        && head[ETHERNET_HEADER + 9] == TCP;
+    if !plain || *part(head, 0) != mac {
+        return None;
+    }
+    let address = |at| IpAddr::from(*part::<4>(head, at));
+    let (source, destination) = (address(26), address(30));
+    let ends = (
+        SocketAddr::new(destination, number(IN_FLOW_AT + 2)),
+        SocketAddr::new(source, number(IN_FLOW_AT)),
+    );
+    let ip = IpIn {
+        source,
+        destination,
+        protocol: IpProtocol::Tcp,
+        header_at: ETHERNET_HEADER,
+        payload_at: IN_FLOW_AT,
+        payload_len: usize::from(number(LENGTH_AT)).saturating_sub(IPV4_HEADER),
+        ecn: ecn(head[ETHERNET_HEADER + 1]),
+    };
+    Some((ends, ip))
 }
 
 /// Segments of a flow that follow one another and are alike but for their numbers, and PSH, as they come
@@ -189,6 +210,24 @@ impl Connections {
 }
 
 impl Stack {
+    /// The flow of a connection that a packet belongs to, by its addresses and ports, and its header as
+    /// [`Flow::header`] has it.
+    #[inline(always)]
+    pub(crate) fn find_flow(&mut self, packet: &[u8]) -> Option<(SocketId, Header)> {
+        let head = packet.first_chunk()?;
+        let key = Key::new(head);
+        if self.tcp.flow().is_none_or(|flow| flow.key != key) {
+            let (ends, ip) = parse(head, self.config.mac)?;
+            if !self.addresses.is_between_hosts(ip.source, ip.destination) {
+                return None;
+            }
+            let id = self.tcp.connections.get(&ends)?;
+            self.tcp.connections.set_flow(Some(Flow { key, ip, id }));
+        }
+        let flow = self.tcp.flow()?;
+        Some((flow.id, flow.header(packet)?))
+    }
+
     /// Takes the next segment of the flow, whose header was read, and those of `next` that follow it and
     /// are alike; returns the first packet that is none of them, if there is one.
     #[allow(clippy::too_many_arguments)]

@@ -8,7 +8,6 @@ use ringwire_tcp::{
 use ringwire_umem::{Ledger, Pool};
 use smoltcp::wire::IpProtocol;
 
-use super::flow::Flow;
 use super::listener::Cookie;
 use super::ops::wake_chunks;
 use super::send_queue::SendSpares;
@@ -59,10 +58,6 @@ impl Stack {
         let remote = SocketAddr::new(ip.source, header.source_port);
         let ends = (local, remote);
         let found = self.tcp.connections.get(&ends);
-        if let (Some(id), Payload::Frames { packet, .. }) = (found, &payload) {
-            let flow = Flow::of(ledger, packet, ip, id);
-            self.tcp.connections.set_flow(flow);
-        }
         let segment = &header.segment;
         payload.narrow(header.len, segment.len as usize);
         match found {
