@@ -201,6 +201,30 @@ impl Connection {
         self.send.end.since_or_zero(self.send.una)
     }
 
+    /// Has the processor fetch what segments and requests will need, all at once: of many connections most
+    /// are not in its cache, and whoever comes upon one cache line after the other waits for each.
+    #[inline]
+    pub fn fetch(&self) {
+        let Connection { send, receive, .. } = self;
+        // One of each line; none depends on another.
+        std::hint::black_box(
+            send.una.0
+                ^ receive.window.edge(receive.next).0
+                ^ self.totals.segments_in as u32
+                ^ self.totals.bytes_received as u32
+                ^ self.timers.heard_at.as_nanos() as u32
+                ^ self.timers.unanswered
+                ^ self.flight.pipe()
+                ^ self.flight.lost_bytes()
+                ^ u32::from(self.recovery.tail.due)
+                ^ self.recovery.rack.deadline.is_some() as u32
+                ^ self.rtt.backoff()
+                ^ self.congestion.window()
+                ^ u32::from(self.config.mss)
+                ^ u32::from(self.config.options.quick_ack),
+        );
+    }
+
     /// Queues `len` bytes. `more`: others follow soon, and a segment that is not full may wait for
     /// them (`MSG_MORE`).
     ///

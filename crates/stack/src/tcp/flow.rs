@@ -222,6 +222,7 @@ impl Stack {
                 return None;
             }
             let id = self.tcp.connections.get(&ends)?;
+            self.tcp.get(id).expect(IN_TABLE).fetch();
             self.tcp.connections.set_flow(Some(Flow { key, ip, id }));
         }
         let flow = self.tcp.flow()?;

@@ -151,6 +151,19 @@ impl Socket {
         self.tcp = (options != TcpOptions::default()).then(|| Box::new(options));
     }
 
+    /// Has the processor fetch what segments and requests will need, all at once.
+    #[inline]
+    fn fetch(&self) {
+        std::hint::black_box(
+            self.options.window_bytes() as usize
+                ^ usize::from(self.remote.is_some())
+                ^ self.receive.len(),
+        );
+        if let Some(connection) = &self.connection {
+            connection.fetch();
+        }
+    }
+
     fn ends(&self) -> Option<Ends> {
         Some((self.local?, self.remote?))
     }

@@ -243,6 +243,7 @@ impl Stack {
     /// The socket, if something can be sent on it.
     fn check_send(&mut self, id: SocketId) -> Result<&mut Socket, SocketError> {
         let socket = self.tcp.slab.get_mut(id).ok_or(SocketError::Invalid)?;
+        socket.fetch();
         if (socket.error.is_some() || socket.send_shut)
             && let Some(error) = socket.error.take()
         {
