@@ -309,12 +309,17 @@ impl Stack {
     }
 
     /// Whether the checksum of a packet of the flow is right, over so many bytes of TCP; counts it.
-    #[inline]
+    #[inline(always)]
     fn check_in_flow(&mut self, ledger: &Ledger, packet: &Packet, len: usize) -> bool {
         if self.trusts_checksums() {
             self.counters.tcp_rx_segments += 1;
             return true;
         }
+        self.sum_in_flow(ledger, packet, len)
+    }
+
+    #[inline(never)]
+    fn sum_in_flow(&mut self, ledger: &Ledger, packet: &Packet, len: usize) -> bool {
         let Some(ip) = self.tcp.flow().map(|flow| flow.ip) else {
             return false;
         };

@@ -19,8 +19,9 @@ use crate::packet::{Packet, Payload};
 use crate::socket::{Protocol, SocketId};
 use crate::{Stack, TxChecksum};
 
-/// Segments that one connection sends before the next has its turn.
-const BURST: u32 = 16;
+/// Segments that one connection sends before the next has its turn: with an MSS of 1460 some 46 KB, less
+/// than the 64 KiB that Linux hands a NIC at once (`GSO_LEGACY_MAX_SIZE`).
+const BURST: u32 = 32;
 
 /// Where the checksum stands in the header.
 pub(super) const CHECKSUM_AT: usize = 16;

@@ -82,7 +82,7 @@ fn time_wait_holds_neither_chunks_nor_a_socket() {
 fn every_connection_gets_its_turn_when_tx_has_room_for_one_packet() {
     const CONNECTIONS: u16 = 40;
     /// Segments that one may send before it is another's turn.
-    const BURST: usize = 16;
+    const BURST: usize = 32;
     let mut host = Host::ready_with(|setup| setup.layout.send_chunks = 1024);
     let listener = host.listener(US, 64);
     let mut peers = BTreeMap::new();
