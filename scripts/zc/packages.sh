@@ -42,6 +42,7 @@ Dir::Etc::sourceparts "/dev/null";
 Acquire::Languages "none";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::Retries "3";
+APT::Update::Error-Mode "any";
 APT::Sandbox::User "";
 APT::Get::List-Cleanup "0";
 END

@@ -1,4 +1,4 @@
-//! The ring's end of a bulk exchange: SEND_ZC out of UMEM, RECV, both at once. A byte depends on its offset in the
+//! The ring's end of a bulk exchange: SEND_ZC out of UMEM, RECV by lending, both at once. A byte depends on its offset in the
 //! stream, so that one that is lost, doubled or moved is seen.
 
 use std::collections::VecDeque;
@@ -10,6 +10,7 @@ use ringwire_tests::net::PATIENCE;
 use ringwire_tests::stream::{CONNECTION, run, wait};
 
 use crate::bed::{AREA, AREA_BYTES, SLOTS};
+use crate::lending::{GROUP, Lending};
 
 /// Bytes of each direction.
 pub const BYTES: usize = 4 << 20;
@@ -85,9 +86,9 @@ pub fn exchange(ring: &mut IoUring, from: From, out: u8, incoming: u8) {
         From::Slots => slots.iter_mut().map(|slot| &mut slot[..]).collect(),
         From::Area => area[..AREA_BYTES].chunks_exact_mut(PIECE).collect(),
     };
-    let mut buffer = vec![0; 200_000];
-    let receive = opcode::Recv::new(CONNECTION, buffer.as_mut_ptr(), buffer.len() as u32);
-    let receive = receive.build().user_data(RECEIVE);
+    let mut lending = Lending::new(ring);
+    let receive = opcode::RecvMulti::new(CONNECTION, GROUP).build();
+    let receive = receive.user_data(RECEIVE);
     push(ring, receive.clone());
     let mut free: VecDeque<usize> = (0..pieces.len()).collect();
     let (mut pushed, mut sent, mut received) = (0, 0, 0);
@@ -114,12 +115,19 @@ pub fn exchange(ring: &mut IoUring, from: From, out: u8, incoming: u8) {
         for cqe in completions {
             let res = cqe.result();
             match cqe.user_data() {
-                RECEIVE if res == 0 => ended = true,
                 RECEIVE => {
-                    let count = usize::try_from(res).expect("bytes");
-                    verify(&buffer[..count], incoming, received);
-                    received += count;
-                    push(ring, receive.clone());
+                    match res {
+                        0 => ended = true,
+                        // All ids are in use; they have been given back by now.
+                        _ if res == -libc::ENOBUFS => {}
+                        _ => lending.read(res, cqe.flags(), |bytes| {
+                            verify(bytes, incoming, received);
+                            received += bytes.len();
+                        }),
+                    }
+                    if !ended && !cqueue::more(cqe.flags()) {
+                        push(ring, receive.clone());
+                    }
                 }
                 SHUTDOWN => {
                     assert_eq!(res, 0);
@@ -145,6 +153,7 @@ pub fn exchange(ring: &mut IoUring, from: From, out: u8, incoming: u8) {
         }
     }
     assert_eq!(received, BYTES, "the stream has ended");
+    lending.assert_not_copied(ring);
     match from {
         // The peer's window, or a probe of the tail, may end within a slot: the rest has no room for headers.
         From::Slots => assert!(100 * copied <= sends, "{copied} of {sends} were copied"),
@@ -165,6 +174,6 @@ fn verify(bytes: &[u8], seed: u8, offset: usize) {
 }
 
 fn push(ring: &mut IoUring, entry: squeue::Entry) {
-    // SAFETY: area and buffer live until both directions have ended and every send has been notified.
+    // SAFETY: areas and slots live until both directions have ended and every send has been notified of.
     unsafe { ring.submission().push(&entry) }.expect("room in the queue");
 }

@@ -12,6 +12,7 @@ use ringwire_tests::stream::{run, wait};
 
 use crate::Check;
 use crate::bed::{Bed, SLOT_BYTES, SLOTS, server};
+use crate::lending::{GROUP, Lending};
 
 pub const CHECKS: &[Check] = &[
     ("a ring's datagrams come back from a ring", rings),
@@ -112,27 +113,29 @@ fn take(missing: &mut Vec<usize>, largest: usize, datagram: &[u8]) {
 }
 
 const SOCKET: types::Fixed = types::Fixed(0);
+const RECEIVE: u64 = 1 << 33;
 const SEND: u64 = 1 << 32;
 
-/// Sends datagrams from a ring, by SEND_ZC out of its slots; each must come back, and none may be copied.
+/// Sends datagrams from a ring, by SEND_ZC out of its slots, and receives by lending; each must come back, and none
+/// may be copied.
 fn ask_by_ring(mut ring: IoUring, servers: &[SocketAddr]) {
     ring.submitter().register_files_sparse(1).expect("a table");
     let mut slots = ring.take_slots(SLOTS).expect("the slots");
+    let mut lending = Lending::new(&ring);
     for &to in servers {
         connect(&mut ring, to);
-        ask_one(&mut ring, &mut slots);
+        ask_one(&mut ring, &mut slots, &mut lending);
         assert_eq!(run(&mut ring, opcode::Close::new(SOCKET).build()), 0);
     }
+    lending.assert_not_copied(&ring);
 }
 
-fn ask_one(ring: &mut IoUring, slots: &mut [Area]) {
-    let mut buffers = vec![[0u8; SLOT_BYTES]; WINDOW];
+fn ask_one(ring: &mut IoUring, slots: &mut [Area], lending: &mut Lending) {
+    let receive = opcode::RecvMulti::new(SOCKET, GROUP).build();
+    push(ring, receive.user_data(RECEIVE));
     for round in 0..ROUNDS {
         let numbers = round * WINDOW..(round + 1) * WINDOW;
         for (index, number) in numbers.clone().enumerate() {
-            let buffer = &mut buffers[index];
-            let receive = opcode::Recv::new(SOCKET, buffer.as_mut_ptr(), SLOT_BYTES as u32);
-            push(ring, receive.build().user_data(index as u64));
             let payload = &mut slots[index][..len(number, SLOT_BYTES)];
             fill(number, payload);
             let send = opcode::SendZc::new(SOCKET, payload.as_ptr(), payload.len() as u32);
@@ -150,10 +153,11 @@ fn ask_one(ring: &mut IoUring, slots: &mut [Area]) {
             let completions: Vec<_> = ring.completion().collect();
             for cqe in completions {
                 let (user_data, res) = (cqe.user_data(), cqe.result());
-                if user_data & SEND == 0 {
-                    let received = usize::try_from(res).expect("a datagram");
-                    let received = &buffers[user_data as usize][..received];
-                    take(&mut missing, SLOT_BYTES, received);
+                if user_data == RECEIVE {
+                    assert!(cqueue::more(cqe.flags()), "the receive goes on: {res}");
+                    lending.read(res, cqe.flags(), |datagram| {
+                        take(&mut missing, SLOT_BYTES, datagram);
+                    });
                 } else if cqueue::notif(cqe.flags()) {
                     assert_eq!(res, 0, "a datagram was copied");
                     notifications -= 1;
@@ -164,6 +168,13 @@ fn ask_one(ring: &mut IoUring, slots: &mut [Area]) {
                 }
             }
         }
+    }
+    // It and its cancellation.
+    let mut ends = 2;
+    push(ring, opcode::AsyncCancel::new(RECEIVE).build());
+    while ends > 0 {
+        assert!(wait(ring, PATIENCE), "the receive does not end");
+        ends -= ring.completion().count();
     }
 }
 

@@ -6,6 +6,7 @@ mod bed;
 mod bulk;
 mod datagrams;
 mod evidence;
+mod lending;
 mod setup;
 mod streams;
 mod system;
