@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
-use ringwire::{Attached, BindMode, Builder, IoUring, Mode};
+use ringwire::{Attached, BindMode, Builder, IoUring, Mode, cqueue, squeue};
 use ringwire_tests::net::{RING_INTERFACE, RING_V4, RING_V6, Veth};
 
 use crate::server::Server;
@@ -40,6 +40,13 @@ impl Bed {
     /// A ring on the first NIC.
     pub fn near(&self) -> IoUring {
         self.wire.in_ring(|| made(&near_builder(), Mode::ZeroCopy))
+    }
+
+    /// A ring on the first NIC that RECV_ZC can be registered with.
+    pub fn near_big(&self) -> IoUring<squeue::Entry, cqueue::Entry32> {
+        let mut near = builder(RING_INTERFACE, RING_V4, RING_V6);
+        near.setup_single_issuer().setup_defer_taskrun();
+        self.wire.in_ring(|| made(&near, Mode::ZeroCopy))
     }
 
     /// A ring on the second NIC.
@@ -123,8 +130,12 @@ fn near_builder() -> Builder {
     builder(RING_INTERFACE, RING_V4, RING_V6)
 }
 
-fn builder(interface: &str, v4: &str, v6: &str) -> Builder {
-    let mut builder = IoUring::builder();
+fn builder<C: cqueue::EntryMarker>(
+    interface: &str,
+    v4: &str,
+    v6: &str,
+) -> Builder<squeue::Entry, C> {
+    let mut builder = IoUring::<squeue::Entry, C>::builder();
     builder
         .interface(interface)
         .address(format!("{v4}/24").parse().expect("an address"))
@@ -136,7 +147,10 @@ fn builder(interface: &str, v4: &str, v6: &str) -> Builder {
 }
 
 /// Makes a ring. It has the mode that is wanted, and has waited for the link that attaching resets on some NICs.
-fn made(builder: &Builder, mode: Mode) -> IoUring {
+fn made<C: cqueue::EntryMarker>(
+    builder: &Builder<squeue::Entry, C>,
+    mode: Mode,
+) -> IoUring<squeue::Entry, C> {
     let ring = builder.build(256).expect("a ring");
     let report = ring.report().expect("a report");
     println!("{report}");

@@ -163,7 +163,7 @@ pub fn exchange(ring: &mut IoUring, from: From, out: u8, incoming: u8) {
 }
 
 /// What came is the stream's at this offset.
-fn verify(bytes: &[u8], seed: u8, offset: usize) {
+pub fn verify(bytes: &[u8], seed: u8, offset: usize) {
     let wrong = (0..bytes.len()).find(|&at| bytes[at] != byte(seed, offset + at));
     assert_eq!(
         wrong,

@@ -7,6 +7,7 @@ mod bulk;
 mod datagrams;
 mod evidence;
 mod lending;
+mod refill;
 mod setup;
 mod streams;
 mod system;
@@ -70,7 +71,8 @@ fn run(driver: &str) -> String {
     let checks = setup::CHECKS
         .iter()
         .chain(datagrams::CHECKS)
-        .chain(streams::CHECKS);
+        .chain(streams::CHECKS)
+        .chain(refill::CHECKS);
     let mut passed = 0;
     for &check in checks {
         let before = evidence.read();
