@@ -37,7 +37,7 @@ tools=$directory/tools
 started=$SECONDS
 status=0
 LD_LIBRARY_PATH=$tools/usr/lib/x86_64-linux-gnu:$tools/lib/x86_64-linux-gnu \
-    timeout "$limit" "$tools/usr/bin/qemu-system-x86_64" -L "$tools/usr/share/qemu" -L "$tools/usr/share/seabios" \
+    timeout --foreground "$limit" "$tools/usr/bin/qemu-system-x86_64" -L "$tools/usr/share/qemu" -L "$tools/usr/share/seabios" \
     -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 768 -nodefaults -no-user-config -display none \
     -serial stdio -no-reboot -kernel "$directory/vmlinux" -initrd "$directory/initramfs.gz" \
     -append "console=ttyS0 panic=-1 quiet net.ifnames=0 mitigations=off nokaslr audit=0 no_timer_check \

@@ -34,7 +34,11 @@ cd "$directory"
 source_line() { echo "deb [signed-by=$keyring] $mirror $1 main"; }
 { source_line "$release"; source_line "$release-backports"; } >tools.list
 source_line trixie-backports >kernel.list
-cat >apt.conf <<END
+# How this machine fetches (its proxies), and nothing else of its configuration: it may have hooks that clean its caches.
+apt-config dump Acquire >apt.conf
+cat >>apt.conf <<END
+Dir::Etc::parts "/dev/null";
+Dir::Etc::main "/dev/null";
 Dir::State::Lists "$directory/lists";
 Dir::Cache "$directory";
 Dir::Etc::sourcelist "$directory/tools.list";
