@@ -173,6 +173,8 @@ pub struct RingGone;
 /// It outlives the ring: what was received stays readable.
 pub struct Lent {
     umem: Arc<Umem>,
+    /// An address does not say it: an empty part may lie at the end of a chunk.
+    chunk: u32,
     addr: u64,
     len: u32,
 }
@@ -186,12 +188,17 @@ impl Lent {
     /// # Panics
     /// If the bytes are in no chunk that is lent.
     pub unsafe fn new(umem: Arc<Umem>, addr: u64, len: u32) -> Lent {
-        let lent = Lent { umem, addr, len };
-        let chunk = lent.umem.chunk_bytes();
-        let within = addr % u64::from(chunk) + u64::from(len) <= u64::from(chunk);
-        let known = lent.umem.returns().lent(lent.chunk()) > 0;
+        let chunk_bytes = u64::from(umem.chunk_bytes());
+        let chunk = (addr / chunk_bytes) as u32;
+        let within = addr % chunk_bytes + u64::from(len) <= chunk_bytes;
+        let known = umem.returns().lent(chunk) > 0;
         assert!(within && known, "lent: bytes that are not lent");
-        lent
+        Lent {
+            umem,
+            chunk,
+            addr,
+            len,
+        }
     }
 
     /// Where the bytes lie in the UMEM.
@@ -206,9 +213,10 @@ impl Lent {
     #[must_use = "what is split off goes back when it is dropped"]
     pub fn split_to(&mut self, at: usize) -> Lent {
         assert!(at <= self.len as usize, "lent: split behind the end");
-        self.umem.returns().add(self.chunk(), 1);
+        self.umem.returns().add(self.chunk, 1);
         let front = Lent {
             umem: Arc::clone(&self.umem),
+            chunk: self.chunk,
             addr: self.addr,
             len: at as u32,
         };
@@ -226,21 +234,11 @@ impl Lent {
         drop(self);
         if gone { Err(RingGone) } else { Ok(()) }
     }
-
-    fn chunk(&self) -> u32 {
-        // An empty part at the end of a chunk would be the next one's.
-        let addr = if self.len == 0 {
-            self.addr.saturating_sub(1)
-        } else {
-            self.addr
-        };
-        (addr / u64::from(self.umem.chunk_bytes())) as u32
-    }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let (returns, chunk) = (self.umem.returns(), self.chunk());
+        let (returns, chunk) = (self.umem.returns(), self.chunk);
         if returns.subtract(chunk) == Some(true) {
             returns.put(chunk);
         }

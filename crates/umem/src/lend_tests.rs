@@ -73,6 +73,22 @@ fn the_reserve_is_not_to_be_lent() {
 }
 
 #[test]
+fn nothing_split_off_at_the_beginning_of_a_chunk_is_of_that_chunk() {
+    let mut ledger = ledger();
+    let frames = [(); 2].map(|()| ledger.alloc(Pool::Rx).unwrap());
+    let [mut one, mut other] = frames.map(|frame| {
+        let addr = ledger.lend(frame, 0);
+        guard(&ledger, addr, 7)
+    });
+    drop((one.split_to(0), other.split_to(0)));
+    ledger.collect_returns();
+    assert_eq!(ledger.census().app, 3, "both, and the registered area");
+    drop((one, other));
+    ledger.collect_returns();
+    assert_eq!(ledger.census().app, 1);
+}
+
+#[test]
 fn while_others_hold_the_pool_the_application_has_its_share() {
     let layout = Layout {
         chunk_bytes: CHUNK as u32,
