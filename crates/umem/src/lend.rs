@@ -99,6 +99,10 @@ impl Ledger {
     /// Takes back what other threads have given back.
     #[inline]
     pub fn collect_returns(&mut self) {
+        // Nearly always there is nothing.
+        if self.umem().returns().is_empty() {
+            return;
+        }
         let umem = Arc::clone(self.umem());
         umem.returns().take(|chunk| self.take_back(chunk));
     }

@@ -96,12 +96,14 @@ impl Returns {
         }
     }
 
+    /// Whether the list is empty.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Ordering::Relaxed) == END
+    }
+
     /// Takes all that is in the list, one after the other.
     pub(crate) fn take(&self, mut each: impl FnMut(u32)) {
-        // Nearly always there is nothing.
-        if self.head.load(Ordering::Relaxed) == END {
-            return;
-        }
         let mut chunk = self.head.swap(END, Ordering::Acquire);
         while chunk != END {
             // Read before the chunk is anybody else's.

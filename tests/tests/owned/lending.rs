@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 
 use ringwire::owned::{BufferGroup, Completed, Lent, Payload, Ring, Socket};
 use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6, RING_V4, RING_V6, Veth};
@@ -18,6 +19,10 @@ pub const CASES: &[(&str, fn())] = &[
     (
         "who_keeps_every_datagram_gets_no_more_and_stops_nobody",
         kept_datagrams,
+    ),
+    (
+        "a_guard_that_another_thread_drops_wakes_a_ring_that_is_short",
+        wakes,
     ),
     (
         "who_keeps_a_stream_closes_the_window_and_gets_the_rest_later",
@@ -265,6 +270,40 @@ fn kept_datagrams() {
         .expect("room");
     // What was not lent has not been lost.
     assert_eq!(guard(bed.next())[..], next.to_ne_bytes());
+}
+
+/// Whether the ring's fd is readable.
+fn is_readable(bed: &Bed) -> bool {
+    let mut fd = libc::pollfd {
+        fd: bed.ring.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one structure, which lives through the call.
+    unsafe { libc::poll(&raw mut fd, 1, 0) == 1 }
+}
+
+fn wakes() {
+    let mut bed = small_bed();
+    let socket = bed.socket(libc::SOCK_DGRAM);
+    let group = lending(&mut bed);
+    let client = bed.veth.peer_socket(PEER_V4);
+    let kept = keep_all(&mut bed, socket, &group, |number| {
+        let sent = client.send_to(&number.to_ne_bytes(), (RING_V4, PORT));
+        sent.expect("sent");
+    });
+    let start = std::time::Instant::now();
+    while is_readable(&bed) {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "there is always something to do"
+        );
+        bed.ring.submit().expect("a turn");
+    }
+    std::thread::spawn(move || drop(kept))
+        .join()
+        .expect("the other thread");
+    assert!(is_readable(&bed), "nobody is told of the memory");
 }
 
 /// The peer's end of a connection that writes more than the ring has room for.
