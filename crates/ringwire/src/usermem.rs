@@ -73,7 +73,8 @@ pub(crate) fn write(span: Span, from: &[u8]) -> Result<usize, Errno> {
 /// Whether a span is the application's part of UMEM, in one piece.
 pub(crate) fn is_lendable(ledger: &Ledger, span: Span) -> bool {
     let offset = ledger.umem().offset_of(span.addr, span.len);
-    offset.is_some_and(|offset| ledger.is_lendable(offset, span.len as u32))
+    let part = offset.zip(u32::try_from(span.len).ok());
+    part.is_some_and(|(offset, len)| ledger.is_lendable(offset, len))
 }
 
 /// Borrows a span that is the application's part of UMEM; `None` if it is not.

@@ -7,7 +7,7 @@ use io_uring::squeue;
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
 use ringwire_stack::{Config, DadConfig, Instant, PlanLimits, RxChecksum, Stack, TxChecksum};
-use ringwire_umem::{Layout, Ledger, Umem};
+use ringwire_umem::{AreaLayout, Layout, Ledger, Umem};
 use ringwire_xsk::{Consumer, Desc, Producer, Rings, pair};
 
 use super::{Engine, EngineConfig, Port};
@@ -28,9 +28,11 @@ impl Port for Nowhere {
 
 pub(crate) struct Bed {
     pub(crate) engine: Engine,
-    /// The far side of the fill ring and of the RX ring.
+    /// The far side of the rings.
     fill: Consumer<u64>,
     rx: Producer<Desc>,
+    tx: Consumer<Desc>,
+    completion: Producer<u64>,
 }
 
 /// The Ethernet address of the engine's end.
@@ -40,22 +42,29 @@ const KERNEL_HEADROOM: usize = 256;
 
 impl Bed {
     pub(crate) fn new(setup_flags: u32) -> Bed {
+        Bed::with_areas(setup_flags, vec![])
+    }
+
+    /// One with registered areas.
+    pub(crate) fn with_areas(setup_flags: u32, areas: Vec<AreaLayout>) -> Bed {
         let layout = Layout {
             chunk_bytes: 4096,
             rx_chunks: 2 * ENTRIES,
             header_chunks: 16,
             send_chunks: 128,
             lend_reserve_chunks: 4,
-            areas: vec![],
+            areas,
         };
         let ledger = Ledger::new(Umem::new(layout).expect("memory for the engine"));
         let (near_fill, fill) = pair(ENTRIES);
         let (rx, near_rx) = pair(ENTRIES);
+        let (near_tx, tx) = pair(ENTRIES);
+        let (completion, near_completion) = pair(ENTRIES);
         let rings = Rings {
             fill: near_fill,
-            completion: pair(ENTRIES).1,
+            completion: near_completion,
             rx: near_rx,
-            tx: pair(ENTRIES).0,
+            tx: near_tx,
         };
         let config = Config {
             mac: MAC,
@@ -76,20 +85,47 @@ impl Bed {
             setup_flags,
         };
         let engine = Engine::new(now, config, ledger, stack, vec![rings], Box::new(Nowhere));
-        Bed { engine, fill, rx }
+        Bed {
+            engine,
+            fill,
+            rx,
+            tx,
+            completion,
+        }
     }
 
     /// One with a table of so many direct descriptors.
     pub(crate) fn with_slots(slots: u32) -> Bed {
         let mut bed = Bed::new(0);
+        bed.add_slots(slots);
+        bed
+    }
+
+    /// Makes a table of so many direct descriptors.
+    pub(crate) fn add_slots(&mut self, slots: u32) {
         let table = RsrcRegister {
             nr: slots,
             flags: IORING_RSRC_REGISTER_SPARSE,
             ..RsrcRegister::default()
         };
-        bed.register(IORING_REGISTER_FILES2, table, size_of_val(&table) as u32)
+        self.register(IORING_REGISTER_FILES2, table, size_of_val(&table) as u32)
             .expect("a table");
-        bed
+    }
+
+    /// What the NIC was given to send since the last time.
+    pub(crate) fn sent(&mut self) -> Vec<Desc> {
+        let sent = std::iter::from_fn(|| self.tx.pop()).collect();
+        self.tx.release();
+        sent
+    }
+
+    /// Has the NIC report descriptors as sent, for the next turn.
+    pub(crate) fn report_sent(&mut self, sent: &[Desc]) {
+        for descriptor in sent {
+            let pushed = self.completion.push(descriptor.addr);
+            pushed.expect("room in the completion ring");
+        }
+        self.completion.publish();
     }
 
     /// Has the NIC receive a frame, in pieces of at most so many bytes, and takes a turn.
@@ -137,10 +173,15 @@ impl Bed {
 
     /// Submits one entry and takes the completions that are there then.
     pub(crate) fn run(&mut self, entry: squeue::Entry) -> Vec<(u64, i32, u32)> {
-        // SAFETY: the tests' entries point at what lives in the test, or at nothing.
-        unsafe { self.engine.submission().push(&entry) }.expect("room in the queue");
+        self.push(entry);
         self.engine.submit(Instant::ZERO, 1);
         self.completions()
+    }
+
+    /// Queues an entry.
+    pub(crate) fn push(&mut self, entry: squeue::Entry) {
+        // SAFETY: the tests' entries point at what lives in the test, or at nothing.
+        unsafe { self.engine.submission().push(&entry) }.expect("room in the queue");
     }
 
     pub(crate) fn completions(&mut self) -> Vec<(u64, i32, u32)> {

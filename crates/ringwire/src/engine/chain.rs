@@ -136,6 +136,8 @@ impl Engine {
         while let Some(id) = self.finished.pop_front() {
             self.let_go_of(id);
         }
+        // A socket that went with its last request may have had memory.
+        self.post_repaid();
         if self.drain_active {
             self.start_deferred();
         }

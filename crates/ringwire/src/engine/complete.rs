@@ -98,7 +98,7 @@ impl Engine {
         for index in first..self.finished.len() {
             let request = self.requests.get(self.finished[index]);
             let (res, flags, extra) = request.result;
-            let (user_data, notify, loan) = (request.user_data, request.notify, request.loan);
+            let (user_data, notifies) = (request.user_data, request.notify.is_some());
             if !request.is_silent() {
                 let completion = Completion {
                     user_data,
@@ -108,14 +108,11 @@ impl Engine {
                 };
                 self.post(completion);
             }
-            match (loan, notify) {
-                (Some(loan), _) => self.end_loan(self.finished[index], loan),
-                // Its memory was copied when it was queued, or never will be sent.
-                (None, Some(notify)) => self.notify(user_data, notify, true),
-                (None, None) => {}
+            if notifies {
+                self.end_loan(self.finished[index]);
             }
+            self.post_repaid();
         }
-        self.post_repaid();
     }
 
     /// Posts a completion, or puts it into the overflow list.

@@ -127,6 +127,8 @@ pub struct Engine {
     refills: Option<RefillQueue>,
     registered: Registered,
     notices: Notices,
+    /// Entries are taken that do not ask for completions: notifications wait for those that do.
+    deferring: bool,
     signals: Signals,
     restrictions: Option<Restrictions>,
     settings: Settings,
@@ -187,6 +189,7 @@ impl Engine {
             refills: None,
             registered: Registered::default(),
             notices: Notices::default(),
+            deferring: false,
             signals: Signals::default(),
             restrictions: None,
             settings: Settings::default(),

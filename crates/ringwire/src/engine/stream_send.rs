@@ -114,7 +114,8 @@ impl Engine {
             return Outcome::end(request.done, Errno::EFAULT);
         }
         let len: usize = spans.iter().map(|span| span.len).sum();
-        if self.lends(id, false) {
+        // Once some of it was lent, what is copied counts.
+        if request.loan.is_some() || self.lends(id, false) {
             return self.lend_bytes(id, socket, (len, wait_all, more));
         }
         let mut done = request.done;

@@ -31,6 +31,7 @@ impl Engine {
     /// `io_submit_sqes`).
     pub fn submit(&mut self, now: Instant, count: u32) -> u32 {
         self.now = now;
+        self.deferring = self.setup_flags & IORING_SETUP_DEFER_TASKRUN != 0;
         let mut taken = 0;
         let mut chain = Chain::default();
         while taken < count {
@@ -48,7 +49,7 @@ impl Engine {
         self.end_chain(&mut chain);
         self.let_go();
         // With task work deferred, it waits for an enter that asks for completions.
-        if self.setup_flags & IORING_SETUP_DEFER_TASKRUN == 0 {
+        if !std::mem::take(&mut self.deferring) {
             self.run_work();
         }
         self.counters.submitted += u64::from(taken);

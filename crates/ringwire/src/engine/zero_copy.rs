@@ -178,16 +178,21 @@ impl Engine {
         Ok(())
     }
 
-    /// A zero-copy send has posted its completion: now it may be notified of.
-    pub(super) fn end_loan(&mut self, id: RequestId, loan: LoanId) {
+    /// A zero-copy send has posted its completion: now it may be notified of. Its memory may have been copied
+    /// when it was queued, or never will be sent: then the loan that ends here is all that there was.
+    pub(super) fn end_loan(&mut self, id: RequestId) {
+        let loan = self.loan(id);
         let request = self.requests.get_mut(id);
         request.loan = None;
         self.notices.get_mut(loan).buffer = request.buffer.take();
         self.ledger.end_loan(loan);
     }
 
-    /// Notifies of the sends whose memory nothing needs any more.
+    /// Notifies of the sends whose memory nothing needs any more: as task work, which may have to be asked for.
     pub(super) fn post_repaid(&mut self) {
+        if self.deferring {
+            return;
+        }
         while let Some(repaid) = self.ledger.next_repaid() {
             let notice = self.notices.take(repaid.loan);
             if let Some((socket, charge)) = notice.charge {
@@ -201,7 +206,7 @@ impl Engine {
     }
 
     /// Says that a zero-copy send needs its memory no longer.
-    pub(super) fn notify(&mut self, user_data: u64, notify: Notify, copied: bool) {
+    fn notify(&mut self, user_data: u64, notify: Notify, copied: bool) {
         let completion = Completion {
             user_data: notify.user_data.unwrap_or(user_data),
             res: match notify.report_usage && copied {
@@ -214,3 +219,7 @@ impl Engine {
         self.post(completion);
     }
 }
+
+#[cfg(test)]
+#[path = "zero_copy_tests.rs"]
+mod tests;

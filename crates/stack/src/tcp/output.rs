@@ -26,6 +26,9 @@ const BURST: u32 = 32;
 /// Where the checksum stands in the header.
 pub(super) const CHECKSUM_AT: usize = 16;
 
+/// Descriptors that a segment of one span takes: its headers, and two chunks.
+const SPAN_DESCRIPTORS: u32 = 3;
+
 /// What a connection had to send.
 pub(super) enum Sent {
     /// Nothing.
@@ -143,10 +146,13 @@ impl Stack {
             return Sent::Nothing;
         };
         let send = &mut socket.send;
-        let (limits, mtu) = (self.config.plan, u32::from(self.config.mtu));
+        let (mut limits, mtu) = (self.config.plan, u32::from(self.config.mtu));
         // What is given out counts as sent: there must be room for all its descriptors.
-        if send.has_borrowed() && room < limits.descriptors {
-            return Sent::Stuck;
+        if send.has_borrowed() {
+            if room < limits.descriptors.min(SPAN_DESCRIPTORS) {
+                return Sent::Stuck;
+            }
+            limits.descriptors = limits.descriptors.min(room);
         }
         // Not moved out of the option: whoever copies a structure right after its fields were written
         // waits for the stores.

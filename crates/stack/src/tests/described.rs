@@ -240,7 +240,7 @@ fn one_slot_twice_in_a_message_arrives_twice() {
             let received = pair.b.recv(b).unwrap();
             assert!(received.payload == memory.slots[0][..]);
         }
-        let uncopied = pair.a.config().plan != PlanLimits::SINGLE;
+        let uncopied = pair.a.config.plan != PlanLimits::SINGLE;
         assert_eq!(repaid(&mut pair.a), [(loan, uncopied)]);
     }
 }

@@ -395,17 +395,26 @@ fn chunks_between_borrowed_bytes_come_back_with_their_acknowledgement() {
 }
 
 #[test]
-fn a_segment_waits_for_as_many_descriptors_as_a_packet_may_take() {
+fn a_segment_is_no_longer_than_there_is_room_for_its_descriptors() {
     let mut bed = Bed::new(with_areas);
-    let loan = bed.send_row(0, 100);
+    let loan = bed.pair.a.ledger.begin_loan();
+    for at in 0..5 {
+        let part = bed.memory.borrow_row(&mut bed.pair.a, loan, at, 1);
+        assert_eq!(try_send(&mut bed.pair.a, bed.client, part), Ok(1));
+    }
+    bed.pair.a.ledger.end_loan(loan);
     let host = &mut bed.pair.a;
-    let room = host.config().plan.descriptors - 1;
     let (stack, ledger) = (&mut host.stack, &mut host.ledger);
     let post = |_, _, _| panic!("there is no room");
-    assert_eq!(stack.transmit(host.now, ledger, 0, room, post), 0);
+    assert_eq!(stack.transmit(host.now, ledger, 0, 2, post), 0);
+    let mut first = InFlight::default();
+    let post = |addr, _, _| first.descriptors.push(addr);
+    assert_eq!(stack.transmit(host.now, ledger, 0, 3, post), 3, "two parts");
+    host.complete(first);
     let frames = host.sent();
-    assert_eq!(frames.len(), 1);
+    assert_eq!(frames.len(), 1, "the others");
     bed.deliver(&frames);
     bed.pair.pass(LONG);
+    assert!(bed.read() == bed.memory.row[..5]);
     assert_eq!(repaid(&mut bed.pair.a), [(loan, true)]);
 }

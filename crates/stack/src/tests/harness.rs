@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringwire_umem::{Layout, Ledger, Pool, TxDone, Umem};
 
-pub(super) use super::random::Random;
+pub(super) use super::random::{Random, pattern};
 use super::{build, offload};
 use crate::neighbour::dad::Probing;
 use crate::{
@@ -35,11 +35,6 @@ pub(super) fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// Bytes that differ from their neighbours, so that a shifted or lost one shows.
-pub(super) fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
-}
-
 /// A datagram as the application sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Received {
@@ -48,7 +43,7 @@ pub(super) struct Received {
 }
 
 /// Packets that the NIC has and has not reported as sent: their bytes, and their descriptors.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct InFlight {
     pub(super) frames: Vec<Vec<u8>>,
     pub(super) descriptors: Vec<u64>,
@@ -59,7 +54,7 @@ pub(super) struct Host {
     pub(super) ledger: Ledger,
     pub(super) stack: Stack,
     pub(super) now: Instant,
-    config: Config,
+    pub(super) config: Config,
     sockets: Vec<SocketId>,
     chunks: u32,
     /// Those of registered areas.
@@ -223,10 +218,7 @@ impl Host {
 
     /// Gives what waits to the NIC, which does not report it as sent yet.
     pub(super) fn post(&mut self) -> InFlight {
-        let mut posted = InFlight {
-            frames: Vec::new(),
-            descriptors: Vec::new(),
-        };
+        let mut posted = InFlight::default();
         loop {
             let mut pieces = Vec::new();
             let post = |addr, len, flags: TxFlags| pieces.push((addr, len, flags));
@@ -482,10 +474,6 @@ impl Host {
 
     pub(super) fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.stack.next_event()).collect()
-    }
-
-    pub(super) fn config(&self) -> &Config {
-        &self.config
     }
 
     pub(super) fn free(&self, pool: Pool) -> u32 {

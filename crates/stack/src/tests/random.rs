@@ -1,4 +1,9 @@
-//! A source of numbers that are the same in every run.
+//! Bytes and numbers that are the same in every run.
+
+/// Bytes that differ from their neighbours, so that a shifted or lost one shows.
+pub(super) fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
+}
 
 /// xorshift64*: enough randomness for a test.
 pub(super) struct Random(pub(super) u64);
