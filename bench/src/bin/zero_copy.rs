@@ -2,10 +2,13 @@
 //! many bytes each, copied (SEND, and RECV into buffers of the application's), and not (SEND_ZC from slots,
 //! whose headers go in front, or from an area, whose headers are a descriptor of their own; RECV with a lent
 //! group). CPU time of one thread: the sender's, the receiver's, and nothing of the wire's. Nobody looks at
-//! the bytes. Rounds of all ways alternate.
+//! the bytes. Rounds of all ways alternate. The applications' memory is either in the cache or much larger,
+//! as it is where each payload is another one.
 //!
 //!     zero_copy [ROUNDS]
 //!     zero_copy PROTOCOL WAY BYTES COUNT    one way, so many times, without a clock: for an instruction counter
+
+use std::collections::VecDeque;
 
 use ringwire::{Area, cqueue, opcode, types};
 use ringwire_bench::clock::{cpu_nanos, median};
@@ -15,8 +18,10 @@ use ringwire_umem::AreaLayout;
 
 /// Requests in a measurement.
 const REQUESTS: usize = 8192;
-/// Payloads that the sender has under way at most, and the buffers of the receiver's group.
-const PLACES: usize = 256;
+/// Payloads of each application's memory, by which it is 1 MiB or 64 MiB. They are used in turn.
+const MEMORIES: [(&str, usize); 2] = [("near", 256), ("far", 16_384)];
+/// Ids of a lent group, and the most sends under way.
+const IDS: usize = 256;
 const CHUNK_BYTES: usize = 4096;
 const GROUP: u16 = 1;
 const RECEIVE: u64 = u64::MAX;
@@ -40,9 +45,9 @@ const WAYS: [(&str, Way); 3] = [
     ("in-place", Way::InPlace),
     ("scatter", Way::Scatter),
 ];
-/// Bytes of a request. A slot has 3968 at most.
-const SIZES: [usize; 5] = [600, 1000, 1400, 3968, 4000];
-const LONGEST_SLOT: usize = 3968;
+/// Bytes of a request. A slot has 3968 at most, and a segment from one 12 fewer.
+const SIZES: [usize; 5] = [600, 1000, 1400, 3900, 4000];
+const LONGEST_SLOT: usize = 3900;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -51,7 +56,7 @@ fn main() {
         let way = WAYS.iter().find(|it| it.0 == way);
         let bytes = bytes.parse().expect("a number of bytes");
         let &(_, protocol) = protocol.expect("udp or tcp");
-        let mut bed = Bed::new(protocol, way.expect("a way").1, bytes, || 0);
+        let mut bed = Bed::new(protocol, way.expect("a way").1, bytes, IDS, || 0);
         bed.run(count.parse().expect("a number of requests"));
         return;
     }
@@ -62,9 +67,15 @@ fn main() {
         "as fast as copied. Sending: SEND, SEND_ZC with headers in front, with headers beside;"
     );
     println!("receiving: RECV into own buffers, lent; both together");
-    for (name, protocol) in PROTOCOLS {
-        for bytes in SIZES {
-            table(name, protocol, bytes, rounds);
+    for (name, places) in MEMORIES {
+        println!(
+            "the applications' memory is {name}: {} MiB",
+            (places * CHUNK_BYTES) >> 20
+        );
+        for (name, protocol) in PROTOCOLS {
+            for bytes in SIZES {
+                table((name, protocol), bytes, places, rounds);
+            }
         }
     }
 }
@@ -79,11 +90,11 @@ struct Cost {
     receive: f64,
 }
 
-fn table(name: &str, protocol: Protocol, bytes: usize, rounds: usize) {
+fn table((name, protocol): (&str, Protocol), bytes: usize, places: usize, rounds: usize) {
     let ways = WAYS.iter().map(|way| way.1);
     let ways = ways.filter(|&way| way != Way::InPlace || bytes <= LONGEST_SLOT);
     let mut beds: Vec<Bed> = ways
-        .map(|way| Bed::new(protocol, way, bytes, cpu_nanos))
+        .map(|way| Bed::new(protocol, way, bytes, places, cpu_nanos))
         .collect();
     let mut costs = vec![Vec::new(); beds.len()];
     for round in 0..rounds + 1 {
@@ -121,23 +132,27 @@ struct Bed {
     clock: fn() -> u64,
     /// What the sender sends from.
     memory: Vec<Area>,
-    free: Vec<usize>,
+    places: usize,
+    /// Those that nothing is sent from.
+    free: VecDeque<usize>,
     group: Group,
+    /// Its ids, and the one that is used next.
+    ids: u16,
     next_bid: u16,
 }
 
 impl Bed {
-    fn new(protocol: Protocol, way: Way, bytes: usize, clock: fn() -> u64) -> Bed {
+    fn new(protocol: Protocol, way: Way, bytes: usize, places: usize, clock: fn() -> u64) -> Bed {
         let slots = way == Way::InPlace;
         let setup = Setup {
             // One packet for each request, TCP's options included.
             mtu: 1500.max(bytes as u16 + 52),
             areas: vec![match slots {
                 true => AreaLayout::Slots {
-                    count: PLACES as u32,
+                    count: places as u32,
                     payload_bytes: bytes as u32,
                 },
-                false => AreaLayout::Plain(PLACES * CHUNK_BYTES),
+                false => AreaLayout::Plain(places * CHUNK_BYTES),
             }],
             ..Setup::default()
         };
@@ -146,14 +161,16 @@ impl Bed {
             Protocol::Udp => engines.connect_datagrams(),
             Protocol::Tcp => engines.connect_streams(),
         }
-        let memory = match slots {
+        let mut memory = match slots {
             true => engines.a.slots(0),
             false => vec![engines.a.area(0)],
         };
+        // What was never written to is one page of zeroes.
+        memory.iter_mut().for_each(|area| area.fill(7));
         let receiver = &mut engines.b.engine;
-        let group = match way {
-            Way::Copy => Group::own(receiver, GROUP, PLACES as u16, bytes),
-            Way::InPlace | Way::Scatter => Group::lent(receiver, GROUP, PLACES as u16),
+        let (group, ids) = match way {
+            Way::Copy => (Group::own(receiver, GROUP, places as u16, bytes), places),
+            Way::InPlace | Way::Scatter => (Group::lent(receiver, GROUP, IDS as u16), IDS),
         };
         let mut bed = Bed {
             protocol,
@@ -162,8 +179,10 @@ impl Bed {
             engines,
             clock,
             memory,
-            free: (0..PLACES).collect(),
+            places,
+            free: (0..places).collect(),
             group,
+            ids: ids as u16,
             next_bid: 0,
         };
         bed.arm();
@@ -220,9 +239,10 @@ impl Bed {
     fn send(&mut self, most: usize) -> usize {
         // A turn receives 64 descriptors, and what is longer than a chunk with its headroom takes two.
         let burst = if self.bytes > 3700 { 32 } else { 64 };
-        let count = burst.min(most).min(self.free.len());
+        let under_way = self.places - self.free.len();
+        let count = burst.min(most).min(IDS - under_way);
         for _ in 0..count {
-            let place = self.free.pop().expect("as many were counted");
+            let place = self.free.pop_front().expect("as many were counted");
             let first = match self.way {
                 Way::InPlace => self.memory[place].as_ptr(),
                 Way::Copy | Way::Scatter => self.memory[0][place * CHUNK_BYTES..].as_ptr(),
@@ -247,7 +267,7 @@ impl Bed {
         for cqe in self.engines.a.engine.completion() {
             assert!(cqe.result() >= 0, "{cqe:?}");
             if !cqueue::more(cqe.flags()) {
-                self.free.push(cqe.user_data() as usize);
+                self.free.push_back(cqe.user_data() as usize);
             }
         }
     }
@@ -263,7 +283,7 @@ impl Bed {
             // Buffers come in the ring's order, in which they are given back.
             while left > 0 {
                 let bid = self.next_bid;
-                self.next_bid = (bid + 1) % PLACES as u16;
+                self.next_bid = (bid + 1) % self.ids;
                 left -= self.group.bytes(bid, left).len();
                 self.group.give(bid);
             }
