@@ -20,8 +20,9 @@ command -v apt-get dpkg-deb >/dev/null || cannot "its packages are Debian's, and
 release=$(. /etc/os-release && echo "${ID-}/${VERSION_CODENAME-}")
 [ "${release%/*}" = debian ] || cannot "its packages are Debian's, and this is ${release%/*}"
 release=${release#*/}
-mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Identifier: Packages' |
-    awk -v release="$release" '$1 == release { print $2; exit }')
+# Other vendors have the release's name too, and no component of this one.
+mirror=$(apt-get update --print-uris 2>/dev/null |
+    sed -n "s|^'\(.*\)/dists/$release/main/binary-.*|\1|p" | head -n 1)
 [ -n "$mirror" ] || cannot "apt has no mirror of Debian $release"
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -r "$keyring" ] || cannot "there is no $keyring to verify packages by"
