@@ -126,7 +126,7 @@ pub fn at(ip: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip.parse().expect("an address"), port)
 }
 
-fn near_builder() -> Builder {
+pub fn near_builder() -> Builder {
     builder(RING_INTERFACE, RING_V4, RING_V6)
 }
 

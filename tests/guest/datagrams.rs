@@ -27,7 +27,7 @@ const ROUNDS: usize = 40;
 /// Datagrams on their way at a time.
 const WINDOW: usize = 8;
 /// Of the kernel's datagrams: some exceed the MTU, and go in fragments.
-const LARGEST: usize = 4000;
+pub const LARGEST: usize = 4000;
 
 /// The length of a datagram, up to a largest.
 fn len(number: usize, largest: usize) -> usize {
@@ -58,7 +58,7 @@ fn rings(bed: &Bed) {
 fn kernel_asks(bed: &Bed) {
     let serving = bed.serve(Mode::ZeroCopy);
     for (own, server) in [(PEER_V4, RING_V4), (PEER_V6, RING_V6)] {
-        ask(&bed.client(own, server));
+        ask(&bed.client(own, server), LARGEST);
     }
     serving.stop();
 }
@@ -83,20 +83,20 @@ fn kernel_answers(bed: &Bed) {
     peer.join().expect("the kernel's end");
 }
 
-/// Sends datagrams from a kernel's socket; each must come back.
-pub fn ask(socket: &UdpSocket) {
+/// Sends datagrams from a kernel's socket, up to a largest; each must come back.
+pub fn ask(socket: &UdpSocket, largest: usize) {
     let mut buffer = [0; LARGEST];
     for round in 0..ROUNDS {
         let numbers = round * WINDOW..(round + 1) * WINDOW;
         for number in numbers.clone() {
-            socket.send(&content(number, LARGEST)).expect("a datagram");
+            socket.send(&content(number, largest)).expect("a datagram");
         }
         let mut missing: Vec<usize> = numbers.collect();
         while !missing.is_empty() {
             let Ok(received) = socket.recv(&mut buffer) else {
                 panic!("{missing:?} did not come back");
             };
-            take(&mut missing, LARGEST, &buffer[..received]);
+            take(&mut missing, largest, &buffer[..received]);
         }
     }
 }

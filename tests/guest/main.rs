@@ -6,7 +6,12 @@ mod bed;
 mod bulk;
 mod datagrams;
 mod evidence;
+#[path = "../../examples/echo/zero_copy.rs"]
+mod forward;
+mod forwarding;
 mod lending;
+#[path = "../../examples/pump.rs"]
+mod pump;
 mod refill;
 mod setup;
 mod streams;
@@ -72,7 +77,8 @@ fn run(driver: &str) -> String {
         .iter()
         .chain(datagrams::CHECKS)
         .chain(streams::CHECKS)
-        .chain(refill::CHECKS);
+        .chain(refill::CHECKS)
+        .chain(forwarding::CHECKS);
     let mut passed = 0;
     for &check in checks {
         let before = evidence.read();

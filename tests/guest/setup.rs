@@ -7,7 +7,7 @@ use ringwire_xsk::{Interface, Program, QueueConfig, Socket};
 
 use crate::Check;
 use crate::bed::Bed;
-use crate::datagrams::ask;
+use crate::datagrams::{LARGEST, ask};
 
 pub const CHECKS: &[Check] = &[("a ring is made again as soon as one has gone", again)];
 
@@ -61,13 +61,13 @@ fn small_chunks(bed: &Bed) {
 fn again(bed: &Bed) {
     for _ in 0..2 {
         let serving = bed.serve(Mode::ZeroCopy);
-        ask(&bed.client(PEER_V4, RING_V4));
+        ask(&bed.client(PEER_V4, RING_V4), LARGEST);
         serving.stop();
     }
 }
 
 fn copy(bed: &Bed) {
     let serving = bed.serve(Mode::Copy);
-    ask(&bed.client(PEER_V4, RING_V4));
+    ask(&bed.client(PEER_V4, RING_V4), LARGEST);
     serving.stop();
 }
