@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use ringwire::{cqueue, opcode, squeue, types};
 use ringwire_abi::register::{BufReg, IORING_REGISTER_PBUF_RING};
 use ringwire_bench::count;
-use ringwire_bench::engines::{End, Engines, first, second};
+use ringwire_bench::engines::{End, Engines, Setup, first, second};
+use ringwire_umem::AreaLayout;
 
 #[global_allocator]
 static ALLOCATOR: count::Counting = count::Counting;
@@ -125,6 +126,49 @@ fn zero_copy_sends() {
         push(&mut engines.a, send.clone());
         wait(&mut engines, 2, 1);
     });
+}
+
+/// Zero-copy sends of memory in UMEM, on a stream and as datagrams: from slots, with headers in front of them, and
+/// from where a row goes from one chunk to the next, with headers elsewhere. Two full segments at a time, which are
+/// acknowledged at once.
+#[test]
+fn zero_copy_sends_from_where_it_lies() {
+    const FULL: usize = 1448;
+    for socket in [0, 2] {
+        for in_slots in [true, false] {
+            let slots = AreaLayout::Slots {
+                count: 2,
+                payload_bytes: FULL as u32,
+            };
+            let mut engines = Engines::with(&Setup {
+                areas: vec![slots, AreaLayout::Plain(3 * 4096)],
+                ..Setup::default()
+            });
+            engines.connect_streams();
+            engines.connect_datagrams();
+            let (slots, row) = (engines.a.slots(0), engines.a.area(1));
+            let parts = match in_slots {
+                true => [&slots[0][..], &slots[1]],
+                false => [4096, 8192].map(|end| &row[end - FULL / 2..][..FULL]),
+            };
+            let sends = parts.map(|part| {
+                let (from, len) = (part.as_ptr(), part.len() as u32);
+                opcode::SendZc::new(types::Fixed(socket), from, len).build()
+            });
+            let mut to = [[0; FULL]; 2];
+            assert_no_calls(|| {
+                for (to, send) in to.iter_mut().zip(&sends) {
+                    let recv = recv(socket, to).flags(libc::MSG_WAITALL);
+                    push(&mut engines.b, recv.build());
+                    push(&mut engines.a, send.clone());
+                }
+                wait(&mut engines, 4, 2);
+            });
+            let counters = engines.a.engine.stack().counters();
+            let described = [counters.tx_scattered, counters.tx_in_place];
+            assert!(described[usize::from(in_slots)] >= 8000, "{described:?}");
+        }
+    }
 }
 
 #[test]
