@@ -96,11 +96,12 @@ impl Engine {
         let loan = self.loan(id);
         let mut done = self.requests.get(id).done;
         let begun = done;
+        let mut place = (0, 0);
         let outcome = loop {
             if done == len {
                 break Outcome::sent(done);
             }
-            let span = self.span_at(id, done);
+            let span = self.span_at(id, done, &mut place);
             let follows = done + span.len < len;
             match self.lend_span(loan, socket, span, more || follows) {
                 Ok(count) => done += count,
@@ -119,17 +120,19 @@ impl Engine {
         outcome
     }
 
-    /// The rest of the span that holds the byte at `skip` of a request's memory.
-    fn span_at(&self, id: RequestId, mut skip: usize) -> Span {
+    /// The rest of the span that holds the byte at `at` of a request's memory. It is looked for from a place on:
+    /// a span's index, and where it begins.
+    fn span_at(&self, id: RequestId, at: usize, (index, begin): &mut (usize, usize)) -> Span {
         let mut single = [Span::default()];
-        for span in self.requests.get(id).payload(&mut single) {
+        for span in &self.requests.get(id).payload(&mut single)[*index..] {
+            let skip = at - *begin;
             if skip < span.len {
                 return Span {
                     addr: span.addr + skip as u64,
                     len: span.len - skip,
                 };
             }
-            skip -= span.len;
+            (*index, *begin) = (*index + 1, *begin + span.len);
         }
         unreachable!("zero copy: a byte behind the request's memory")
     }

@@ -279,6 +279,45 @@ fn a_send_that_is_cancelled_half_way_is_notified_of_when_the_rest_was_read() {
 }
 
 #[test]
+fn spans_of_all_kinds_arrive_in_order() {
+    let (mut bed, mut row) = connection();
+    for (index, byte) in row.iter_mut().enumerate() {
+        *byte = index as u8;
+    }
+    let elsewhere = *b"else";
+    let parts = [
+        &row[..10],
+        &[],
+        &row[4000..4200],
+        &elsewhere,
+        &[],
+        &row[20..21],
+    ];
+    let iovecs = parts.map(|bytes| libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    });
+    // SAFETY: all zeroes is a valid msghdr.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = iovecs.as_ptr().cast_mut();
+    header.msg_iovlen = iovecs.len();
+    let send = opcode::SendMsgZc::new(types::Fixed(1), &raw const header).build();
+    let whole = parts.concat();
+    let len = whole.len() as i32;
+    assert_eq!(bed.run(send.user_data(1)), [(1, len, MORE)]);
+    let mut to = vec![0u8; whole.len()];
+    let recv = opcode::Recv::new(types::Fixed(3), to.as_mut_ptr(), len as u32);
+    let recv = recv.flags(libc::MSG_WAITALL).build().user_data(2);
+    let mut completions = bed.run(recv);
+    pass(&mut bed, 10);
+    pass(&mut bed, 60);
+    completions.extend(bed.completions());
+    completions.sort_unstable();
+    assert_eq!(completions, [(1, 0, NOTIF), (2, len, 0)]);
+    assert!(to == whole);
+}
+
+#[test]
 fn a_socket_that_is_closed_with_memory_queued_notifies() {
     let (mut bed, row) = connection();
     let send = opcode::SendZc::new(types::Fixed(1), row.as_ptr(), row.len() as u32);
