@@ -51,6 +51,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use io_uring::cqueue;
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{IORING_SETUP_TASKRUN_FLAG, IORING_SQ_TASKRUN};
 use ringwire_stack::{Instant, SocketError, Stack};
@@ -219,6 +220,14 @@ impl Engine {
 
     /// The application's side of the completion queue, of 16-byte entries.
     pub fn completion(&mut self) -> CompletionQueue<'_> {
+        CompletionQueue::new(&self.queues)
+    }
+
+    /// The same, of entries of this size: 32 bytes with `IORING_SETUP_CQE32` and `IORING_SETUP_CQE_MIXED`.
+    ///
+    /// # Panics
+    /// If the ring was set up for entries of another size.
+    pub fn completion_of<C: cqueue::EntryMarker>(&mut self) -> CompletionQueue<'_, C> {
         CompletionQueue::new(&self.queues)
     }
 
