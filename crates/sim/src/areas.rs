@@ -160,16 +160,7 @@ impl Areas {
     ) -> (squeue::Entry, Lent) {
         let random = &mut self.random;
         let placed = self.placed.get_mut(&number).expect("it was placed");
-        let umem = &self.umem;
-        let span = |part: &libc::iovec| {
-            let start = umem.offset_of(part.iov_base as u64, part.iov_len);
-            let start = start.expect("areas lie in the UMEM");
-            start..start + part.iov_len as u64
-        };
-        let lent = Lent::new(
-            placed.message.parts.iter().map(span).collect(),
-            placed.reports,
-        );
+        let lent = Lent::new(spans(&self.umem, &placed.message.parts), placed.reports);
         let priority = if placed.reports {
             IORING_SEND_ZC_REPORT_USAGE
         } else {
@@ -201,6 +192,11 @@ impl Areas {
             send = send.buf_index(Some(self.index));
         }
         (send.build(), lent)
+    }
+
+    /// Where bytes that are the application's lie in the UMEM.
+    pub(crate) fn spans(&self, parts: &[libc::iovec]) -> Vec<Range<u64>> {
+        spans(&self.umem, parts)
     }
 
     /// Writes over some of what was placed, but for its first bytes, though it is not the application's.
@@ -263,4 +259,13 @@ impl Areas {
             Part::Slot(slot, len) => &mut self.slots[*slot][..*len],
         }
     }
+}
+
+fn spans(umem: &Umem, parts: &[libc::iovec]) -> Vec<Range<u64>> {
+    let span = |part: &libc::iovec| {
+        let start = umem.offset_of(part.iov_base as u64, part.iov_len);
+        let start = start.expect("what is lent lies in the UMEM");
+        start..start + part.iov_len as u64
+    };
+    parts.iter().map(span).collect()
 }

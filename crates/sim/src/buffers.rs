@@ -2,6 +2,7 @@
 
 use memmap2::MmapMut;
 use ringwire::engine::Engine;
+use ringwire_abi::flags::IOU_PBUF_RING_LENT;
 use ringwire_abi::register::{BufReg, IORING_REGISTER_PBUF_RING};
 
 pub(crate) struct Buffers {
@@ -20,12 +21,22 @@ impl Buffers {
         count: u16,
         bytes_each: usize,
     ) -> Buffers {
+        Buffers::new(engine, group, count, bytes_each, 0)
+    }
+
+    /// Registers a lent group of `count` ids (a power of two) and gives them all.
+    pub(crate) fn register_lent(engine: &mut Engine, group: u16, count: u16) -> Buffers {
+        Buffers::new(engine, group, count, 0, IOU_PBUF_RING_LENT)
+    }
+
+    fn new(engine: &mut Engine, group: u16, count: u16, bytes_each: usize, flags: u16) -> Buffers {
         let len = usize::from(count) * 16;
         let mut ring = MmapMut::map_anon(len).expect("memory for a buffer ring");
         let reg = BufReg {
             ring_addr: ring.as_mut_ptr() as u64,
             ring_entries: count.into(),
             bgid: group,
+            flags,
             ..BufReg::default()
         };
         // SAFETY: the mapping lives in the application, which its host keeps as long as the engine.
@@ -47,6 +58,15 @@ impl Buffers {
     /// Gives a buffer (back) to the ring.
     pub(crate) fn provide(&mut self, bid: u16) {
         let addr = self.memory[usize::from(bid) * self.bytes_each..].as_mut_ptr() as u64;
+        self.put(addr, bid);
+    }
+
+    /// Gives an id (back) to the ring, any.
+    pub(crate) fn provide_id(&mut self, bid: u16) {
+        self.put(0, bid);
+    }
+
+    fn put(&mut self, addr: u64, bid: u16) {
         let at = usize::from(self.tail % self.count) * 16;
         self.ring[at..at + 8].copy_from_slice(&addr.to_ne_bytes());
         self.ring[at + 8..at + 12].copy_from_slice(&(self.bytes_each as u32).to_ne_bytes());

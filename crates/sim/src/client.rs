@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use io_uring::{opcode, squeue, types};
+use io_uring::{opcode, types};
 use ringwire::engine::Engine;
 
-use crate::areas::{Areas, Name};
+use crate::areas::Name;
 use crate::buffers::Buffers;
+use crate::client_stream::{Memory, Open, Way};
+use crate::lending::{Lending, Lent, Manner};
 use crate::loans::Connection;
 use crate::payload;
 use crate::random::Random;
+use crate::received::LentGroup;
 use crate::requests::{Purpose, Requests};
-use crate::stream_memory::{Receive, STREAM_BYTES, Send, StreamMemory, TIMEOUTS, scribble};
-use crate::traffic::{self, DATAGRAM_PORT, STREAM_PORT, Stream, Tally};
+use crate::stream_memory::scribble;
+use crate::traffic::{self, DATAGRAM_PORT, STREAM_PORT, Tally};
 
 /// Sockets for datagrams, IPv4's and IPv6's.
 const SOCKETS: [u32; 2] = [0, 1];
@@ -23,12 +26,9 @@ const STREAMS: Range<u32> = 2..10;
 pub(crate) const SLOTS_END: u32 = STREAMS.end;
 const DATAGRAMS: u16 = 1;
 const DATAGRAM_BYTES: usize = 10_000;
-/// Streams that receive by multishot share this group.
-const PARTS: u16 = 3;
-const PART_BYTES: usize = 3000;
-/// Registered buffers.
-const OUTGOING: u16 = 0;
-const INCOMING: u16 = 1;
+/// A lent group, and how many ids each has.
+const LENT_DATAGRAMS: u16 = 2;
+const IDS: u16 = 32;
 /// Streams that are to be told from others on the wire have ports from here on.
 const FIRST_PORT: u16 = 20_000;
 
@@ -55,32 +55,11 @@ struct Sending {
     _to: Box<Name>,
 }
 
-struct Open {
-    stream: Stream,
-    slot: u32,
-    _names: [Option<Box<Name>>; 2],
-    multishot: bool,
-    /// What it is on the wire, if that is known.
-    connection: Option<Connection>,
-    connected: bool,
-    /// Until the memory is the client's again.
-    sending: bool,
-    receiving: bool,
-    shutting: bool,
-    shut: bool,
-    closing: bool,
-}
-
-/// What streams send from and receive into.
-struct Memory {
-    areas: Areas,
-    outgoing: StreamMemory,
-    incoming: StreamMemory,
-    parts: Buffers,
-}
-
 pub(crate) struct Client {
     datagrams: Buffers,
+    lent_datagrams: Option<LentGroup>,
+    /// Which group the echoes of a family are received with.
+    lends: [bool; 2],
     memory: Memory,
     receiving: [bool; 2],
     sending: BTreeMap<u64, Sending>,
@@ -98,7 +77,7 @@ impl Client {
     pub(crate) fn new(
         engine: &mut Engine,
         requests: &mut Requests,
-        areas: Areas,
+        mut lending: Lending,
         most_bytes: u64,
     ) -> Client {
         for (slot, domain) in SOCKETS.into_iter().zip([libc::AF_INET, libc::AF_INET6]) {
@@ -108,14 +87,12 @@ impl Client {
                 Purpose::Quiet,
             );
         }
+        let lent_datagrams = lending.group(engine, LENT_DATAGRAMS, IDS);
         Client {
+            lent_datagrams,
+            lends: [false; 2],
             datagrams: Buffers::register(engine, DATAGRAMS, 32, DATAGRAM_BYTES),
-            memory: Memory {
-                areas,
-                outgoing: StreamMemory::register(engine, OUTGOING, STREAMS),
-                incoming: StreamMemory::register(engine, INCOMING, STREAMS),
-                parts: Buffers::register(engine, PARTS, 32, PART_BYTES),
-            },
+            memory: Memory::register(engine, lending, IDS, STREAMS),
             receiving: [false; 2],
             sending: BTreeMap::new(),
             spoilable: BTreeMap::new(),
@@ -141,7 +118,7 @@ impl Client {
             if spoils {
                 payload::mark_spoiled(&mut bytes);
             }
-            if let Some(number) = self.memory.areas.place(&bytes) {
+            if let Some(number) = self.memory.lending.areas.place(&bytes) {
                 self.send_lent(requests, v6, number);
                 if spoils {
                     self.spoilable.insert(number, payload::HEADER);
@@ -172,7 +149,7 @@ impl Client {
     fn send_lent(&mut self, requests: &mut Requests, v6: bool, number: u64) {
         let socket = SOCKETS[usize::from(v6)];
         let to = *name(traffic::server(v6, DATAGRAM_PORT));
-        let (send, lent) = self.memory.areas.send(number, socket, Some(to), 0);
+        let (send, lent) = self.memory.lending.areas.send(number, socket, Some(to), 0);
         let purpose = Purpose::Client(Step::LentDatagram(number));
         requests.push_lent(send, purpose, lent);
     }
@@ -180,7 +157,7 @@ impl Client {
     /// Writes over what is being sent: harm to nothing but that. Returns how often.
     pub(crate) fn spoil(&mut self) -> u64 {
         for (&number, &keep) in &self.spoilable {
-            self.memory.areas.spoil(number, keep);
+            self.memory.lending.areas.spoil(number, keep);
         }
         self.spoilable.len() as u64
     }
@@ -217,7 +194,7 @@ impl Client {
             stream,
             slot,
             _names: [Some(to), from],
-            multishot: random.chance(500),
+            way: *random.one_of(&[Way::Own, Way::Parts, Way::Lent, Way::ZeroCopy]),
             connection,
             connected: false,
             sending: false,
@@ -230,13 +207,17 @@ impl Client {
     }
 
     /// Asks for whatever can be asked for; a slow client does not, now and then.
-    pub(crate) fn step(&mut self, requests: &mut Requests, random: &mut Random) {
+    pub(crate) fn step(&mut self, requests: &mut Requests, random: &mut Random, manner: Manner) {
+        let given = self.give_back(manner);
+        given.unwrap_or_else(|violation| self.tally.violate(violation));
         if self.finishing {
             return;
         }
         for (family, slot) in SOCKETS.into_iter().enumerate() {
             if !std::mem::replace(&mut self.receiving[family], true) {
-                let receive = opcode::RecvMulti::new(types::Fixed(slot), DATAGRAMS);
+                self.lends[family] = self.lent_datagrams.is_some() && random.chance(500);
+                let group = [DATAGRAMS, LENT_DATAGRAMS][usize::from(self.lends[family])];
+                let receive = opcode::RecvMulti::new(types::Fixed(slot), group);
                 requests.push(receive.build(), Purpose::Client(Step::Receive(family)));
             }
         }
@@ -245,11 +226,61 @@ impl Client {
         }
     }
 
-    pub(crate) fn completed(&mut self, requests: &mut Requests, step: Step, res: i32, flags: u32) {
+    /// Gives some of what was lent back; all of it at the end.
+    fn give_back(&mut self, manner: Manner) -> Result<(), String> {
+        let Manner { per_mille, bad } = manner;
+        let per_mille = if self.finishing { 1000 } else { per_mille };
+        let groups = [&mut self.lent_datagrams, &mut self.memory.lent];
+        for group in groups.into_iter().flatten() {
+            group.give_back(per_mille, bad)?;
+        }
+        match &mut self.memory.lending.refills {
+            Some(refills) => refills.give_back(per_mille, bad),
+            None => Ok(()),
+        }
+    }
+
+    /// What it was lent.
+    pub(crate) fn lent(&self) -> Lent {
+        let groups = [&self.lent_datagrams, &self.memory.lent];
+        let mut lent = Lent::default();
+        groups
+            .into_iter()
+            .flatten()
+            .for_each(|group| lent += group.counts);
+        if let Some(refills) = &self.memory.lending.refills {
+            lent += refills.counts;
+        }
+        lent
+    }
+
+    /// An echo that was lent.
+    fn echo_lent(&mut self, bid: u16, len: usize) -> Result<(), String> {
+        let group = self.lent_datagrams.as_mut().expect("it was registered");
+        let ids = group.message(bid, len)?;
+        let parts: Vec<&[u8]> = ids.iter().map(|&bid| group.get(bid)).collect();
+        self.tally.echo(&parts.concat());
+        ids.into_iter().for_each(|bid| group.keep(bid));
+        Ok(())
+    }
+
+    pub(crate) fn completed(
+        &mut self,
+        requests: &mut Requests,
+        step: Step,
+        (res, flags, place): (i32, u32, u64),
+    ) {
         match step {
             Step::Receive(family) => {
                 self.receiving[family] = io_uring::cqueue::more(flags);
-                if let Some(bid) = io_uring::cqueue::buffer_select(flags) {
+                let bid = io_uring::cqueue::buffer_select(flags);
+                if self.lends[family] {
+                    if let Some(bid) = bid
+                        && let Err(violation) = self.echo_lent(bid, res.max(0) as usize)
+                    {
+                        self.tally.violate(violation);
+                    }
+                } else if let Some(bid) = bid {
                     self.tally
                         .echo(self.datagrams.get(bid, res.max(0) as usize));
                     self.datagrams.provide(bid);
@@ -261,6 +292,9 @@ impl Client {
             Step::LentDatagram(_) => {}
             Step::Close(serial) => {
                 let closed = self.streams.remove(&serial).expect("closed once");
+                if let Some(lent) = &mut self.memory.lent {
+                    lent.closed(closed.slot);
+                }
                 self.free.push(closed.slot);
             }
             Step::Connect(serial)
@@ -275,7 +309,8 @@ impl Client {
                 {
                     self.spoilable.insert(number, 0);
                 }
-                let found = open.completed(&mut self.tally, &mut self.memory, step, res, flags);
+                let found =
+                    open.completed(&mut self.tally, &mut self.memory, step, (res, flags, place));
                 if let Err(violation) = found {
                     self.tally.violate(violation);
                 }
@@ -301,7 +336,7 @@ impl Client {
 
     fn take_back(&mut self, number: u64) {
         self.spoilable.remove(&number);
-        self.memory.areas.take_back(number);
+        self.memory.lending.areas.take_back(number);
     }
 
     fn sent(&mut self, serial: u64) {
@@ -316,210 +351,6 @@ impl Client {
 
     pub(crate) fn finish(&mut self) {
         self.finishing = true;
-    }
-}
-
-impl Open {
-    fn step(&mut self, requests: &mut Requests, random: &mut Random, memory: &mut Memory) {
-        if !self.connected || self.closing {
-            return;
-        }
-        if !self.receiving && random.chance(700) {
-            self.receive(requests, random, memory);
-        }
-        if self.sending || self.shutting || self.shut {
-            return;
-        }
-        if self.stream.is_sent() {
-            self.shut_down(requests);
-        } else if random.chance(600) {
-            self.send(requests, random, memory);
-        }
-    }
-
-    fn receive(&mut self, requests: &mut Requests, random: &mut Random, memory: &mut Memory) {
-        self.receiving = true;
-        let socket = types::Fixed(self.slot);
-        let purpose = Purpose::Client(Step::StreamReceive(self.stream.serial));
-        if !self.multishot {
-            let way = *random.one_of(&Receive::ALL);
-            let most = 1 + random.below(STREAM_BYTES as u64) as u32;
-            let is_timed = random.chance(300);
-            // What waits for all it asked for has what there is when it is given up.
-            let flags = if is_timed { libc::MSG_WAITALL } else { 0 };
-            let receive = memory.incoming.receive(way, self.slot, most, flags);
-            if is_timed {
-                requests.push_with_timeout(receive, purpose, random.one_of(&TIMEOUTS));
-            } else {
-                requests.push(receive, purpose);
-            }
-            return;
-        }
-        let receive = if random.chance(500) {
-            opcode::RecvMulti::new(socket, PARTS).build()
-        } else {
-            let read = opcode::ReadMulti::new(socket, 0, PARTS).build();
-            // The builder forgets it.
-            read.flags(squeue::Flags::FIXED_FILE)
-        };
-        requests.push(receive, purpose);
-    }
-
-    /// Sends the next part; the last one now and then together with the end.
-    fn send(&mut self, requests: &mut Requests, random: &mut Random, memory: &mut Memory) {
-        self.sending = true;
-        if random.chance(500) && self.send_lent(requests, random, memory) {
-            return;
-        }
-        let bytes = self.stream.next(1 + random.below(8000));
-        memory.outgoing.part(self.slot)[..bytes.len()].copy_from_slice(&bytes);
-        let last = self.stream.sent + bytes.len() as u64 == self.stream.total;
-        let linked = last && random.chance(500);
-        let mut flags = if linked { libc::MSG_WAITALL } else { 0 };
-        if !last && random.chance(100) {
-            flags |= libc::MSG_MORE;
-        }
-        let ways: &[Send] = match flags {
-            0 => &Send::ALL,
-            _ => &Send::WITH_FLAGS,
-        };
-        let way = *random.one_of(ways);
-        let mut send = memory.outgoing.send(way, self.slot, 0..bytes.len(), flags);
-        if linked {
-            send = send.flags(squeue::Flags::IO_LINK);
-        }
-        requests.push(send, Purpose::Client(Step::Send(self.stream.serial)));
-        if linked {
-            self.shut_down(requests);
-        }
-    }
-
-    /// The same of what lies in the areas; `false` if there is no room there.
-    fn send_lent(
-        &mut self,
-        requests: &mut Requests,
-        random: &mut Random,
-        memory: &mut Memory,
-    ) -> bool {
-        let bytes = self.stream.next(1 + random.below(20_000));
-        let Some(number) = memory.areas.place(&bytes) else {
-            return false;
-        };
-        let flags = [0, libc::MSG_WAITALL, libc::MSG_MORE];
-        let last = self.stream.sent + bytes.len() as u64 == self.stream.total;
-        let flags = *random.one_of(if last { &flags[..2] } else { &flags });
-        let (send, lent) = memory.areas.send(number, self.slot, None, flags);
-        let lent = lent.on(self.connection, self.stream.sent);
-        let purpose = Purpose::Client(Step::LentSend(self.stream.serial, number));
-        requests.push_lent(send, purpose, lent);
-        true
-    }
-
-    /// What was sent is the client's again.
-    fn is_given_back(&mut self, memory: &mut Memory) {
-        self.sending = false;
-        scribble(memory.outgoing.part(self.slot));
-    }
-
-    fn shut_down(&mut self, requests: &mut Requests) {
-        self.shutting = true;
-        let shutdown = opcode::Shutdown::new(types::Fixed(self.slot), libc::SHUT_WR).build();
-        requests.push(
-            shutdown,
-            Purpose::Client(Step::Shutdown(self.stream.serial)),
-        );
-    }
-
-    /// Takes a completion. What a hostile request cancelled is tried again, a connection attempt given up.
-    fn completed(
-        &mut self,
-        tally: &mut Tally,
-        memory: &mut Memory,
-        step: Step,
-        res: i32,
-        flags: u32,
-    ) -> Result<(), String> {
-        let serial = self.stream.serial;
-        match step {
-            Step::Connect(_) => {
-                self.connected = res == 0;
-                self.closing = res != 0;
-                let no_answer = [-libc::EHOSTUNREACH, -libc::ETIMEDOUT].contains(&res);
-                let excused = res == -libc::ECANCELED || no_answer && self.stream.may_fail;
-                if res != 0 && !excused {
-                    return Err(format!("stream {serial}: connecting failed: {res}"));
-                }
-            }
-            Step::Send(_) | Step::LentSend(..) => {
-                let more = io_uring::cqueue::more(flags);
-                match step {
-                    Step::LentSend(_, number) => {
-                        self.sending = false;
-                        if !more {
-                            memory.areas.take_back(number);
-                        }
-                    }
-                    _ if !more => self.is_given_back(memory),
-                    _ => {}
-                }
-                self.stream.sent += res.max(0) as u64;
-                if res < 0 && res != -libc::ECANCELED {
-                    return Err(format!("stream {serial}: sending failed: {res}"));
-                }
-            }
-            Step::Shutdown(_) => {
-                self.shutting = false;
-                self.shut = res == 0;
-                // A short send breaks the link.
-                if res < 0 && res != -libc::ECANCELED {
-                    return Err(format!("stream {serial}: shutting down failed: {res}"));
-                }
-            }
-            _ => return self.received(tally, memory, res, flags),
-        }
-        Ok(())
-    }
-
-    fn received(
-        &mut self,
-        tally: &mut Tally,
-        memory: &mut Memory,
-        res: i32,
-        flags: u32,
-    ) -> Result<(), String> {
-        self.receiving = io_uring::cqueue::more(flags);
-        let serial = self.stream.serial;
-        match (res, io_uring::cqueue::buffer_select(flags)) {
-            (1.., Some(bid)) => {
-                let received = self.stream.received(memory.parts.get(bid, res as usize));
-                memory.parts.provide(bid);
-                received?;
-            }
-            (1.., None) => {
-                let part = memory.incoming.part(self.slot);
-                self.stream.received(&part[..res as usize])?;
-            }
-            (0, bid) => {
-                bid.into_iter().for_each(|bid| memory.parts.provide(bid));
-                if !self.closing {
-                    self.stream.ended()?;
-                    tally.finished += 1;
-                }
-                self.closing = true;
-            }
-            (error, _) if [-libc::ECANCELED, -libc::ENOBUFS].contains(&error) => {}
-            (error, _) => return Err(format!("stream {serial}: receiving failed: {error}")),
-        }
-        tally.bytes += res.max(0) as u64;
-        Ok(())
-    }
-
-    /// Closes the socket once it is done and no request uses its memory.
-    fn close_when_idle(&mut self, requests: &mut Requests) {
-        if self.closing && !self.sending && !self.receiving && !self.shutting {
-            let close = opcode::Close::new(types::Fixed(self.slot)).build();
-            requests.push(close, Purpose::Client(Step::Close(self.stream.serial)));
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ringwire_abi::flags::{IORING_SETUP_CQE_MIXED, IORING_SETUP_CQE32};
+
 use crate::random::Random;
 
 /// Faults, in so many of a thousand: packets on the wire, or steps of the simulation.
@@ -29,6 +31,8 @@ pub struct Faults {
     pub wrong_completions: u32,
     /// Steps with a device reset: some of what was sent is never reported.
     pub device_reset: u32,
+    /// Whether the application keeps what it is lent for as long as there are faults.
+    pub keeps: bool,
     /// Steps in which the application writes over what it has sent without waiting for the notification.
     pub spoiling: u32,
     /// Steps with a frame that no honest host sends.
@@ -70,6 +74,11 @@ pub struct Shape {
     pub slot_bytes: u32,
     /// Most descriptors of a packet: 1 is a port without scatter.
     pub descriptors: u32,
+    /// Whether the application receives with lent groups, and forwards what it is lent.
+    pub lends: bool,
+    /// Whether it receives with RECV_ZC too, and what its completions are then: 0, or `IORING_SETUP_CQE32` or
+    /// `IORING_SETUP_CQE_MIXED`.
+    pub big_completions: u32,
     /// Payloads of fewer bytes are copied behind their headers.
     pub scatter_from_bytes: u32,
     /// Whether the kernel writes the checksums of what is sent.
@@ -164,6 +173,7 @@ impl Config {
                 disorder: up_to(400).saturating_sub(100),
                 wrong_completions: up_to(100).saturating_sub(50),
                 device_reset: up_to(8).saturating_sub(4),
+                keeps: up_to(3) == 0,
                 spoiling: up_to(400).saturating_sub(200),
             },
             mtu: if up_to(1) == 1 { 9000 } else { 1500 },
@@ -206,6 +216,8 @@ fn shape(random: &mut Random) -> Shape {
         header_chunks: 1 + random.below(24) as u32,
         slot_bytes: [64, 700, 1472, 3968][random.below(4) as usize],
         descriptors: [1, 2, 4, 17, 17][random.below(5) as usize],
+        lends: random.chance(600),
+        big_completions: [0, IORING_SETUP_CQE32, IORING_SETUP_CQE_MIXED][random.below(3) as usize],
         scatter_from_bytes: [0, 0, 300][random.below(3) as usize],
         offload: false,
     }

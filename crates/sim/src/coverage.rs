@@ -65,6 +65,12 @@ coverage! {
     maybe_copied: "maybe copied",
     /// Times that the application wrote over what it was sending.
     spoiled: "spoiled",
+    /// Parts that the application was lent where the NIC wrote them.
+    lent: "lent",
+    /// Datagrams that it echoed from there.
+    forwarded: "forwarded",
+    /// What it gave back though it was not lent.
+    bad_returns: "bad returns",
     /// Packets that found no chunk or no room in the RX ring.
     ring_full: "RX ring full",
     /// Frames that no honest host sends.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use io_uring::cqueue;
 use ringwire::engine::{Engine, EngineConfig};
 use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
 use ringwire_stack::{
@@ -11,12 +12,13 @@ use ringwire_stack::{
 use ringwire_umem::{Layout, Ledger, Pool, Umem};
 use ringwire_xsk::TxMetadata;
 
-use crate::areas::{self, Areas};
+use crate::areas;
 use crate::client::{self, Client};
 use crate::config::{Address, Faults, Shape};
 use crate::coverage::Coverage;
 use crate::hostile::Hostile;
 use crate::kernel::{Kicks, Queue, SimPort};
+use crate::lending::{Lending, Lent, Manner, setup_flags};
 use crate::loans::Acknowledgements;
 use crate::nic::Nic;
 use crate::random::Random;
@@ -28,12 +30,10 @@ use crate::server::{self, Server};
 const SLOTS: u32 = 24;
 /// Registered buffers; as above.
 const REGISTERED: u32 = 8;
-/// The one for the plain registered area.
-const AREA: u16 = 2;
 
 pub(crate) enum Role {
-    Server(Server),
-    Client(Client),
+    Server(Box<Server>),
+    Client(Box<Client>),
 }
 
 pub(crate) struct Host {
@@ -44,6 +44,10 @@ pub(crate) struct Host {
     nic: Nic,
     acknowledgements: Acknowledgements,
     chunks: u32,
+    /// Those of the registered areas.
+    registered: u32,
+    /// Completions have 32 bytes.
+    big: bool,
     pub(crate) completions: u64,
     /// The ring is gone but for what is queued.
     leaving: bool,
@@ -62,16 +66,16 @@ pub(crate) struct HostConfig<'a> {
 
 impl Host {
     pub(crate) fn server(now: Instant, config: &HostConfig<'_>) -> Host {
-        let role = |engine: &mut Engine, requests: &mut Requests, areas| {
-            Role::Server(Server::new(engine, requests, areas))
+        let role = |engine: &mut Engine, requests: &mut Requests, lending| {
+            Role::Server(Box::new(Server::new(engine, requests, lending)))
         };
         Host::new(now, config, server::SLOTS_END, role)
     }
 
     /// A client whose server takes datagrams of so many bytes.
     pub(crate) fn client(now: Instant, config: &HostConfig<'_>, most_bytes: u64) -> Host {
-        let role = |engine: &mut Engine, requests: &mut Requests, areas| {
-            Role::Client(Client::new(engine, requests, areas, most_bytes))
+        let role = |engine: &mut Engine, requests: &mut Requests, lending| {
+            Role::Client(Box::new(Client::new(engine, requests, lending, most_bytes)))
         };
         Host::new(now, config, client::SLOTS_END, role)
     }
@@ -80,7 +84,7 @@ impl Host {
         now: Instant,
         config: &HostConfig<'_>,
         first_slot: u32,
-        role: impl FnOnce(&mut Engine, &mut Requests, Areas) -> Role,
+        role: impl FnOnce(&mut Engine, &mut Requests, Lending) -> Role,
     ) -> Host {
         let Shape {
             queues: queue_count,
@@ -104,11 +108,11 @@ impl Host {
             rings.push(ring);
         }
         let stack = Stack::new(now, stack_config(config), &ledger, [config.seed; 3]);
-        let chunks = ledger.census().total();
+        let (chunks, registered) = (ledger.census().total(), ledger.census().app);
         let engine_config = EngineConfig {
             sq_entries: 64,
             cq_entries,
-            setup_flags: 0,
+            setup_flags: setup_flags(config.shape),
         };
         let kicks = Arc::new(Kicks::default());
         let umem = Arc::clone(ledger.umem());
@@ -126,16 +130,17 @@ impl Host {
             .expect("a table of direct descriptors");
         registered::table(&mut engine, REGISTERED);
         let mut requests = Requests::default();
-        let random = Random::new(config.seed.rotate_left(32));
-        let areas = Areas::register(&mut engine, &umem, AREA, random);
+        let lending = Lending::new(&mut engine, &umem, config.shape, config.seed);
         Host {
-            role: role(&mut engine, &mut requests, areas),
+            role: role(&mut engine, &mut requests, lending),
             hostile: Hostile::new(&mut engine, first_slot..SLOTS, config.may_crowd),
             engine,
             requests,
             nic,
             acknowledgements: Acknowledgements::default(),
             chunks,
+            registered,
+            big: config.shape.big_completions != 0,
             completions: 0,
             leaving: false,
             violation: None,
@@ -174,8 +179,8 @@ impl Host {
             coverage.hostile_requests += self.hostile.step(requests, random);
         }
         match &mut self.role {
-            Role::Server(server) => server.step(requests),
-            Role::Client(client) => client.step(requests, random),
+            Role::Server(server) => server.step(requests, Manner::new(faults)),
+            Role::Client(client) => client.step(requests, random, Manner::new(faults)),
         }
         self.submit();
         self.engine_turn(now);
@@ -221,12 +226,7 @@ impl Host {
     }
 
     fn take(&mut self, coverage: &mut Coverage) {
-        let completions: Vec<_> = self
-            .engine
-            .completion()
-            .map(|cqe| (cqe.user_data(), cqe.result(), cqe.flags()))
-            .collect();
-        for (user_data, res, flags) in completions {
+        for (user_data, res, flags, place) in self.completions() {
             self.completions += 1;
             let purpose = match self.requests.completed(user_data, res, flags) {
                 Ok(Answer::Result(purpose)) => purpose,
@@ -245,12 +245,25 @@ impl Host {
                     server.completed(&mut self.requests, step, res, flags);
                 }
                 (Purpose::Client(step), Role::Client(client)) => {
-                    client.completed(&mut self.requests, step, res, flags);
+                    client.completed(&mut self.requests, step, (res, flags, place));
                 }
                 (Purpose::Hostile { allocates }, _) => self.hostile.completed(allocates, res),
                 _ => {}
             }
         }
+    }
+
+    /// What has completed: `user_data`, result, flags, and the first of the other 16 bytes.
+    fn completions(&mut self) -> Vec<(u64, i32, u32, u64)> {
+        if !self.big {
+            let small = |cqe: cqueue::Entry| (cqe.user_data(), cqe.result(), cqe.flags(), 0);
+            return self.engine.completion().map(small).collect();
+        }
+        let big = |cqe: cqueue::Entry32| {
+            let place = cqe.big_cqe()[0];
+            (cqe.user_data(), cqe.result(), cqe.flags(), place)
+        };
+        self.engine.completion_of().map(big).collect()
     }
 
     fn notified(&mut self, purpose: Purpose) {
@@ -327,6 +340,14 @@ impl Host {
         self.engine.reset_all(now);
     }
 
+    /// What the application was lent.
+    pub(crate) fn lent(&self) -> Lent {
+        match &self.role {
+            Role::Server(server) => server.lent(),
+            Role::Client(client) => client.lent(),
+        }
+    }
+
     /// Requests of nobody's that succeeded.
     pub(crate) fn hostile_successes(&self) -> u64 {
         self.hostile.succeeded
@@ -348,6 +369,15 @@ impl Host {
                 "the engine and the kernel disagree about a chunk: {wrong} wrong completions, {counters:?}"
             ));
         }
+        let lent = self.lent();
+        let counters = self.engine.counters();
+        if !self.leaving
+            && (counters.bad_lent_bids, counters.bad_refills) != (lent.bad_ids, lent.bad_places)
+        {
+            return Err(format!(
+                "of what was given back the engine knows other faults: {lent:?}, {counters:?}"
+            ));
+        }
         let of_role = match &mut self.role {
             Role::Server(server) => server.violation.take(),
             Role::Client(client) => client.tally.violation.take(),
@@ -357,7 +387,10 @@ impl Host {
 
     /// No request pends, and no chunk is anywhere but in its pool or a fill ring, or with a NIC that keeps it.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.nic.is_at_rest(&self.engine.census()) && self.engine.pending_requests() == 0
+        let census = self.engine.census();
+        self.nic.is_at_rest(&census)
+            && census.app == self.registered
+            && self.engine.pending_requests() == 0
     }
 
     /// What must hold once everything is closed and at rest.

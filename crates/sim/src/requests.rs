@@ -290,7 +290,7 @@ fn kind(sqe: &Sqe, unsaid: bool) -> Kind {
         IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC => return Kind::ZeroCopy { unsaid },
         IORING_OP_ACCEPT => of_priority(IORING_ACCEPT_MULTISHOT),
         IORING_OP_RECV | IORING_OP_RECVMSG => of_priority(IORING_RECV_MULTISHOT),
-        IORING_OP_READ_MULTISHOT => true,
+        IORING_OP_READ_MULTISHOT | IORING_OP_RECV_ZC => true,
         // A bundle of one buffer after the other.
         IORING_OP_SEND => of_priority(IORING_RECVSEND_BUNDLE),
         IORING_OP_TIMEOUT => sqe.op_flags & IORING_TIMEOUT_MULTISHOT != 0,

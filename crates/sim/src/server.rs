@@ -7,10 +7,12 @@ use std::ops::Range;
 use io_uring::{opcode, types};
 use ringwire::engine::Engine;
 
-use crate::areas::{Areas, Name};
+use crate::areas::Name;
 use crate::buffers::Buffers;
-use crate::loans;
+use crate::lending::{self, Lending, Manner};
+use crate::loans::{self, Lent};
 use crate::payload;
+use crate::received::LentGroup;
 use crate::requests::{Purpose, Requests};
 use crate::stream_memory::{Receive, STREAM_BYTES, Send, StreamMemory, TIMEOUTS, scribble};
 use crate::traffic::{DATAGRAM_PORT, STREAM_PORT};
@@ -23,6 +25,9 @@ pub(crate) const SLOTS_END: u32 = CONNECTIONS.end;
 const GROUP: u16 = 1;
 const BUFFERS: u16 = 64;
 const BUFFER_BYTES: usize = 16 + 28 + 10_000;
+/// A lent group.
+const LENT_GROUP: u16 = 2;
+const IDS: u16 = 32;
 /// A registered buffer.
 const PARTS: u16 = 0;
 const BACKLOG: i32 = 4;
@@ -34,6 +39,8 @@ pub(crate) enum Step {
     Reply(u16),
     /// A reply in the areas, by its number there.
     LentReply(u64),
+    /// A reply from where the datagram lies that it answers, by its number.
+    Forward(u64),
     Accept(u32),
     StreamReceive(u32),
     StreamSend(u32),
@@ -45,6 +52,16 @@ pub(crate) enum Step {
 struct Reply {
     header: libc::msghdr,
     part: libc::iovec,
+}
+
+/// A reply that is being sent from where the NIC wrote it.
+struct Forward {
+    header: Box<libc::msghdr>,
+    parts: Vec<libc::iovec>,
+    /// The ids under which it is lent, until they are to be given back.
+    ids: Vec<u16>,
+    /// It has completed: what the ids name may be given back before the notification.
+    sent: bool,
 }
 
 struct Connection {
@@ -59,7 +76,12 @@ struct Connection {
 
 pub(crate) struct Server {
     buffers: Buffers,
-    areas: Areas,
+    lending: Lending,
+    /// Datagrams that are echoed from where the NIC wrote them.
+    lent: Option<LentGroup>,
+    lends: bool,
+    forwards: BTreeMap<u64, Forward>,
+    forwarded: u64,
     parts: StreamMemory,
     /// Chooses the ways to send and to receive, one after the other.
     turn: usize,
@@ -78,7 +100,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(engine: &mut Engine, requests: &mut Requests, areas: Areas) -> Server {
+    pub(crate) fn new(
+        engine: &mut Engine,
+        requests: &mut Requests,
+        mut lending: Lending,
+    ) -> Server {
         // SAFETY: all zeroes are valid values of these C structs.
         let (mut shape, mut addresses): (Box<libc::msghdr>, Box<[libc::sockaddr_in6; 2]>) =
             unsafe { (Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed())) };
@@ -97,7 +123,11 @@ impl Server {
         };
         let server = Server {
             buffers: Buffers::register(engine, GROUP, BUFFERS, BUFFER_BYTES),
-            areas,
+            lent: lending.group(engine, LENT_GROUP, IDS),
+            lends: false,
+            forwards: BTreeMap::new(),
+            forwarded: 0,
+            lending,
             parts: StreamMemory::register(engine, PARTS, CONNECTIONS),
             turn: 0,
             replies: (0..BUFFERS).map(reply).collect(),
@@ -132,14 +162,19 @@ impl Server {
     }
 
     /// Receives, and accepts if there is a slot for another connection.
-    pub(crate) fn step(&mut self, requests: &mut Requests) {
+    pub(crate) fn step(&mut self, requests: &mut Requests, manner: Manner) {
+        if let Err(violation) = self.give_back(manner) {
+            self.violation.get_or_insert(violation);
+        }
         if self.closing {
             return;
         }
         if !self.receiving {
             self.receiving = true;
+            self.lends = self.lent.is_some() && !self.next_turn().is_multiple_of(3);
+            let group = if self.lends { LENT_GROUP } else { GROUP };
             let socket = types::Fixed(SOCKET);
-            let receive = opcode::RecvMsgMulti::new(socket, &raw const *self.shape, GROUP);
+            let receive = opcode::RecvMsgMulti::new(socket, &raw const *self.shape, group);
             requests.push(receive.build(), Purpose::Server(Step::Receive));
         }
         if let (None, Some(&slot)) = (self.accepting, self.free.last()) {
@@ -158,8 +193,9 @@ impl Server {
         match step {
             Step::Receive => self.received(requests, res, flags),
             Step::Reply(bid) if !more => self.replied(bid),
-            Step::LentReply(number) if !more => self.areas.take_back(number),
+            Step::LentReply(number) if !more => self.lending.areas.take_back(number),
             Step::Reply(_) | Step::LentReply(_) => {}
+            Step::Forward(number) => self.forwarded(number, more),
             Step::StreamSend(slot) if more => self.connection(slot).sent = res,
             Step::Accept(slot) => {
                 self.accepting = None;
@@ -185,7 +221,7 @@ impl Server {
             Step::StreamSend(slot) => self.sent(requests, slot, res),
             Step::LentSend(slot, number) => {
                 if !more {
-                    self.areas.take_back(number);
+                    self.lending.areas.take_back(number);
                 }
                 self.sent(requests, slot, res);
             }
@@ -197,14 +233,91 @@ impl Server {
     pub(crate) fn notified(&mut self, requests: &mut Requests, step: Step) {
         match step {
             Step::Reply(bid) => self.replied(bid),
+            Step::Forward(number) => self.forwarded(number, false),
             // The connection may be no more.
-            Step::LentReply(number) | Step::LentSend(_, number) => self.areas.take_back(number),
+            Step::LentReply(number) | Step::LentSend(_, number) => {
+                self.lending.areas.take_back(number)
+            }
             Step::StreamSend(slot) => {
                 let sent = self.connection(slot).sent;
                 self.sent(requests, slot, sent);
             }
             _ => unreachable!("a notification of a request that sends nothing"),
         }
+    }
+
+    /// Gives some of what was lent back; all of it at the end.
+    fn give_back(&mut self, manner: Manner) -> Result<(), String> {
+        let Some(lent) = &mut self.lent else {
+            return Ok(());
+        };
+        let mut per_mille = manner.per_mille;
+        if self.closing {
+            per_mille = 1000;
+            for forward in self.forwards.values_mut().filter(|forward| forward.sent) {
+                forward.ids.drain(..).for_each(|bid| lent.keep(bid));
+            }
+        }
+        lent.give_back(per_mille, manner.bad)
+    }
+
+    /// What it was lent.
+    pub(crate) fn lent(&self) -> lending::Lent {
+        let of_group = self.lent.as_ref().map(|lent| lent.counts);
+        lending::Lent {
+            forwarded: self.forwarded,
+            ..of_group.unwrap_or_default()
+        }
+    }
+
+    /// A forwarding has completed, with a notification to come (`more`) or without.
+    fn forwarded(&mut self, number: u64, more: bool) {
+        let forward = self.forwards.get_mut(&number).expect("it was sent");
+        forward.sent = true;
+        self.forwarded += u64::from(more);
+        // The NIC may have it still: that is no reason to keep it.
+        if !more || number.is_multiple_of(2) {
+            let lent = self.lent.as_mut().expect("it was lent");
+            forward.ids.drain(..).for_each(|bid| lent.keep(bid));
+        }
+        if !more {
+            self.forwards.remove(&number);
+        }
+    }
+
+    /// A datagram was lent: it is echoed from where it lies.
+    fn forward(&mut self, requests: &mut Requests, bid: u16, len: usize) -> Result<(), String> {
+        let lent = self.lent.as_mut().expect("it was registered");
+        let ids = lent.message(bid, len)?;
+        let bytes: Vec<&[u8]> = ids.iter().map(|&bid| lent.get(bid)).collect();
+        let message = types::RecvMsgOut::parse(bytes[0], &self.shape);
+        let message = message.map_err(|()| "a message without a header")?;
+        let (name, first) = (message.name_data(), message.payload_data());
+        let payload = [&[first], &bytes[1..]].concat();
+        payload::check(&payload.concat())
+            .map_err(|error| format!("the server got what nobody sent: {error}"))?;
+        let part = |bytes: &&[u8]| libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
+        let parts: Vec<libc::iovec> = payload.iter().map(part).collect();
+        let spans = self.lending.areas.spans(&parts);
+        let mut header = self.shape.clone();
+        header.msg_name = name.as_ptr().cast_mut().cast();
+        header.msg_namelen = name.len() as u32;
+        let number = self.next_turn() as u64;
+        let forward = self.forwards.entry(number).or_insert(Forward {
+            header,
+            parts,
+            ids,
+            sent: false,
+        });
+        forward.header.msg_iov = forward.parts.as_mut_ptr();
+        forward.header.msg_iovlen = forward.parts.len();
+        let send = opcode::SendMsgZc::new(types::Fixed(SOCKET), &raw const *forward.header).build();
+        let purpose = Purpose::Server(Step::Forward(number));
+        requests.push_lent(send, purpose, Lent::new(spans, false));
+        Ok(())
     }
 
     fn replied(&mut self, bid: u16) {
@@ -244,6 +357,12 @@ impl Server {
         let Some(bid) = io_uring::cqueue::buffer_select(flags) else {
             return;
         };
+        if self.lends {
+            if let Err(violation) = self.forward(requests, bid, res as usize) {
+                self.violation.get_or_insert(violation);
+            }
+            return;
+        }
         let buffer = self.buffers.get(bid, res as usize);
         let message = types::RecvMsgOut::parse(buffer, &self.shape).expect("a whole message");
         let (name, payload) = (message.name_data(), message.payload_data());
@@ -251,7 +370,7 @@ impl Server {
             self.violation = Some(format!("the server got what nobody sent: {error}"));
         }
         if bid % 4 > 1
-            && let Some(number) = self.areas.place(payload)
+            && let Some(number) = self.lending.areas.place(payload)
         {
             assert!(
                 name.len() == size_of::<libc::sockaddr_in6>(),
@@ -260,7 +379,7 @@ impl Server {
             // SAFETY: the bytes are a sockaddr_in6's, which any bytes are.
             let to = unsafe { name.as_ptr().cast::<libc::sockaddr_in6>().read_unaligned() };
             let to = Name(to, name.len() as u32);
-            let (send, lent) = self.areas.send(number, SOCKET, Some(to), 0);
+            let (send, lent) = self.lending.areas.send(number, SOCKET, Some(to), 0);
             requests.push_lent(send, Purpose::Server(Step::LentReply(number)), lent);
             return self.replied(bid);
         }
@@ -285,8 +404,11 @@ impl Server {
         let pending = self.connection(slot).pending.clone();
         if self.next_turn().is_multiple_of(2) {
             let bytes = &self.parts.part(slot)[pending.clone()];
-            if let Some(number) = self.areas.place(bytes) {
-                let (send, lent) = self.areas.send(number, slot, None, libc::MSG_WAITALL);
+            if let Some(number) = self.lending.areas.place(bytes) {
+                let (send, lent) = self
+                    .lending
+                    .areas
+                    .send(number, slot, None, libc::MSG_WAITALL);
                 let connection = self.connection(slot);
                 let lent = lent.on(Some(connection.wire), connection.offset);
                 let purpose = Purpose::Server(Step::LentSend(slot, number));

@@ -10,6 +10,7 @@ use crate::coverage::Coverage;
 use crate::end::End;
 use crate::garbage::garbage;
 use crate::host::Host;
+use crate::lending::Lent;
 use crate::network::{Direction, Network};
 use crate::random::Random;
 use crate::traffic::Tally;
@@ -185,6 +186,11 @@ impl World {
         let completions = self.hosts().map(|host| host.completions).sum();
         let successes = self.hosts().map(|host| host.hostile_successes()).sum();
         self.network.coverage.hostile_successes = successes;
+        let mut lent = Lent::default();
+        self.hosts().for_each(|host| lent += host.lent());
+        self.network.coverage.lent = lent.parts;
+        self.network.coverage.forwarded = lent.forwarded;
+        self.network.coverage.bad_returns = lent.bad_ids + lent.bad_places;
         let tally = self.tally();
         let (echoes, streams) = (tally.echoes.len() as u64, tally.finished);
         Outcome {

@@ -84,6 +84,7 @@ fn a_stolen_frame_is_found() {
     let broken = Config {
         broken: Some(Break::StolenFrame),
         peers: Peers::Ringwire,
+        leaves: false,
         ..Config::from_seed(3)
     };
     let violation = run(broken).expect_err("the checker sees it");
