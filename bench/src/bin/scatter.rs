@@ -30,6 +30,7 @@ fn main() {
             .interface(RING_INTERFACE)
             .address(format!("{RING_V4}/24").parse().expect("an address"))
             .registered_area(BURST * STRIDE)
+            .scatter_from(0)
             .bind_mode(BindMode::Copy)
             .detect_duplicates(false)
             .build(BURST as u32)

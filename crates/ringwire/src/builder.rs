@@ -22,7 +22,7 @@ use crate::engine::{Engine, EngineConfig};
 use crate::offload::TxChecksum;
 use crate::params::Parameters;
 use crate::port::AfXdpPort;
-use crate::report::Report;
+use crate::report::{Report, scatter_from};
 use crate::ring::{Core, IoUring, now};
 use crate::setup_error::SetupError;
 
@@ -64,6 +64,7 @@ where
     rx_chunks: Option<u32>,
     send_chunks: u32,
     areas: Vec<AreaLayout>,
+    scatter_from: Option<u32>,
     rx_checksum: RxChecksum,
     tx_checksum: TxChecksum,
     attach: AttachMode,
@@ -87,6 +88,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Default for Builder<S, C> {
             rx_chunks: None,
             send_chunks: SEND_CHUNKS,
             areas: Vec::new(),
+            scatter_from: None,
             rx_checksum: RxChecksum::default(),
             tx_checksum: TxChecksum::default(),
             attach: AttachMode::default(),
@@ -161,6 +163,15 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// not have several, payloads are copied, unless they are in [slots](Self::registered_slots).
     pub fn registered_area(&mut self, bytes: usize) -> &mut Self {
         self.areas.push(AreaLayout::Plain(bytes));
+        self
+    }
+
+    /// Bytes from which on a payload without room for headers in front of it, as in a
+    /// [registered area](Self::registered_area), goes out beside its headers, in a descriptor of its own, rather
+    /// than copied behind them. By default what was measured: 0 with zero copy, and 4096 where the kernel copies
+    /// what it is given, for which a second descriptor is dearer than the copy of a shorter payload.
+    pub fn scatter_from(&mut self, bytes: u32) -> &mut Self {
+        self.scatter_from = Some(bytes);
         self
     }
 
@@ -469,6 +480,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             zero_copy_refused: worst.zero_copy_refused().map(ToString::to_string),
             scatter: worst.scatter(),
             scatter_refused: worst.scatter_refused().map(ToString::to_string),
+            scatter_from: self.scatter_from.unwrap_or(scatter_from(worst.mode())),
             features: interface.features(),
             umem_bytes: umem.len_bytes(),
             huge_pages: umem.huge_pages(),

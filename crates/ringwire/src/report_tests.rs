@@ -12,6 +12,7 @@ fn report() -> Report {
         zero_copy_refused: None,
         scatter: false,
         scatter_refused: Some("Operation not supported".to_owned()),
+        scatter_from: 0,
         features: Features::default(),
         umem_bytes: 4096,
         huge_pages: false,
@@ -87,6 +88,17 @@ fn scattering(mode: Mode, segments: Option<u32>) -> Report {
     };
     report.features.zero_copy_segments = segments;
     report
+}
+
+#[test]
+fn short_payloads_are_copied_where_the_kernel_copies_too() {
+    let mut report = scattering(Mode::Copy, None);
+    report.scatter_from = scatter_from(Mode::Copy);
+    assert_eq!(report.plan_limits().scatter_from_bytes, 4096);
+    let text = report.to_string();
+    let line = "from slots, and in up to 17 descriptors from 4096 bytes on\n";
+    assert!(text.contains(line), "{text}");
+    assert_eq!(scatter_from(Mode::ZeroCopy), 0);
 }
 
 #[test]

@@ -124,12 +124,16 @@ pub struct Counters {
 impl Counters {
     /// Counts a packet with the application's memory that is copied.
     pub(crate) fn count_copied(&mut self, why: Copied) {
+        self.add_copied(why, 1);
+    }
+
+    pub(crate) fn add_copied(&mut self, why: Copied, packets: u64) {
         *match why {
             Copied::Pieces => &mut self.tx_copied_pieces,
             Copied::Small => &mut self.tx_copied_small,
             Copied::Local => &mut self.tx_copied_local,
             Copied::Neighbour => &mut self.tx_copied_neighbour,
             Copied::Headroom => &mut self.tx_copied_headroom,
-        } += 1;
+        } += packets;
     }
 }

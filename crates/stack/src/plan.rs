@@ -29,6 +29,17 @@ impl PlanLimits {
     };
 }
 
+impl PlanLimits {
+    /// Why payloads of so many bytes are copied that have no room for headers in front of them, if they are.
+    pub(crate) fn copies_beside(self, payload: u32) -> Option<Copied> {
+        match self {
+            _ if self.descriptors < 2 => Some(Copied::Pieces),
+            _ if payload < self.scatter_from_bytes => Some(Copied::Small),
+            _ => None,
+        }
+    }
+}
+
 /// Where the bytes of one packet lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lie {

@@ -332,6 +332,11 @@ impl Ledger {
         }
     }
 
+    /// Whether there are such bytes in front of it, though they may be in use now.
+    pub fn has_headroom(&self, borrowed: &Borrowed) -> bool {
+        self.front(borrowed.addr).is_some()
+    }
+
     /// The last `len` bytes in front of it, for headers. They are this packet's until their descriptor comes
     /// back, or what is borrowed is repaid without one.
     ///

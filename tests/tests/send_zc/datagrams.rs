@@ -11,6 +11,10 @@ use super::*;
 pub const CASES: &[(&str, fn())] = &[
     ("a_datagram_in_a_slot_has_its_headers_in_front", in_a_slot),
     ("a_datagram_in_a_row_has_its_headers_beside_it", in_a_row),
+    (
+        "where_the_kernel_copies_a_short_datagram_in_a_row_is_copied",
+        short_in_a_row,
+    ),
     ("a_datagram_across_chunks_is_one_packet", across_chunks),
     (
         "a_datagram_over_the_mtu_is_fragments_of_the_memory",
@@ -85,6 +89,20 @@ fn in_a_row() {
         let stack = bed.counters().stack;
         assert_eq!((stack.tx_in_place, stack.tx_scattered), (0, 1));
     }
+}
+
+fn short_in_a_row() {
+    let mut bed = Bed::with(9000, None);
+    let peer = bed.datagrams(PEER_V4);
+    for (len, copied) in [(4000, true), (4096, false)] {
+        let bytes = pattern(2, len);
+        bed.plain[100..100 + len].copy_from_slice(&bytes);
+        let entry = send_zc(SOCKET, &bed.plain[100..100 + len], 0);
+        assert_eq!(bed.send(entry), (len as i32, copied));
+        assert_eq!(receive(&mut bed, &peer), bytes);
+    }
+    let stack = bed.counters().stack;
+    assert_eq!((stack.tx_scattered, stack.tx_copied_small), (1, 1));
 }
 
 fn across_chunks() {

@@ -35,10 +35,19 @@ impl Bed {
     }
 
     fn with_mtu(mtu: u32) -> Bed {
+        Bed::with(mtu, Some(0))
+    }
+
+    /// One that describes payloads from so many bytes on beside their headers.
+    fn with(mtu: u32, scatter_from: Option<u32>) -> Bed {
         let veth = Veth::new(1, mtu, false);
         veth.peer_offloads_off();
         let ring = veth.in_ring(|| {
-            IoUring::builder()
+            let mut builder = IoUring::builder();
+            if let Some(bytes) = scatter_from {
+                builder.scatter_from(bytes);
+            }
+            builder
                 .interface(RING_INTERFACE)
                 .address(format!("{RING_V4}/24").parse().expect("an address"))
                 .address(format!("{RING_V6}/64").parse().expect("an address"))

@@ -28,7 +28,10 @@ const COPIED: i32 = i32::MIN;
 /// Two areas: in a row, and slots.
 fn with_memory() -> Builder {
     let mut builder = builder();
-    builder.registered_area(1 << 20).registered_slots(16, 1440);
+    builder
+        .registered_area(1 << 20)
+        .registered_slots(16, 1440)
+        .scatter_from(0);
     builder
 }
 

@@ -11,6 +11,7 @@ use super::{Ends, IN_TABLE, Path, wire};
 use crate::address::Reach;
 use crate::borrowed::post_borrowed;
 use crate::checksum::Checksum;
+use crate::error::SocketError;
 use crate::headers::headers_len;
 use crate::offload::TxFlags;
 use crate::packet::numbered;
@@ -19,6 +20,48 @@ use crate::socket::SocketId;
 use crate::{Stack, TxChecksum};
 
 impl Stack {
+    /// Whether full segments of what is borrowed would be copied, why, and how long they are.
+    pub(super) fn copies_when_sent(
+        &self,
+        ledger: &Ledger,
+        id: SocketId,
+        borrowed: &Borrowed,
+    ) -> Option<(Copied, u32)> {
+        if ledger.has_headroom(borrowed) {
+            return None;
+        }
+        let connection = self.tcp.get(id)?.connection.as_ref()?;
+        let segment = connection.send_mss();
+        let why = self.config.plan.copies_beside(segment)?;
+        Some((why, segment))
+    }
+
+    /// Queues a copy of what is borrowed, for segments of so many bytes.
+    pub(super) fn send_copied(
+        &mut self,
+        ledger: &mut Ledger,
+        id: SocketId,
+        borrowed: Borrowed,
+        more: bool,
+        (why, segment): (Copied, u32),
+    ) -> Result<usize, SocketError> {
+        let umem = Arc::clone(ledger.umem());
+        let mut bytes = borrowed.bytes(&umem);
+        let fill = &mut |to: &mut [u8]| {
+            let (part, rest) = bytes.split_at(to.len());
+            to.copy_from_slice(part);
+            bytes = rest;
+        };
+        let queued = self.tcp_send(ledger, id, borrowed.len() as usize, more, fill);
+        if let Ok(queued) = queued {
+            ledger.note_copied(borrowed.loan());
+            let segments = queued.div_ceil(segment.max(1) as usize);
+            self.counters.add_copied(why, segments as u64);
+        }
+        ledger.repay(borrowed);
+        queued
+    }
+
     /// Sends a segment whose payload is borrowed.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn transmit_borrowed(

@@ -178,7 +178,8 @@ impl Stack {
     }
 
     /// Queues bytes of the application's, to be sent from where they lie until they are acknowledged; returns
-    /// how many there was room for. What there was no room for is repaid.
+    /// how many there was room for. What there was no room for is repaid. What would have to be copied when it
+    /// is sent is copied at once, and repaid.
     ///
     /// # Errors
     /// As [`Stack::tcp_send`]; then everything is repaid.
@@ -189,6 +190,9 @@ impl Stack {
         mut borrowed: Borrowed,
         more: bool,
     ) -> Result<usize, SocketError> {
+        if let Some((why, segment)) = self.copies_when_sent(ledger, id, &borrowed) {
+            return self.send_copied(ledger, id, borrowed, more, (why, segment));
+        }
         let room = self.check_send(id).map(|socket| {
             let chunks = socket.send_chunks();
             let free = chunks.saturating_sub(socket.send.chunks());
