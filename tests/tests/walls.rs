@@ -130,6 +130,7 @@ fn unsafe_stands_only_where_it_may() {
             "engine/chain_tests.rs",
             "engine/entries_tests.rs",
             "engine/lent_group_tests.rs",
+            "engine/zero_copy_tests.rs",
             "owned/mod.rs",
             "owned/engine_tests.rs",
             "owned/entries.rs",

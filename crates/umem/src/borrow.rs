@@ -444,7 +444,7 @@ impl Ledger {
             let owner = state.owner;
             return Err(AddressError::NotYours { addr, owner });
         }
-        let (front, chunk) = (u32::from(state.front), self.chunk_bytes());
+        let (front, chunk) = (self.front_of(first), self.chunk_bytes());
         let within = |begin: u32, end: u32| {
             start >= begin && u64::from(start) + u64::from(len) <= u64::from(end)
         };
@@ -486,12 +486,21 @@ impl Ledger {
     fn front(&self, addr: u64) -> Option<(u32, u32, u32)> {
         let chunk = self.chunk_of(addr);
         let start = addr as u32 & (self.chunk_bytes() - 1);
-        let state = &self.chunks[chunk as usize];
-        let front = u32::from(state.front);
-        match state.pool {
+        let front = self.front_of(chunk);
+        match self.chunks[chunk as usize].pool {
             _ if front == 0 => None,
             Some(_) => (start == front).then_some((chunk, 1, front)),
             None => (start % front == HEADROOM).then(|| (chunk, 1 << (start / front), HEADROOM)),
+        }
+    }
+
+    /// Where the payload of a lent frame begins; the length of a slot, in a registered area with slots.
+    #[inline]
+    fn front_of(&self, chunk: u32) -> u32 {
+        let state = &self.chunks[chunk as usize];
+        match state.pool {
+            Some(_) => self.umem().returns().front(chunk),
+            None => u32::from(state.slot_bytes),
         }
     }
 

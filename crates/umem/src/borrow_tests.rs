@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::layout::{AreaLayout, Layout, Pool};
+use crate::lend::Lent;
 use crate::memory::Umem;
 
 const CHUNK: u64 = 4096;
@@ -313,6 +314,37 @@ fn a_lent_frame_that_is_sent_on_waits_for_reader_stack_and_nic() {
     assert_eq!(ledger.tx_done(0, at), Ok(TxDone::Held(chunk)));
     ledger.repay(borrowed);
     assert_eq!(ledger.owner(chunk), Some(Owner::Free));
+}
+
+#[test]
+fn what_a_guard_gives_up_at_its_front_is_room_for_headers() {
+    let mut ledger = ledger();
+    let frame = ledger.alloc(Pool::Rx).unwrap();
+    let addr = ledger.lend(frame, 300);
+    let loan = ledger.begin_loan();
+    // SAFETY: lent in the line above, and given back by the guard alone.
+    let mut lent = unsafe { Lent::new(Arc::clone(ledger.umem()), addr, 100) };
+    let early = borrow(&mut ledger, loan, addr + 44, 56);
+    assert_eq!(ledger.headroom(&early), 0, "the guard has what is in front");
+    let other = lent.split_to(4);
+    lent.advance(10);
+    let shared = borrow(&mut ledger, loan, addr + 14, 10);
+    assert_eq!(
+        ledger.headroom(&shared),
+        0,
+        "another guard has a part of it"
+    );
+    drop(other);
+    lent.advance(30);
+    assert_eq!(ledger.headroom(&early), 344);
+    assert!(!ledger.is_lendable(addr + 43, 2), "it is the stack's");
+    for borrowed in [early, shared] {
+        ledger.repay(borrowed);
+    }
+    drop(lent);
+    ledger.collect_returns();
+    ledger.end_loan(loan);
+    assert_eq!(ledger.census().app, 5, "the registered areas");
 }
 
 #[test]

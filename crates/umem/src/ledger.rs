@@ -94,8 +94,8 @@ pub(crate) struct Chunk {
     pub(crate) pins: u32,
     /// Headroom that the NIC may read, by slot.
     pub(crate) fronts: u32,
-    /// Where the payload of a lent frame begins; the length of a slot, in a registered area with slots.
-    pub(crate) front: u16,
+    /// The length of a slot, in a registered area with slots.
+    pub(crate) slot_bytes: u16,
     /// The stack has lent a part of it, and has the rest.
     pub(crate) partly_lent: bool,
     /// `None`: it is part of a registered area.
@@ -142,7 +142,7 @@ impl Ledger {
                     in_flight: 0,
                     pins: 0,
                     fronts: 0,
-                    front: 0,
+                    slot_bytes: 0,
                     partly_lent: false,
                     pool,
                 }
@@ -154,7 +154,7 @@ impl Ledger {
             {
                 let (slot_bytes, _) = layout.slot(*payload_bytes);
                 for chunk in &mut chunks[range.start as usize..range.end as usize] {
-                    chunk.front = slot_bytes as u16;
+                    chunk.slot_bytes = slot_bytes as u16;
                 }
             }
         }

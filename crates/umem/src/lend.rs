@@ -64,10 +64,11 @@ impl Ledger {
         let partly = std::mem::take(&mut state.partly_lent);
         state.owner = Owner::App;
         self.lent_chunks += 1;
+        let returns = self.umem().returns();
         // In front of a later part lies an earlier one.
-        state.front = if partly { 0 } else { start as u16 };
+        returns.set_front(chunk, if partly { 0 } else { start });
         if !partly {
-            self.umem().returns().add(chunk, 1);
+            returns.add(chunk, 1);
         }
         self.lent_parts += 1;
         self.address(chunk, start)
@@ -152,7 +153,7 @@ impl Ledger {
         let state = &mut self.chunks[chunk as usize];
         state.partly_lent = false;
         state.owner = Owner::App;
-        state.front = 0;
+        self.umem().returns().set_front(chunk, 0);
         self.lent_chunks += 1;
         if self.umem().returns().subtract(chunk) == Some(true) {
             self.take_back(chunk);
@@ -227,6 +228,23 @@ impl Lent {
         self.addr += at as u64;
         self.len -= at as u32;
         front
+    }
+
+    /// Gives up the first `at` bytes. If nothing else of the chunk is lent they are the stack's again, for the
+    /// headers of a packet with the rest: what is sent on from where it lies needs them.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn advance(&mut self, at: usize) {
+        assert!(at <= self.len as usize, "lent: advanced behind the end");
+        self.addr += at as u64;
+        self.len -= at as u32;
+        let returns = self.umem.returns();
+        // Nobody can get another part of it: that takes one.
+        if returns.lent(self.chunk) == 1 && returns.front(self.chunk) > 0 && self.len > 0 {
+            let start = self.addr % u64::from(self.umem.chunk_bytes());
+            returns.set_front(self.chunk, start as u32);
+        }
     }
 
     /// Gives the memory back, as dropping does, and says whether there is a ring to have it.

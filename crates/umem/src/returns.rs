@@ -13,6 +13,8 @@ struct Chunk {
     lent: AtomicU32,
     /// The chunk behind it in the list.
     next: AtomicU32,
+    /// Where what is lent begins in it: what lies in front of that is the stack's. 0: it has no such place.
+    front: AtomicU32,
 }
 
 /// The list is a stack of chunks. A chunk gets into it when its last part comes back and out of it by the one
@@ -32,6 +34,7 @@ impl Returns {
         let chunk = |_| Chunk {
             lent: AtomicU32::new(0),
             next: AtomicU32::new(END),
+            front: AtomicU32::new(0),
         };
         Returns {
             chunks: (0..chunks).map(chunk).collect(),
@@ -65,6 +68,21 @@ impl Returns {
         let less = |lent: u32| lent.checked_sub(1);
         let before = lent.fetch_update(Ordering::AcqRel, Ordering::Relaxed, less);
         before.ok().map(|before| before == 1)
+    }
+
+    /// Where what is lent begins in a chunk.
+    #[inline]
+    pub(crate) fn front(&self, chunk: u32) -> u32 {
+        let chunk = self.chunks.get(chunk as usize);
+        chunk.map_or(0, |chunk| chunk.front.load(Ordering::Acquire))
+    }
+
+    /// Says where what is lent begins in a chunk: the caller has all that is lent of it.
+    #[inline]
+    pub(crate) fn set_front(&self, chunk: u32, front: u32) {
+        self.chunks[chunk as usize]
+            .front
+            .store(front, Ordering::Release);
     }
 
     /// Parts of a chunk that are lent.

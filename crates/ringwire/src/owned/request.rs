@@ -245,7 +245,7 @@ impl Request {
                 read(&first);
                 if message {
                     let header = BufferGroup::MESSAGE_HEADER_BYTES as usize;
-                    drop(first.split_to(header.min(first.len())));
+                    first.advance(header.min(first.len()));
                 }
                 completed.rest = rest;
                 Payload::Lent(first)
