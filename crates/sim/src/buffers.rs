@@ -30,10 +30,9 @@ impl Buffers {
     }
 
     fn new(engine: &mut Engine, group: u16, count: u16, bytes_each: usize, flags: u16) -> Buffers {
-        let len = usize::from(count) * 16;
-        let mut ring = MmapMut::map_anon(len).expect("memory for a buffer ring");
+        let mut buffers = Buffers::unregistered(count, bytes_each);
         let reg = BufReg {
-            ring_addr: ring.as_mut_ptr() as u64,
+            ring_addr: buffers.ring.as_mut_ptr() as u64,
             ring_entries: count.into(),
             bgid: group,
             flags,
@@ -42,17 +41,21 @@ impl Buffers {
         // SAFETY: the mapping lives in the application, which its host keeps as long as the engine.
         unsafe { engine.register(IORING_REGISTER_PBUF_RING, &raw const reg as u64, 1) }
             .expect("a buffer ring");
-        let mut buffers = Buffers {
-            memory: vec![0; usize::from(count) * bytes_each],
-            ring,
-            count,
-            bytes_each,
-            tail: 0,
-        };
         for bid in 0..count {
             buffers.provide(bid);
         }
         buffers
+    }
+
+    /// A ring that no engine knows, without entries.
+    pub(crate) fn unregistered(count: u16, bytes_each: usize) -> Buffers {
+        Buffers {
+            memory: vec![0; usize::from(count) * bytes_each],
+            ring: MmapMut::map_anon(usize::from(count) * 16).expect("memory for a buffer ring"),
+            count,
+            bytes_each,
+            tail: 0,
+        }
     }
 
     /// Gives a buffer (back) to the ring.

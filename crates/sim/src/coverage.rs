@@ -59,7 +59,7 @@ coverage! {
     lost_descriptors: "lost descriptors",
     /// Descriptors for registered areas: what was sent from where it lay.
     described: "described",
-    /// Zero-copy sends from registered areas that said so.
+    /// Zero-copy sends from the UMEM that said so.
     uncopied: "uncopied",
     /// Those that said that they were copied, or did not say.
     maybe_copied: "maybe copied",
@@ -67,7 +67,7 @@ coverage! {
     spoiled: "spoiled",
     /// Parts that the application was lent where the NIC wrote them.
     lent: "lent",
-    /// Datagrams that it echoed from there.
+    /// Datagrams and parts of streams that it echoed from there.
     forwarded: "forwarded",
     /// What it gave back though it was not lent.
     bad_returns: "bad returns",

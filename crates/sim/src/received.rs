@@ -84,7 +84,8 @@ impl LentGroup {
         Ok(ids)
     }
 
-    /// The next bytes of a stream, which have come under an id; `more`: and there is more to come.
+    /// The next bytes of a stream, which have come under an id; `more`: and there is more to come. They are to
+    /// be given back some time.
     ///
     /// # Errors
     /// They are not under the ring's next id.
@@ -94,6 +95,27 @@ impl LentGroup {
         (bid, len): (u16, usize),
         more: bool,
     ) -> Result<Vec<u8>, String> {
+        let bytes = self.arrived(slot, (bid, len), more)?.to_vec();
+        if self.random.chance(300) {
+            // What was taken before leaves only the latest bytes, or all of them.
+            self.guard(bid);
+        }
+        if !more {
+            self.keep(bid);
+        }
+        Ok(bytes)
+    }
+
+    /// As [`part`](Self::part), but the id is the caller's to [`keep`](Self::keep), if no more comes.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn arrived(
+        &mut self,
+        slot: u32,
+        (bid, len): (u16, usize),
+        more: bool,
+    ) -> Result<&[u8], String> {
         self.counts.parts += 1;
         let open = self.open.remove(&slot);
         if open != Some(bid) {
@@ -103,25 +125,24 @@ impl LentGroup {
                 next => return Err(format!("lent under the id {bid} instead of {next:?}")),
             }
         }
-        let all = self.get(bid);
-        let start = all.len().checked_sub(len);
-        let bytes = all[start.ok_or("less is lent than was said")?..].to_vec();
-        if self.random.chance(300) {
-            // What was taken before leaves only the latest bytes, or all of them.
-            self.guard(bid);
-        }
         if more {
             self.open.insert(slot, bid);
-        } else {
-            self.keep(bid);
         }
-        Ok(bytes)
+        let all = self.get(bid);
+        let start = all.len().checked_sub(len);
+        Ok(&all[start.ok_or("less is lent than was said")?..])
     }
 
     /// No more comes of a stream.
     pub(crate) fn closed(&mut self, slot: u32) {
         let open = self.open.remove(&slot);
         self.keep_open(open);
+    }
+
+    /// No more comes of any stream.
+    pub(crate) fn closed_all(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        open.into_values().for_each(|bid| self.keep(bid));
     }
 
     fn keep_open(&mut self, open: Option<u16>) {
@@ -319,3 +340,7 @@ impl Refills {
         u32::from_ne_bytes(bytes.try_into().expect("four bytes"))
     }
 }
+
+#[cfg(test)]
+#[path = "received_tests.rs"]
+mod tests;

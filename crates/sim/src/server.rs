@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
-use io_uring::{opcode, types};
+use io_uring::{opcode, squeue, types};
 use ringwire::engine::Engine;
+use ringwire_abi::flags::{IORING_CQE_F_BUF_MORE, IORING_SEND_ZC_REPORT_USAGE};
 
 use crate::areas::Name;
 use crate::buffers::Buffers;
@@ -25,9 +26,12 @@ pub(crate) const SLOTS_END: u32 = CONNECTIONS.end;
 const GROUP: u16 = 1;
 const BUFFERS: u16 = 64;
 const BUFFER_BYTES: usize = 16 + 28 + 10_000;
-/// A lent group.
+/// Lent groups, for datagrams and for streams.
 const LENT_GROUP: u16 = 2;
+const LENT_STREAMS: u16 = 3;
 const IDS: u16 = 32;
+/// In so many steps everything is closed that was to be.
+const CLOSING_STEPS: u32 = 10;
 /// A registered buffer.
 const PARTS: u16 = 0;
 const BACKLOG: i32 = 4;
@@ -46,6 +50,9 @@ pub(crate) enum Step {
     StreamSend(u32),
     /// The same of what lies in the areas, by its number there.
     LentSend(u32, u64),
+    /// The same of what was lent.
+    StreamForward(u32),
+    Closed(u32),
 }
 
 /// A reply that is being sent from the buffer of the same number.
@@ -68,7 +75,9 @@ struct Connection {
     /// What it is on the wire, and how many bytes have been sent on it.
     wire: loans::Connection,
     offset: u64,
-    /// What of its memory is still to be sent.
+    /// What was lent, and is sent from there: its first byte, and its id, if that can be given back then.
+    forward: Option<(*const u8, Option<u16>)>,
+    /// What of that, or of its own memory, is still to be sent.
     pending: Range<usize>,
     /// What a zero-copy send came to, until its notification comes.
     sent: i32,
@@ -80,6 +89,10 @@ pub(crate) struct Server {
     /// Datagrams that are echoed from where the NIC wrote them.
     lent: Option<LentGroup>,
     lends: bool,
+    /// The same for streams.
+    lent_streams: Option<LentGroup>,
+    /// Steps since everything was to be closed.
+    closing_steps: u32,
     forwards: BTreeMap<u64, Forward>,
     forwarded: u64,
     parts: StreamMemory,
@@ -125,6 +138,8 @@ impl Server {
             buffers: Buffers::register(engine, GROUP, BUFFERS, BUFFER_BYTES),
             lent: lending.group(engine, LENT_GROUP, IDS),
             lends: false,
+            lent_streams: lending.group(engine, LENT_STREAMS, IDS),
+            closing_steps: 0,
             forwards: BTreeMap::new(),
             forwarded: 0,
             lending,
@@ -190,6 +205,7 @@ impl Server {
 
     pub(crate) fn completed(&mut self, requests: &mut Requests, step: Step, res: i32, flags: u32) {
         let more = io_uring::cqueue::more(flags);
+        let bid = io_uring::cqueue::buffer_select(flags);
         match step {
             Step::Receive => self.received(requests, res, flags),
             Step::Reply(bid) if !more => self.replied(bid),
@@ -205,6 +221,7 @@ impl Server {
                     let connection = Connection {
                         wire: self.peer_on_the_wire(),
                         offset: 0,
+                        forward: None,
                         pending: 0..0,
                         sent: 0,
                     };
@@ -212,12 +229,28 @@ impl Server {
                     self.receive(requests, slot);
                 }
             }
+            Step::StreamReceive(slot) if res > 0 && bid.is_some() => {
+                let more = flags & IORING_CQE_F_BUF_MORE != 0;
+                let part = (bid.unwrap_or_default(), res as usize);
+                if let Err(violation) = self.stream_lent(requests, slot, part, more) {
+                    self.violation.get_or_insert(violation);
+                }
+            }
             Step::StreamReceive(slot) if res > 0 => {
                 self.connection(slot).pending = 0..res as usize;
                 self.send(requests, slot);
             }
             // A hostile request may have cancelled it, half way.
-            Step::StreamReceive(slot) if res == -libc::ECANCELED => self.receive(requests, slot),
+            // Or nothing may be lent for now.
+            Step::StreamReceive(slot) if [-libc::ECANCELED, -libc::ENOBUFS].contains(&res) => {
+                self.receive(requests, slot);
+            }
+            Step::StreamForward(slot) => self.sent(requests, slot, res),
+            Step::Closed(slot) => {
+                if let Some(lent) = &mut self.lent_streams {
+                    lent.closed(slot);
+                }
+            }
             Step::StreamSend(slot) => self.sent(requests, slot, res),
             Step::LentSend(slot, number) => {
                 if !more {
@@ -234,6 +267,8 @@ impl Server {
         match step {
             Step::Reply(bid) => self.replied(bid),
             Step::Forward(number) => self.forwarded(number, false),
+            // It was given back when it was sent: the NIC and the connection keep it as long as they need it.
+            Step::StreamForward(_) => {}
             // The connection may be no more.
             Step::LentReply(number) | Step::LentSend(_, number) => {
                 self.lending.areas.take_back(number)
@@ -248,26 +283,38 @@ impl Server {
 
     /// Gives some of what was lent back; all of it at the end.
     fn give_back(&mut self, manner: Manner) -> Result<(), String> {
-        let Some(lent) = &mut self.lent else {
-            return Ok(());
-        };
         let mut per_mille = manner.per_mille;
-        if self.closing {
-            per_mille = 1000;
-            for forward in self.forwards.values_mut().filter(|forward| forward.sent) {
-                forward.ids.drain(..).for_each(|bid| lent.keep(bid));
+        self.closing_steps += u32::from(self.closing);
+        if let Some(lent) = &mut self.lent {
+            if self.closing {
+                per_mille = 1000;
+                for forward in self.forwards.values_mut().filter(|forward| forward.sent) {
+                    forward.ids.drain(..).for_each(|bid| lent.keep(bid));
+                }
             }
+            lent.give_back(per_mille, manner.bad)?;
         }
-        lent.give_back(per_mille, manner.bad)
+        if let Some(lent) = &mut self.lent_streams {
+            if self.closing_steps == CLOSING_STEPS {
+                lent.closed_all();
+            }
+            lent.give_back(per_mille, manner.bad)?;
+        }
+        Ok(())
     }
 
     /// What it was lent.
     pub(crate) fn lent(&self) -> lending::Lent {
-        let of_group = self.lent.as_ref().map(|lent| lent.counts);
-        lending::Lent {
+        let mut counts = lending::Lent {
             forwarded: self.forwarded,
-            ..of_group.unwrap_or_default()
-        }
+            ..lending::Lent::default()
+        };
+        let groups = [&self.lent, &self.lent_streams];
+        groups
+            .into_iter()
+            .flatten()
+            .for_each(|lent| counts += lent.counts);
+        counts
     }
 
     /// A forwarding has completed, with a notification to come (`more`) or without.
@@ -333,7 +380,12 @@ impl Server {
         connection.offset += res.max(0) as u64;
         connection.pending.start += res.max(0) as usize;
         let Range { start, end } = connection.pending;
-        scribble(&mut self.parts.part(slot)[..start]);
+        let forward = connection.forward;
+        match (forward, &mut self.lent_streams) {
+            (None, _) => scribble(&mut self.parts.part(slot)[..start]),
+            (Some((_, Some(bid))), Some(lent)) if start == end => lent.keep(bid),
+            _ => {}
+        }
         if start == end {
             self.receive(requests, slot);
         } else {
@@ -343,8 +395,15 @@ impl Server {
 
     fn close(&mut self, requests: &mut Requests, slot: u32) {
         let close = opcode::Close::new(types::Fixed(slot)).build();
-        requests.push(close, Purpose::Quiet);
-        self.connections.remove(&slot);
+        requests.push(close, Purpose::Server(Step::Closed(slot)));
+        let closed = self.connections.remove(&slot);
+        // What it could not send.
+        let unsent = closed
+            .filter(|it| !it.pending.is_empty())
+            .and_then(|it| it.forward);
+        if let (Some((_, Some(bid))), Some(lent)) = (unsent, &mut self.lent_streams) {
+            lent.keep(bid);
+        }
         self.free.push(slot);
     }
 
@@ -400,7 +459,49 @@ impl Server {
         requests.push(send, Purpose::Server(Step::Reply(bid)));
     }
 
+    /// A part of a stream was lent: it is echoed from where it lies.
+    fn stream_lent(
+        &mut self,
+        requests: &mut Requests,
+        slot: u32,
+        (bid, len): (u16, usize),
+        more: bool,
+    ) -> Result<(), String> {
+        let lent = self.lent_streams.as_mut().expect("it was registered");
+        let bytes = lent.arrived(slot, (bid, len), more)?.as_ptr();
+        let connection = self.connection(slot);
+        connection.forward = Some((bytes, (!more).then_some(bid)));
+        connection.pending = 0..len;
+        self.send(requests, slot);
+        Ok(())
+    }
+
+    /// Sends what is left of a part that was lent.
+    fn forward_stream(&mut self, requests: &mut Requests, slot: u32, first: *const u8) {
+        let Range { start, end } = self.connection(slot).pending;
+        let part = libc::iovec {
+            iov_base: first.wrapping_add(start).cast_mut().cast(),
+            iov_len: end - start,
+        };
+        let send = opcode::SendZc::new(
+            types::Fixed(slot),
+            part.iov_base.cast(),
+            part.iov_len as u32,
+        );
+        let send = send.flags(libc::MSG_WAITALL);
+        let send = send.zc_flags(IORING_SEND_ZC_REPORT_USAGE);
+        let spans = self.lending.areas.spans(&[part]);
+        let connection = self.connection(slot);
+        let lent = Lent::new(spans, true).on(Some(connection.wire), connection.offset);
+        self.forwarded += 1;
+        let purpose = Purpose::Server(Step::StreamForward(slot));
+        requests.push_lent(send.build(), purpose, lent);
+    }
+
     fn send(&mut self, requests: &mut Requests, slot: u32) {
+        if let Some((first, _)) = self.connection(slot).forward {
+            return self.forward_stream(requests, slot, first);
+        }
         let pending = self.connection(slot).pending.clone();
         if self.next_turn().is_multiple_of(2) {
             let bytes = &self.parts.part(slot)[pending.clone()];
@@ -427,6 +528,14 @@ impl Server {
     }
 
     fn receive(&mut self, requests: &mut Requests, slot: u32) {
+        self.connection(slot).forward = None;
+        if self.lent_streams.is_some() && self.next_turn().is_multiple_of(3) {
+            let receive = opcode::Recv::new(types::Fixed(slot), std::ptr::null_mut(), 0);
+            let receive = receive.buf_group(LENT_STREAMS).build();
+            let receive = receive.flags(squeue::Flags::BUFFER_SELECT);
+            requests.push(receive, Purpose::Server(Step::StreamReceive(slot)));
+            return;
+        }
         let way = Receive::ALL[self.next_turn() % Receive::ALL.len()];
         let receive = self.parts.receive(way, slot, STREAM_BYTES as u32, 0);
         requests.push(receive, Purpose::Server(Step::StreamReceive(slot)));
