@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # TCP ping-pong and UDP echo over a veth pair, the servers in turn: ringwire, the kernel's io_uring, and
-# (for UDP) a raw AF_XDP loop; TCP in memory beside smoltcp; requests in memory. Each round runs all three, so a machine that slows down slows all of them: compare the ratios.
+# (for UDP) a raw AF_XDP loop; TCP in memory beside smoltcp; requests in memory, with and without copies. Each round runs all three, so a machine that slows down slows all of them: compare the ratios.
 # On two cores the load itself is the limit at small sizes: there the CPU time per echo tells more.
 #   scripts/bench.sh [ROUNDS] [MILLISECONDS] [WINDOW]
 set -uo pipefail
@@ -104,6 +104,10 @@ echo
 "$BIN/memory" "$ROUNDS"
 echo
 "$BIN/requests" "$ROUNDS"
+echo
+"$BIN/zero_copy" "$ROUNDS"
+echo
+"$BIN/scatter" "$ROUNDS"
 # By the difference of two counts: what starting takes is in both.
 instructions() {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null "$BIN/requests" "$1" "$2" 2>&1 | awk '/Collected/ { print $4 }'
@@ -111,6 +115,14 @@ instructions() {
 echo "instructions for the same, ringwire (callgrind):"
 for kind in nop stream-64 stream-1024 datagram-64 datagram-1024; do
     echo "  $kind $((($(instructions "$kind" 3000) - $(instructions "$kind" 1000)) / 2000))"
+done
+zero_copy_instructions() {
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$BIN/zero_copy" "$@" 2>&1 | awk '/Collected/ { print $4 }'
+}
+echo "instructions for a request that is sent and received, the wire included (callgrind):"
+for kind in "udp copy 1400" "udp in-place 1400" "udp scatter 1400" "tcp copy 1400" "tcp in-place 1400" "tcp scatter 1400"; do
+    # shellcheck disable=SC2086
+    echo "  $kind $((($(zero_copy_instructions $kind 3000) - $(zero_copy_instructions $kind 1000)) / 2000))"
 done
 echo
 
