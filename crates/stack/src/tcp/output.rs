@@ -443,11 +443,12 @@ fn write_checksum_over(
     sum: Option<Checksum>,
 ) {
     let (source, destination) = (ends.0.ip(), ends.1.ip());
-    let mut checksum = Checksum::pseudo(source, destination, IpProtocol::Tcp.into(), len as u32);
+    let pseudo = || Checksum::pseudo(source, destination, IpProtocol::Tcp.into(), len as u32);
     let field = match policy {
         TxChecksum::Omit => return,
-        TxChecksum::Offload(_) => checksum.fold(),
+        TxChecksum::Offload(_) => pseudo().fold(),
         TxChecksum::Compute => {
+            let mut checksum = pseudo();
             checksum.add(bytes);
             if let Some(payload) = sum {
                 checksum.add_u16(payload.fold());
