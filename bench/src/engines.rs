@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use ringwire::engine::{Engine, EngineConfig, Port};
 use ringwire::{cqueue, opcode, squeue, types};
+use ringwire_abi::flags::{
+    IORING_SETUP_CQE32, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER,
+};
 use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
 use ringwire_stack::{Config, DadConfig, Instant, PlanLimits, RxChecksum, Stack, TxChecksum};
 use ringwire_umem::{Area, AreaLayout, Layout, Ledger, Pool, Umem};
@@ -33,6 +36,10 @@ impl Port for Wire {
     }
 }
 
+/// What a ring needs for RECV_ZC.
+const RECEIVE_FLAGS: u32 =
+    IORING_SETUP_CQE32 | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SINGLE_ISSUER;
+
 /// How both engines are made.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -42,6 +49,8 @@ pub struct Setup {
     pub areas: Vec<AreaLayout>,
     /// Whether checksums are written. They are never verified.
     pub tx_checksum: TxChecksum,
+    /// Completions of 32 bytes, and what else RECV_ZC asks for.
+    pub zero_copy_receive: bool,
 }
 
 impl Default for Setup {
@@ -50,6 +59,7 @@ impl Default for Setup {
             mtu: 1500,
             areas: vec![],
             tx_checksum: TxChecksum::Omit,
+            zero_copy_receive: false,
         }
     }
 }
@@ -60,6 +70,7 @@ pub struct End {
     pub engine: Engine,
     /// The far side of its rings.
     pub nic: Nic,
+    big: bool,
 }
 
 impl End {
@@ -107,7 +118,10 @@ impl End {
         let config = EngineConfig {
             sq_entries: ENTRIES,
             cq_entries: 2 * ENTRIES,
-            setup_flags: 0,
+            setup_flags: match setup.zero_copy_receive {
+                true => RECEIVE_FLAGS,
+                false => 0,
+            },
         };
         let mut engine = Engine::new(START, config, ledger, stack, vec![rings], Box::new(Wire));
         let table = RsrcRegister {
@@ -119,7 +133,11 @@ impl End {
         // SAFETY: the argument lives through the call, and points nowhere.
         unsafe { engine.register(IORING_REGISTER_FILES2, &raw const table as u64, bytes) }
             .expect("a table of direct descriptors");
-        End { engine, nic }
+        End {
+            engine,
+            nic,
+            big: setup.zero_copy_receive,
+        }
     }
 
     /// Queues an entry.
@@ -148,6 +166,20 @@ impl End {
     /// If it is none, or was taken.
     pub fn slots(&self, area: usize) -> Vec<Area> {
         self.nic.umem.take_slots(area).expect("registered slots")
+    }
+
+    /// Takes the completions that are there; of those of 32 bytes each with the offset that RECV_ZC says.
+    pub fn each_completion(&mut self, mut each: impl FnMut(cqueue::Entry, u64)) {
+        match self.big {
+            false => self.engine.completion().for_each(|cqe| each(cqe, 0)),
+            true => self
+                .engine
+                .completion_of()
+                .for_each(|cqe: cqueue::Entry32| {
+                    let offset = cqe.big_cqe()[0];
+                    each(cqe.into(), offset);
+                }),
+        }
     }
 
     /// Submits what is queued and takes a turn, as `IoUring::submit` does.
@@ -228,7 +260,7 @@ impl Engines {
     pub fn wait(&mut self, end: Which, want: u32, mut each: impl FnMut(cqueue::Entry)) {
         for _ in 0..100_000 {
             if end(self).engine.completions_ready() >= want {
-                end(self).engine.completion().for_each(&mut each);
+                end(self).each_completion(|cqe, _| each(cqe));
                 return;
             }
             self.turn();

@@ -8,6 +8,7 @@ pub mod groups;
 pub mod hosts;
 pub mod memcheck;
 pub mod nic;
+pub mod refill;
 pub mod smol;
 pub mod take;
 pub mod wire;

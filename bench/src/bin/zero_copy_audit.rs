@@ -14,6 +14,7 @@ use ringwire::{Area, Lent, cqueue, opcode, squeue, types};
 use ringwire_bench::engines::{End, Engines, Setup, V4, V6};
 use ringwire_bench::groups::Group;
 use ringwire_bench::memcheck;
+use ringwire_bench::refill::ZeroCopyReceive;
 use ringwire_stack::TxChecksum;
 use ringwire_umem::AreaLayout;
 
@@ -56,6 +57,8 @@ enum Send {
 enum Receive {
     /// RECV with a lent group.
     Lent,
+    /// RECV_ZC.
+    ZeroCopy,
     /// The same, and SEND_ZC of what was lent, back to where it came from, which is looked at there.
     Forwarded,
     /// RECV into buffers of the application's.
@@ -155,6 +158,19 @@ const CASES: &[Case] = &[
         name: "stream, headers beside, segments lost",
         send: Send::Row,
         bytes: STRADDLING,
+        lost: 5,
+        ..TCP
+    },
+    Case {
+        name: "stream by RECV_ZC",
+        receive: Receive::ZeroCopy,
+        ..TCP
+    },
+    Case {
+        name: "stream by RECV_ZC, segments lost",
+        send: Send::Row,
+        bytes: STRADDLING,
+        receive: Receive::ZeroCopy,
         lost: 5,
         ..TCP
     },
@@ -269,6 +285,8 @@ struct Bed<'a> {
     sent: usize,
     /// Of each end that receives: its group, and the ids in the ring's order.
     groups: HashMap<usize, (Group, VecDeque<u16>)>,
+    /// What the other end has registered for RECV_ZC.
+    zero_copy: Option<ZeroCopyReceive>,
     /// Bytes that the end which looks at them has received.
     received: usize,
     /// What is being forwarded, by the `user_data` of its send.
@@ -300,6 +318,7 @@ impl<'a> Bed<'a> {
                 },
             ],
             tx_checksum: case.tx_checksum,
+            zero_copy_receive: case.receive == Receive::ZeroCopy,
         };
         let mut engines = Engines::with(&setup);
         match case.protocol {
@@ -320,6 +339,7 @@ impl<'a> Bed<'a> {
             free: (0..PLACES).collect(),
             sent: 0,
             groups: HashMap::new(),
+            zero_copy: None,
             received: 0,
             forwarded: HashMap::new(),
             next_forward: PLACES as u64,
@@ -331,11 +351,16 @@ impl<'a> Bed<'a> {
         bed
     }
 
+    /// Registers what an end receives with.
     fn add_group(&mut self, at: usize) {
         let engine = &mut end(&mut self.engines, at).engine;
         let group = match self.case.receive {
             Receive::Lent | Receive::Forwarded => Group::lent(engine, GROUP, BUFFERS),
             Receive::Copied | Receive::Unseen => Group::own(engine, GROUP, BUFFERS, self.bytes),
+            Receive::ZeroCopy => {
+                self.zero_copy = Some(ZeroCopyReceive::register(engine));
+                return;
+            }
         };
         self.groups.insert(at, (group, (0..BUFFERS).collect()));
     }
@@ -355,12 +380,20 @@ impl<'a> Bed<'a> {
 
     /// Begins to receive wherever something is received.
     fn arm(&mut self) {
-        let ends: Vec<usize> = self.groups.keys().copied().collect();
+        let mut ends: Vec<usize> = self.groups.keys().copied().collect();
+        if self.zero_copy.is_some() {
+            ends.push(1 - self.from);
+        }
         ends.into_iter().for_each(|at| self.arm_at(at));
     }
 
     fn arm_at(&mut self, at: usize) {
-        let receive = opcode::RecvMulti::new(self.socket(), GROUP).build();
+        let receive = match &self.zero_copy {
+            Some(zero_copy) => opcode::RecvZc::new(self.socket(), 0)
+                .ifq(zero_copy.id)
+                .build(),
+            None => opcode::RecvMulti::new(self.socket(), GROUP).build(),
+        };
         self.push(at, &receive.user_data(RECEIVE));
     }
 
@@ -411,11 +444,12 @@ impl<'a> Bed<'a> {
 
     fn complete(&mut self) {
         for at in [0, 1] {
-            let completions: Vec<cqueue::Entry> =
-                end(&mut self.engines, at).engine.completion().collect();
-            for cqe in completions {
+            let mut completions = Vec::new();
+            end(&mut self.engines, at)
+                .each_completion(|cqe, offset| completions.push((cqe, offset)));
+            for (cqe, offset) in completions {
                 match cqe.user_data() {
-                    RECEIVE => self.receive(at, &cqe),
+                    RECEIVE => self.receive(at, &cqe, offset),
                     _ => self.sent(&cqe),
                 }
             }
@@ -439,13 +473,18 @@ impl<'a> Bed<'a> {
         }
     }
 
-    fn receive(&mut self, at: usize, cqe: &cqueue::Entry) {
+    fn receive(&mut self, at: usize, cqe: &cqueue::Entry, offset: u64) {
         let name = self.case.name;
         assert!(cqe.result() > 0, "{name}: {cqe:?}");
         if !cqueue::more(cqe.flags()) {
             self.arm_at(at);
         }
         let mut left = cqe.result() as usize;
+        if let Some(zero_copy) = &mut self.zero_copy {
+            look(zero_copy.bytes(offset, left), self.received, name);
+            self.received += left;
+            return zero_copy.give(offset);
+        }
         let mut bid = cqueue::buffer_select(cqe.flags()).expect("a buffer");
         while left > 0 {
             let (group, order) = self.groups.get_mut(&at).expect("a group");
@@ -462,7 +501,8 @@ impl<'a> Bed<'a> {
             if self.case.receive == Receive::Forwarded && at != self.from {
                 self.forward(at, lent);
             } else {
-                self.look(lent);
+                look(&lent, self.received, name);
+                self.received += lent.len();
             }
         }
     }
@@ -475,16 +515,15 @@ impl<'a> Bed<'a> {
         self.push(at, &entry.user_data(user_data));
         self.forwarded.insert(user_data, lent);
     }
+}
 
-    /// Looks at lent bytes: the application's right.
-    fn look(&mut self, lent: Lent) {
-        memcheck::open(lent.as_ptr(), lent.len());
-        for (index, &seen) in lent.iter().enumerate() {
-            assert_eq!(seen, byte(self.received + index), "{}", self.case.name);
-        }
-        self.received += lent.len();
-        memcheck::seal(lent.as_ptr(), lent.len());
+/// Looks at lent bytes, from an offset of everything on: the application's right.
+fn look(lent: &[u8], offset: usize, name: &str) {
+    memcheck::open(lent.as_ptr(), lent.len());
+    for (index, &seen) in lent.iter().enumerate() {
+        assert_eq!(seen, byte(offset + index), "{name}");
     }
+    memcheck::seal(lent.as_ptr(), lent.len());
 }
 
 fn end(engines: &mut Engines, which: usize) -> &mut End {
