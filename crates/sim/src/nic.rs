@@ -138,10 +138,11 @@ impl Nic {
     /// The application is told that it has its memory back. `dropped`: some of what was queued may never have
     /// reached the NIC.
     pub(crate) fn check_repaid(&mut self, lent: &Lent, dropped: bool) -> Result<(), String> {
-        for span in &lent.spans {
-            if !span.is_empty() && self.queues.iter().any(|queue| queue.points_at(span)) {
+        // What it did not send may be another's already.
+        for span in lent.sent() {
+            if !span.is_empty() && self.queues.iter().any(|queue| queue.points_at(&span)) {
                 return Err(format!(
-                    "notified of a send though the NIC may still read {span:x?}"
+                    "notified of a send though the NIC may still read {span:x?}: {lent:x?}"
                 ));
             }
         }
