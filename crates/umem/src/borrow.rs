@@ -75,6 +75,18 @@ impl Loans {
             self.repaid.push_back(id);
         }
     }
+
+    fn add_part(&mut self, id: LoanId) {
+        if !cfg!(feature = "broken-loans") {
+            self.add(id);
+        }
+    }
+
+    fn subtract_part(&mut self, id: LoanId) {
+        if !cfg!(feature = "broken-loans") {
+            self.subtract(id);
+        }
+    }
 }
 
 /// Consecutive bytes of the application's, which the stack may read and describe until it repays them.
@@ -235,7 +247,7 @@ impl Ledger {
         len: u32,
     ) -> Result<Borrowed, AddressError> {
         self.check_lendable(addr, len)?;
-        self.loans.add(loan);
+        self.loans.add_part(loan);
         let borrowed = Borrowed {
             addr,
             len,
@@ -278,7 +290,7 @@ impl Ledger {
                 .is_some_and(|end| end <= borrowed.len),
             "ledger: a part outside of what is borrowed"
         );
-        self.loans.add(borrowed.loan);
+        self.loans.add_part(borrowed.loan);
         let part = Borrowed {
             addr: borrowed.addr + u64::from(start),
             len,
@@ -297,7 +309,7 @@ impl Ledger {
     #[inline]
     pub fn repay(&mut self, borrowed: Borrowed) {
         self.check_own(&borrowed);
-        self.loans.subtract(borrowed.loan);
+        self.loans.subtract_part(borrowed.loan);
         let chunk = self.chunk_of(borrowed.addr);
         let state = &mut self.chunks[chunk as usize];
         state.fronts &= !borrowed.front;
@@ -390,7 +402,9 @@ impl Ledger {
         }
         let addr = at - u64::from(front);
         self.count_descriptor(self.chunk_of(at));
-        self.loans.add(borrowed.loan);
+        if !cfg!(feature = "broken-returns") {
+            self.loans.add(borrowed.loan);
+        }
         self.loans.loans[borrowed.loan.index()].described = true;
         let in_flight = &mut self.loans.in_flight;
         if in_flight.len() <= usize::from(queue) {
@@ -421,7 +435,9 @@ impl Ledger {
         let state = &mut self.chunks[chunk as usize];
         state.in_flight -= 1;
         state.fronts &= !descriptor.front;
-        self.loans.subtract(descriptor.loan);
+        if !cfg!(feature = "broken-returns") {
+            self.loans.subtract(descriptor.loan);
+        }
         if self.settle(chunk) {
             return Ok(TxDone::Freed(chunk));
         }

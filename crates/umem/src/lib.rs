@@ -10,10 +10,14 @@
 
 // Breaks on purpose what the simulator must then find. Whoever gets the feature by accident (all features at
 // once, say) gets this error and no library.
-#[cfg(feature = "broken-ledger")]
+#[cfg(any(
+    feature = "broken-ledger",
+    feature = "broken-returns",
+    feature = "broken-loans"
+))]
 const _: () = assert!(
     option_env!("RINGWIRE_BROKEN").is_some(),
-    "the feature broken-ledger makes ringwire wrong on purpose: it is for scripts/broken.sh only"
+    "the features broken-* make ringwire wrong on purpose: it is for scripts/broken.sh only"
 );
 
 mod borrow;
