@@ -57,6 +57,14 @@ impl BorrowedParts {
             room: u32::MAX,
         };
         let (mut skip, mut left) = (skip, len);
+        // Nearly always it is one part.
+        if let (Some(part), true) = (&self.first, self.rest.is_empty()) {
+            lie.headroom = if skip == 0 { ledger.headroom(part) } else { 0 };
+            let (from, take) = (skip as u32, len as u32);
+            lie.pieces = part.descriptors_of(ledger, from, take);
+            lie.room = part.room_of(ledger, from, take);
+            return lie;
+        }
         for part in self.iter() {
             let here = part.len() as usize;
             let from = skip.min(here);
@@ -100,7 +108,11 @@ impl BorrowedParts {
 
     /// Needs them no longer.
     pub fn repay(self, ledger: &mut Ledger) {
-        for part in self.first.into_iter().chain(self.rest) {
+        let Some(first) = self.first else {
+            return;
+        };
+        ledger.repay(first);
+        for part in self.rest {
             ledger.repay(part);
         }
     }

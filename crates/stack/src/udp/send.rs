@@ -308,7 +308,8 @@ impl Stack {
         outgoing: &Outgoing,
         mut payload: BorrowedParts,
     ) -> u32 {
-        if let Some(why) = self.must_copy(ledger, outgoing, &payload) {
+        let first = self.plan_datagram(ledger, outgoing, &payload);
+        if let TxPlan::Copy(why) = first {
             self.counters.count_copied(why);
             payload.note_copied(ledger);
             let umem = Arc::clone(ledger.umem());
@@ -340,8 +341,14 @@ impl Stack {
         for part in fragments {
             let header = if part.offset == 0 { &udp[..] } else { &[] };
             let bytes = payload.split_to(ledger, part.len - header.len());
-            let packet = self.describe(ledger, outgoing, part, header, bytes);
             let to = outgoing.to.ip();
+            let plan = if part.offset == 0 {
+                first
+            } else {
+                let lie = bytes.lie(ledger, 0, bytes.len());
+                tx_plan(self.config.plan, lie.behind(part.headers_len(to)))
+            };
+            let packet = self.describe(ledger, outgoing, part, plan, header, bytes);
             self.dispatch_one(now, ledger, to, outgoing.reach, packet);
             count += 1;
         }
@@ -351,27 +358,36 @@ impl Stack {
         count as u32
     }
 
-    /// Why a datagram of borrowed bytes has to be copied, if it has.
-    fn must_copy(
+    /// How a datagram of borrowed bytes is sent: its first packet, or that all of it is copied, if one of its
+    /// packets has to be.
+    fn plan_datagram(
         &mut self,
         ledger: &Ledger,
         outgoing: &Outgoing,
         payload: &BorrowedParts,
-    ) -> Option<Copied> {
+    ) -> TxPlan {
         if outgoing.reach == Reach::Local {
-            return Some(Copied::Local);
+            return TxPlan::Copy(Copied::Local);
         }
         let to = outgoing.to.ip();
-        let mut fragments = self.fragments(ledger, to, UDP_HEADER + payload.len());
-        fragments.find_map(|part| {
-            let header = if part.offset == 0 { UDP_HEADER } else { 0 };
-            let skip = part.offset.saturating_sub(UDP_HEADER);
-            let lie = payload.lie(ledger, skip, part.len - header);
-            match tx_plan(self.config.plan, lie.behind(part.headers_len(to) + header)) {
-                TxPlan::Copy(why) => Some(why),
-                TxPlan::InPlace | TxPlan::Scatter => None,
-            }
-        })
+        let plans = self
+            .fragments(ledger, to, UDP_HEADER + payload.len())
+            .map(|part| {
+                let header = if part.offset == 0 { UDP_HEADER } else { 0 };
+                let skip = part.offset.saturating_sub(UDP_HEADER);
+                let lie = payload.lie(ledger, skip, part.len - header);
+                tx_plan(self.config.plan, lie.behind(part.headers_len(to) + header))
+            });
+        let copied = |plan: TxPlan| matches!(plan, TxPlan::Copy(_));
+        plans
+            .reduce(|first, plan| {
+                if copied(first) || !copied(plan) {
+                    first
+                } else {
+                    plan
+                }
+            })
+            .expect("udp: a datagram is one packet at least")
     }
 
     /// One packet of borrowed bytes: its headers in front of them, or in a chunk.
@@ -380,6 +396,7 @@ impl Stack {
         ledger: &mut Ledger,
         outgoing: &Outgoing,
         part: Fragment,
+        plan: TxPlan,
         udp: &[u8],
         mut payload: BorrowedParts,
     ) -> TxPacket {
@@ -393,8 +410,7 @@ impl Stack {
             part.id.is_none() && policy.ask(front, at, CHECKSUM_AT as u16)
         };
         let headers = part.headers_len(outgoing.to.ip()) + udp.len();
-        let lie = payload.lie(ledger, 0, payload.len()).behind(headers);
-        match (tx_plan(self.config.plan, lie), &mut payload.first) {
+        match (plan, &mut payload.first) {
             (TxPlan::InPlace, Some(first)) => {
                 self.counters.tx_in_place += 1;
                 let metadata = write(ledger.headroom_mut(first, (room + headers) as u32));
