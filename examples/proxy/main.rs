@@ -65,7 +65,9 @@ struct Tally {
 
 impl Proxy {
     fn new(options: &Options) -> Result<Proxy, Box<dyn Error>> {
-        let mut ring = Ring::new(&options.builder, ENTRIES, SOCKETS)?;
+        // Also where the kernel copies, and a copy of ours would cost less than another descriptor.
+        let builder = options.builder.clone().scatter_from(0).clone();
+        let mut ring = Ring::new(&builder, ENTRIES, SOCKETS)?;
         println!("{}", ring.report()?);
         let group = ring.lending_group(PARTS)?;
         ring.socket(0, libc::AF_INET6, libc::SOCK_STREAM)?;
