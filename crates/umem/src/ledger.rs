@@ -119,7 +119,6 @@ pub struct Ledger {
     /// The first chunk behind each registered area.
     area_ends: Box<[u32]>,
     pub(crate) loans: Loans,
-    pub(crate) lent_parts: u64,
     /// RX chunks that are the application's.
     pub(crate) lent_chunks: u32,
 }
@@ -174,7 +173,6 @@ impl Ledger {
             free,
             area_ends,
             loans: Loans::default(),
-            lent_parts: 0,
             lent_chunks: 0,
         }
     }

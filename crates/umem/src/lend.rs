@@ -44,7 +44,6 @@ impl Ledger {
             2
         };
         self.umem().returns().add(chunk, parts);
-        self.lent_parts += 1;
         self.address(chunk, start)
     }
 
@@ -70,7 +69,6 @@ impl Ledger {
         if !partly {
             returns.add(chunk, 1);
         }
-        self.lent_parts += 1;
         self.address(chunk, start)
     }
 
@@ -131,11 +129,6 @@ impl Ledger {
             let first = self.umem().as_ptr().add(addr as usize);
             std::slice::from_raw_parts(first, len as usize)
         })
-    }
-
-    /// Parts lent since the ledger was made.
-    pub fn lent_parts(&self) -> u64 {
-        self.lent_parts
     }
 
     /// The last part of a chunk is back.
