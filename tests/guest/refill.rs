@@ -40,11 +40,11 @@ impl Refill {
     fn new(ring: &BigRing) -> Refill {
         let pages = Box::new(Pages([0; 8192]));
         // SAFETY: these are integers, for which zero is a value.
-        let (mut area, mut region, mut reg): (
-            io_uring_zcrx_area_reg,
-            io_uring_region_desc,
-            io_uring_zcrx_ifq_reg,
-        ) = unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
+        let mut area: io_uring_zcrx_area_reg = unsafe { std::mem::zeroed() };
+        // SAFETY: as above.
+        let mut region: io_uring_region_desc = unsafe { std::mem::zeroed() };
+        // SAFETY: as above.
+        let mut reg: io_uring_zcrx_ifq_reg = unsafe { std::mem::zeroed() };
         region.user_addr = (&raw const *pages) as u64;
         region.size = size_of::<Pages>() as u64;
         region.flags = IORING_MEM_REGION_TYPE_USER;

@@ -142,9 +142,11 @@ impl Engine {
             span.check()?;
             len = len.checked_add(span.len).ok_or(Errno::EMSGSIZE)?;
         }
-        if self.lends(id, true) {
-            return self.lend_datagram(id, socket, &options).map(|()| len);
+        if let Some(parts) = self.borrow_all(id) {
+            let lent = self.lend_datagram(id, socket, &options, parts);
+            return lent.map(|()| len);
         }
+        let spans = self.requests.get(id).payload(&mut single);
         let mut source = Gather::new(spans, 0);
         let sent = self.stack.udp_send(
             self.now,

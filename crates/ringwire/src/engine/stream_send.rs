@@ -115,7 +115,7 @@ impl Engine {
         }
         let len: usize = spans.iter().map(|span| span.len).sum();
         // Once some of it was lent, what is copied counts.
-        if request.loan.is_some() || self.lends(id, false) {
+        if request.loan.is_some() || self.lends(id) {
             return self.lend_bytes(id, socket, (len, wait_all, more));
         }
         let mut done = request.done;

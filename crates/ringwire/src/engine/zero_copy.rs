@@ -49,21 +49,13 @@ impl Notices {
 }
 
 impl Engine {
-    /// Whether a request is a zero-copy send with memory that can be sent from where it lies; with `all`,
-    /// whether all of it can.
-    pub(super) fn lends(&self, id: RequestId, all: bool) -> bool {
+    /// Whether a request is a zero-copy send with memory that can be sent from where it lies.
+    pub(super) fn lends(&self, id: RequestId) -> bool {
         let request = self.requests.get(id);
-        if request.notify.is_none() {
-            return false;
-        }
         let mut single = [Span::default()];
-        let spans = request.payload(&mut single).iter();
-        let mut spans = spans.filter(|span| span.len > 0).peekable();
-        let is_lendable = |span: &Span| usermem::is_lendable(&self.ledger, *span);
-        match all {
-            true => spans.peek().is_some() && spans.all(is_lendable),
-            false => spans.any(is_lendable),
-        }
+        let mut spans = request.payload(&mut single).iter();
+        request.notify.is_some()
+            && spans.any(|span| span.len > 0 && usermem::is_lendable(&self.ledger, *span))
     }
 
     /// The loan that counts what needs a request's memory.
@@ -156,22 +148,34 @@ impl Engine {
         self.stack.tcp_send(ledger, socket, span.len, more, fill)
     }
 
-    /// Sends a request's memory, all of which lies in UMEM, as a datagram.
+    /// Borrows all of a zero-copy send's memory; `None` if some of it, or nothing, is in UMEM.
+    pub(super) fn borrow_all(&mut self, id: RequestId) -> Option<BorrowedParts> {
+        self.requests.get(id).notify?;
+        let loan = self.loan(id);
+        let mut parts = BorrowedParts::default();
+        let mut single = [Span::default()];
+        let spans = self.requests.get(id).payload(&mut single).iter();
+        for &span in spans.filter(|span| span.len > 0) {
+            match usermem::borrow(&mut self.ledger, loan, span) {
+                Some(part) => parts.push(part),
+                None => {
+                    parts.repay(&mut self.ledger);
+                    return None;
+                }
+            }
+        }
+        (!parts.is_empty()).then_some(parts)
+    }
+
+    /// Sends a request's memory, which was borrowed, as a datagram.
     pub(super) fn lend_datagram(
         &mut self,
         id: RequestId,
         socket: SocketId,
         options: &SendOptions,
+        parts: BorrowedParts,
     ) -> Result<(), Errno> {
         let loan = self.loan(id);
-        let mut parts = BorrowedParts::default();
-        let mut single = [Span::default()];
-        for &span in self.requests.get(id).payload(&mut single) {
-            if span.len > 0 {
-                let part = usermem::borrow(&mut self.ledger, loan, span);
-                parts.push(part.expect("zero copy: what is in UMEM was looked up"));
-            }
-        }
         let (now, ledger) = (self.now, &mut self.ledger);
         let sent = self
             .stack
