@@ -95,6 +95,18 @@ pub const IORING_OP_URING_CMD128: u8 = 64;
 /// One past the last opcode of the ABI that this crate knows.
 pub const IORING_OP_LAST: u8 = 65;
 
+// ringwire's own opcodes, beyond all that Linux has.
+
+/// A zero-copy send that is bound to a notification slot (of 6.0-rc1, `IORING_OP_SENDZC`).
+pub const RINGWIRE_OP_SEND_ZC_SLOT: u8 = 240;
+/// Flushes notification slots (of 6.0-rc1, RSRC_UPDATE with `IORING_RSRC_UPDATE_NOTIF`).
+pub const RINGWIRE_OP_FLUSH_SLOTS: u8 = 241;
+
+/// Whether an opcode is of ringwire's own operations.
+pub const fn is_own_opcode(opcode: u8) -> bool {
+    matches!(opcode, RINGWIRE_OP_SEND_ZC_SLOT | RINGWIRE_OP_FLUSH_SLOTS)
+}
+
 // SQE flags.
 
 /// `fd` is an index into the registered files.
@@ -147,6 +159,10 @@ pub const IORING_SEND_ZC_REPORT_USAGE: u16 = 1 << 3;
 pub const IORING_RECVSEND_BUNDLE: u16 = 1 << 4;
 /// `addr` is an iovec array and `len` its count.
 pub const IORING_SEND_VECTORIZED: u16 = 1 << 5;
+
+/// RINGWIRE_OP_SEND_ZC_SLOT: the slot is flushed behind the send (of 6.0-rc1,
+/// `IORING_RECVSEND_NOTIF_FLUSH`).
+pub const RINGWIRE_SEND_FLUSH: u16 = 1 << 3;
 
 /// `res` of a notification: some of the payload was copied.
 pub const IORING_NOTIF_USAGE_ZC_COPIED: u32 = 1 << 31;

@@ -9,7 +9,8 @@
 //! * [`errno`]: error numbers as a type;
 //! * [`request`]: [`request::check_flags`], [`request::check_priority`], then [`request::parse`];
 //! * [`setup`]: ring sizes and set-up flags;
-//! * [`register`]: provided-buffer-ring registration and layout.
+//! * [`register`]: provided-buffer-ring registration and layout;
+//! * [`notifier`]: notification slots, which Linux has no more.
 //!
 //! Pointers in an entry stay plain `u64` addresses: whether they point at memory is not known here, so
 //! the refusals that come from reading it (`EFAULT`, a negative timespec, a bad `msghdr`) are the
@@ -22,6 +23,7 @@
 pub mod cqe;
 pub mod errno;
 pub mod flags;
+pub mod notifier;
 mod op;
 pub mod register;
 pub mod request;

@@ -31,6 +31,15 @@ pub struct Notify {
     pub report_usage: bool,
 }
 
+/// The notification slot that a send is bound to.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct SlotBinding {
+    /// Which one.
+    pub index: u16,
+    /// It is flushed behind the send (`RINGWIRE_SEND_FLUSH`).
+    pub flush: bool,
+}
+
 /// SEND, SEND_ZC and RECV.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct Transfer {
@@ -50,6 +59,8 @@ pub struct Transfer {
     pub vectored: bool,
     /// SEND_ZC: that it is one, and what its notification says.
     pub notify: Option<Notify>,
+    /// A zero-copy send whose notification is its slot's.
+    pub slot: Option<SlotBinding>,
     /// Whether the first attempt waits for readiness (`IORING_RECVSEND_POLL_FIRST`).
     pub poll_first: bool,
     /// RECV: whether it goes on after a completion.
@@ -314,6 +325,11 @@ pub enum Op {
         count: u32,
         offset: u32,
     },
+    FlushSlots {
+        first: u32,
+        count: u32,
+        tag: u64,
+    },
     ProvideBuffers {
         group: u16,
         addr: u64,
@@ -360,6 +376,7 @@ impl Op {
             Op::Listen { .. } => IORING_OP_LISTEN,
             Op::Accept(_) => IORING_OP_ACCEPT,
             Op::Connect { .. } => IORING_OP_CONNECT,
+            Op::Send(send) if send.slot.is_some() => RINGWIRE_OP_SEND_ZC_SLOT,
             Op::Send(send) if send.notify.is_some() => IORING_OP_SEND_ZC,
             Op::Send(_) => IORING_OP_SEND,
             Op::SendMsg(send) if send.notify.is_some() => IORING_OP_SENDMSG_ZC,
@@ -390,6 +407,7 @@ impl Op {
             Op::PollRemove(_) => IORING_OP_POLL_REMOVE,
             Op::MsgRing(_) => IORING_OP_MSG_RING,
             Op::FilesUpdate { .. } => IORING_OP_FILES_UPDATE,
+            Op::FlushSlots { .. } => RINGWIRE_OP_FLUSH_SLOTS,
             Op::ProvideBuffers { .. } => IORING_OP_PROVIDE_BUFFERS,
             Op::RemoveBuffers { .. } => IORING_OP_REMOVE_BUFFERS,
             Op::SocketCommand { .. } => IORING_OP_URING_CMD,

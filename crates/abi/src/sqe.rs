@@ -99,6 +99,16 @@ impl Sqe {
         (self.file_index >> 16) as u16
     }
 
+    /// Notification slot of a send that is bound to one: the low half of `file_index`.
+    pub fn slot_index(&self) -> u16 {
+        self.file_index as u16
+    }
+
+    /// Length in bytes of the socket address of such a send: the high half of `file_index`.
+    pub fn slot_addr_len(&self) -> u16 {
+        (self.file_index >> 16) as u16
+    }
+
     /// Buffer group, in `buf_index`.
     pub fn buf_group(&self) -> u16 {
         self.buf_index

@@ -28,6 +28,7 @@ pub mod register;
 mod report;
 mod ring;
 mod setup_error;
+pub mod slots;
 mod submitter;
 mod usermem;
 mod zcrx;

@@ -54,16 +54,21 @@ impl Submitter<'_> {
     }
 
     /// An opcode whose argument is `count` of these structures, or as many bytes, that point nowhere
-    /// beyond what their owner borrows through the call, and that nothing is kept of.
-    fn register_with<T: ?Sized>(&self, opcode: u32, arg: &mut T, count: usize) -> io::Result<i32> {
+    /// beyond what their owner borrows through the call, and that nothing is kept of: for the typed methods alone.
+    pub(crate) fn register_with<T: ?Sized>(
+        &self,
+        opcode: u32,
+        arg: &mut T,
+        count: usize,
+    ) -> io::Result<i32> {
         let arg = std::ptr::from_mut(arg).cast::<c_void>();
         // SAFETY: the structures are borrowed through the call, and what they point at is borrowed by
-        // this module's methods, which pass the structures that their opcodes take.
+        // the typed methods, which pass the structures that their opcodes take.
         unsafe { self.register(opcode, arg, count as u32) }
     }
 
     /// An opcode without an argument.
-    fn register_plain(&self, opcode: u32) -> io::Result<()> {
+    pub(crate) fn register_plain(&self, opcode: u32) -> io::Result<()> {
         // SAFETY: nothing is pointed at.
         unsafe { self.register(opcode, std::ptr::null(), 0) }.map(drop)
     }

@@ -10,6 +10,7 @@ use std::mem::size_of;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use ringwire_abi::errno::Errno;
+use ringwire_abi::notifier::{NotifierRegister, NotifierSlot};
 use ringwire_abi::register::*;
 use ringwire_abi::zcrx::{
     REFILL_ENTRY_BYTES, REFILL_OFFSETS, Refill, RegionDesc, ZcrxAreaReg, ZcrxReg,
@@ -101,6 +102,7 @@ macro_rules! plain {
 
 plain! {
     libc::msghdr, libc::iovec, [i64; 2], i32, u64,
+    NotifierRegister, NotifierSlot,
     ZcrxReg, ZcrxAreaReg, RegionDesc, BufReg, BufStatus, CloneBuffers, FileIndexRange, GetEventsArg, RsrcRegister, RsrcUpdate, RsrcUpdate2,
     [u32; 2], ClockRegister, NapiReg, ProbeHeader, ProbeOp, Restriction, SyncCancelReg,
 }

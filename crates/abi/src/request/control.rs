@@ -31,6 +31,26 @@ pub(super) fn nop(sqe: &Sqe) -> Result<Op, Errno> {
     }))
 }
 
+/// A flush of notification slots (`io_rsrc_update_prep` of Linux 6.0-rc1).
+pub(super) fn flush_slots(sqe: &Sqe) -> Result<Op, Errno> {
+    const REFUSED: u8 = IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
+    zero(&[
+        (sqe.flags & REFUSED).into(),
+        sqe.op_flags.into(),
+        sqe.file_index.into(),
+        sqe.addr3,
+        sqe.pad2,
+    ])?;
+    if sqe.len == 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Op::FlushSlots {
+        first: u32::try_from(sqe.off).map_err(|_| Errno::EOVERFLOW)?,
+        count: sqe.len,
+        tag: sqe.addr,
+    })
+}
+
 /// Flags of TIMEOUT and LINK_TIMEOUT.
 fn timeout_flags(sqe: &Sqe) -> Result<u32, Errno> {
     const CLOCKS: u32 = IORING_TIMEOUT_BOOTTIME | IORING_TIMEOUT_REALTIME;

@@ -13,7 +13,8 @@ pub use transfer::notification;
 
 pub use crate::op::{
     Accept, CancelMatch, MessageTransfer, Nop, Notify, Op, OptionTransfer, PollUpdate, ReadWrite,
-    RingMessage, Slot, SocketCommand, Target, TimeoutUpdate, Transfer, ZeroCopyReceive,
+    RingMessage, Slot, SlotBinding, SocketCommand, Target, TimeoutUpdate, Transfer,
+    ZeroCopyReceive,
 };
 
 /// The first of the checks that are the same for every operation, in the kernel's order
@@ -24,7 +25,8 @@ pub use crate::op::{
 /// `EINVAL`: no such operation, or an unknown flag. `EOPNOTSUPP`: buffer selection for an
 /// operation that has none.
 pub fn check_flags(sqe: &Sqe) -> Result<(), Errno> {
-    if sqe.opcode >= IORING_OP_LAST || sqe.flags & !IOSQE_ALL != 0 {
+    let known = sqe.opcode < IORING_OP_LAST || is_own_opcode(sqe.opcode);
+    if !known || sqe.flags & !IOSQE_ALL != 0 {
         return Err(Errno::EINVAL);
     }
     // These take 128-byte entries, which no ring here has.
@@ -72,6 +74,7 @@ fn uses_ioprio(opcode: u8) -> bool {
             | IORING_OP_SENDMSG
             | IORING_OP_SEND_ZC
             | IORING_OP_SENDMSG_ZC
+            | RINGWIRE_OP_SEND_ZC_SLOT
             | IORING_OP_RECV
             | IORING_OP_RECVMSG
             | IORING_OP_RECV_ZC
@@ -102,6 +105,8 @@ pub fn parse(sqe: &Sqe) -> Result<Op, Errno> {
         IORING_OP_SEND => transfer::send(sqe),
         IORING_OP_SENDMSG => transfer::send_message(sqe),
         IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC => transfer::send_zero_copy(sqe),
+        RINGWIRE_OP_SEND_ZC_SLOT => transfer::send_to_slot(sqe),
+        RINGWIRE_OP_FLUSH_SLOTS => control::flush_slots(sqe),
         IORING_OP_RECV => transfer::receive(sqe),
         IORING_OP_RECVMSG => transfer::receive_message(sqe),
         IORING_OP_RECV_ZC => transfer::receive_zero_copy(sqe),
@@ -158,6 +163,8 @@ fn target(sqe: &Sqe) -> Target {
     }
 }
 
+#[cfg(test)]
+mod own_tests;
 #[cfg(test)]
 mod sweep_tests;
 #[cfg(test)]

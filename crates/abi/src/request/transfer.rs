@@ -3,7 +3,7 @@
 use super::{MAX_SOCKADDR_LEN, check_len, target, zero};
 use crate::errno::Errno;
 use crate::flags::*;
-use crate::op::{MessageTransfer, Notify, Op, ReadWrite, Transfer, ZeroCopyReceive};
+use crate::op::{MessageTransfer, Notify, Op, ReadWrite, SlotBinding, Transfer, ZeroCopyReceive};
 use crate::sqe::Sqe;
 
 fn group(sqe: &Sqe) -> Option<u16> {
@@ -28,6 +28,7 @@ fn transfer(sqe: &Sqe) -> Transfer {
         fixed: fixed(sqe),
         vectored: false,
         notify: None,
+        slot: None,
         poll_first: sqe.ioprio & IORING_RECVSEND_POLL_FIRST != 0,
         multishot: false,
         bundle: bundle(sqe),
@@ -143,6 +144,28 @@ pub(super) fn send_zero_copy(sqe: &Sqe) -> Result<Op, Errno> {
         notify,
         fixed: fixed(sqe),
         ..message(sqe)
+    }))
+}
+
+/// A zero-copy send to a notification slot (`io_sendzc_prep` of Linux 6.0-rc1).
+pub(super) fn send_to_slot(sqe: &Sqe) -> Result<Op, Errno> {
+    const KNOWN: u16 = IORING_RECVSEND_POLL_FIRST | IORING_RECVSEND_FIXED_BUF | RINGWIRE_SEND_FLUSH;
+    zero(&[sqe.addr3, sqe.pad2])?;
+    if sqe.ioprio & !KNOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
+    check_len(sqe)?;
+    let to = (sqe.addr2(), sqe.slot_addr_len());
+    if u32::from(to.1) > MAX_SOCKADDR_LEN {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Op::Send(Transfer {
+        to: if to.0 == 0 { (0, 0) } else { to },
+        slot: Some(SlotBinding {
+            index: sqe.slot_index(),
+            flush: sqe.ioprio & RINGWIRE_SEND_FLUSH != 0,
+        }),
+        ..transfer(sqe)
     }))
 }
 

@@ -8,6 +8,7 @@ use ringwire_abi::flags::*;
 use ringwire_abi::request::Op;
 
 use super::Engine;
+use super::notifier::NotifierId;
 use super::request::RequestId;
 
 /// What has its turn after what completes at once (the kernel's task work).
@@ -25,6 +26,8 @@ pub(super) enum Work {
     Poll(RequestId),
     /// A NOP that asked for it.
     Nop(RequestId),
+    /// A notification slot was flushed.
+    Flushed(NotifierId),
 }
 
 /// The chain that a batch is in the middle of.
@@ -242,6 +245,7 @@ impl Engine {
                     self.issue_nop(id);
                 }
             }
+            Work::Flushed(notifier) => self.let_go_of_notifier(notifier),
             Work::Poll(id) => {
                 if self.requests.waits(id) {
                     self.look_at_poll(id);

@@ -5,6 +5,7 @@ use ringwire_abi::flags::{
 };
 
 use super::request::RequestId;
+use super::zero_copy::Promise;
 use super::{Completion, Engine};
 
 impl Engine {
@@ -72,7 +73,7 @@ impl Engine {
         if failed {
             request.set_failed(res);
         }
-        if request.notify.is_some() {
+        if let Some(Promise::Request(_)) = request.promise {
             flags |= IORING_CQE_F_MORE;
         }
         self.end(id, (res, flags, extra));
@@ -98,7 +99,7 @@ impl Engine {
         for index in first..self.finished.len() {
             let request = self.requests.get(self.finished[index]);
             let (res, flags, extra) = request.result;
-            let (user_data, notifies) = (request.user_data, request.notify.is_some());
+            let (user_data, promises) = (request.user_data, request.promise.is_some());
             if !request.is_silent() {
                 let completion = Completion {
                     user_data,
@@ -108,7 +109,8 @@ impl Engine {
                 };
                 self.post(completion);
             }
-            if notifies {
+            if promises {
+                self.flush_behind(self.finished[index]);
                 self.end_loan(self.finished[index]);
             }
             self.post_repaid();

@@ -82,6 +82,10 @@ impl Engine {
                 let result = self.files_update(files, count, offset);
                 self.complete_with(id, result);
             }
+            Op::FlushSlots { first, count, tag } => {
+                let result = self.flush_slots(first, count, tag);
+                self.complete_with(id, result);
+            }
             Op::ProvideBuffers {
                 group,
                 addr,

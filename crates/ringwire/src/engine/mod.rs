@@ -25,6 +25,7 @@ mod lent_receive;
 mod memory;
 mod message;
 mod nic;
+mod notifier;
 #[cfg(test)]
 mod notify_tests;
 mod poll;
@@ -46,6 +47,8 @@ mod tcp_option;
 mod timeout;
 mod timers;
 mod zero_copy;
+#[cfg(test)]
+mod zero_copy_bed;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -66,6 +69,7 @@ use eventfd::Signals;
 use files::Files;
 use lend::RefillQueue;
 use nic::Nic;
+use notifier::Notifiers;
 use registered::Registered;
 pub(crate) use registered::Shown;
 use request::{RequestId, Requests};
@@ -128,6 +132,7 @@ pub struct Engine {
     refills: Option<RefillQueue>,
     registered: Registered,
     notices: Notices,
+    notifiers: Notifiers,
     /// Entries are taken that do not ask for completions: notifications wait for those that do.
     deferring: bool,
     signals: Signals,
@@ -190,6 +195,7 @@ impl Engine {
             refills: None,
             registered: Registered::default(),
             notices: Notices::default(),
+            notifiers: Notifiers::default(),
             deferring: false,
             signals: Signals::default(),
             restrictions: None,

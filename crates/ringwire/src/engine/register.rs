@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{IOU_PBUF_RING_INC, IOU_PBUF_RING_LENT, IOU_PBUF_RING_MMAP};
+use ringwire_abi::notifier::{RINGWIRE_REGISTER_NOTIFIERS, RINGWIRE_UNREGISTER_NOTIFIERS};
 use ringwire_abi::register::*;
 use ringwire_umem::LendTable;
 
@@ -16,7 +17,11 @@ impl Engine {
     /// The first checks: the opcode, whether the ring may register that, and the argument's shape.
     pub(crate) fn check_register(&self, opcode: u32, arg: u64, nr: u32) -> Result<u32, Errno> {
         let opcode = opcode & !IORING_REGISTER_USE_REGISTERED_RING;
-        if opcode >= IORING_REGISTER_LAST {
+        let own = matches!(
+            opcode,
+            RINGWIRE_REGISTER_NOTIFIERS | RINGWIRE_UNREGISTER_NOTIFIERS
+        );
+        if opcode >= IORING_REGISTER_LAST && !own {
             return Err(Errno::EINVAL);
         }
         self.check_registration(opcode)?;
@@ -73,6 +78,8 @@ impl Engine {
             IORING_REGISTER_PBUF_STATUS => self.buf_ring_status(arg),
             // SAFETY: the caller's promise.
             IORING_REGISTER_ZCRX_IFQ => unsafe { self.register_zcrx(arg) },
+            RINGWIRE_REGISTER_NOTIFIERS => self.register_notifiers(arg, nr),
+            RINGWIRE_UNREGISTER_NOTIFIERS => self.unregister_notifiers(),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -147,7 +154,8 @@ fn check_shape(opcode: u32, arg: u64, nr: u32) -> Result<(), Errno> {
         | IORING_UNREGISTER_EVENTFD
         | IORING_REGISTER_PERSONALITY
         | IORING_REGISTER_ENABLE_RINGS
-        | IORING_UNREGISTER_IOWQ_AFF => arg == 0 && nr == 0,
+        | IORING_UNREGISTER_IOWQ_AFF
+        | RINGWIRE_UNREGISTER_NOTIFIERS => arg == 0 && nr == 0,
         IORING_UNREGISTER_PERSONALITY => arg == 0,
         IORING_REGISTER_PROBE => arg != 0 && nr <= 256,
         IORING_REGISTER_IOWQ_AFF => arg != 0 && nr != 0,

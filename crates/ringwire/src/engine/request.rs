@@ -5,12 +5,13 @@ use std::time::Duration;
 use ringwire_abi::flags::{
     IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_DRAIN, IOSQE_IO_HARDLINK, IOSQE_IO_LINK,
 };
-use ringwire_abi::request::{Notify, Op};
+use ringwire_abi::request::Op;
 use ringwire_stack::{Instant, SocketId};
 use ringwire_umem::LoanId;
 
 use super::buffers::{Bundle, Selected};
 use super::registered::BufferNode;
+use super::zero_copy::Promise;
 use crate::usermem::{Message, RawAddress, Span};
 
 /// Names a request until it completes.
@@ -46,7 +47,7 @@ pub(super) struct Request {
     pub(super) flags: u8,
     pub(super) prepared: Prepared,
     /// What follows the completion of a zero-copy send.
-    pub(super) notify: Option<Notify>,
+    pub(super) promise: Option<Promise>,
     /// Counts what needs its memory, if some of that is sent from where it lies.
     pub(super) loan: Option<LoanId>,
     /// The registered buffer that it holds.
@@ -93,7 +94,7 @@ impl Request {
             op,
             flags,
             prepared: Prepared::Nothing,
-            notify: None,
+            promise: None,
             loan: None,
             buffer: None,
             socket: None,

@@ -1,7 +1,7 @@
 //! What a ring is restricted to before it is enabled (`IORING_REGISTER_RESTRICTIONS`).
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::flags::IORING_OP_LAST;
+use ringwire_abi::flags::{IORING_OP_LAST, is_own_opcode};
 use ringwire_abi::register::*;
 use ringwire_abi::sqe::Sqe;
 
@@ -15,14 +15,14 @@ const MAX_RESTRICTIONS: u32 =
 /// What is allowed and required; nothing that is not named.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Restrictions {
-    /// By opcode, a bit each.
-    operations: u128,
+    /// By opcode, a bit each: the lower half of them, and the upper.
+    operations: [u128; 2],
     registrations: u64,
     flags_allowed: u8,
     flags_required: u8,
 }
 
-const _: () = assert!(IORING_OP_LAST as u32 <= u128::BITS && IORING_REGISTER_LAST <= u64::BITS);
+const _: () = assert!(IORING_REGISTER_LAST <= u64::BITS);
 
 impl Restrictions {
     fn add(&mut self, restriction: Restriction) -> Result<(), Errno> {
@@ -31,7 +31,9 @@ impl Restrictions {
             IORING_RESTRICTION_REGISTER_OP if u32::from(arg) < IORING_REGISTER_LAST => {
                 self.registrations |= 1 << arg;
             }
-            IORING_RESTRICTION_SQE_OP if arg < IORING_OP_LAST => self.operations |= 1 << arg,
+            IORING_RESTRICTION_SQE_OP if arg < IORING_OP_LAST || is_own_opcode(arg) => {
+                self.operations[usize::from(arg >> 7)] |= 1 << (arg & 127);
+            }
             IORING_RESTRICTION_SQE_FLAGS_ALLOWED => self.flags_allowed = arg,
             IORING_RESTRICTION_SQE_FLAGS_REQUIRED => self.flags_required = arg,
             _ => return Err(Errno::EINVAL),
@@ -42,9 +44,15 @@ impl Restrictions {
     /// Linux `io_check_restriction`.
     fn allow(&self, sqe: &Sqe) -> bool {
         let required = self.flags_required;
-        self.operations >> sqe.opcode & 1 == 1
+        self.operations[usize::from(sqe.opcode >> 7)] >> (sqe.opcode & 127) & 1 == 1
             && sqe.flags & required == required
             && sqe.flags & !(self.flags_allowed | required) == 0
+    }
+
+    /// ringwire's own have no number that a restriction can name.
+    fn allow_registration(&self, opcode: u32) -> bool {
+        let bits = self.registrations.checked_shr(opcode);
+        bits.is_some_and(|bits| bits & 1 == 1)
     }
 }
 
@@ -81,7 +89,7 @@ impl Engine {
     pub(super) fn check_registration(&self, opcode: u32) -> Result<(), Errno> {
         match &self.restrictions {
             Some(restrictions)
-                if self.queues.is_enabled() && restrictions.registrations >> opcode & 1 == 0 =>
+                if self.queues.is_enabled() && !restrictions.allow_registration(opcode) =>
             {
                 Err(Errno::EACCES)
             }

@@ -58,7 +58,9 @@ impl Engine {
             };
             // A bundle goes on with the next buffers, unless it had to wait; without the limit that it
             // had (the kernel forgets it).
-            if let Op::Send(send) = &mut request.op {
+            if let Op::Send(send) = &mut request.op
+                && send.bundle
+            {
                 send.len = 0;
             }
             let goes_on = first && res > 0 && !failed && !exhausted;

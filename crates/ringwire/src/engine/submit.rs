@@ -11,6 +11,7 @@ use ringwire_stack::Instant;
 use super::Engine;
 use super::chain::Chain;
 use super::request::{Prepared, Request, RequestId, Spare};
+use super::zero_copy::Promise;
 use super::{read_write, send};
 use crate::queue::Submission;
 use crate::usermem::{self, Message, RawAddress, Span};
@@ -66,7 +67,7 @@ impl Engine {
         let (op, prepared) = prepared.unwrap_or((FAILED, Prepared::Nothing));
         let mut request = Request::new(sqe.user_data, flags, op);
         request.prepared = prepared;
-        request.notify = notify;
+        request.promise = notify.map(Promise::Request);
         if let Some(error) = error {
             request.set_failed(error.res());
         }

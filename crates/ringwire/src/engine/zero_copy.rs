@@ -7,6 +7,7 @@ use ringwire_abi::request::Notify;
 use ringwire_stack::{BorrowedParts, SendOptions, SocketId};
 use ringwire_umem::LoanId;
 
+use super::notifier::NotifierId;
 use super::registered::BufferNode;
 use super::request::RequestId;
 use super::send::Gather;
@@ -14,11 +15,20 @@ use super::stream_send::Outcome;
 use super::{Completion, Engine, errno};
 use crate::usermem::{self, Span};
 
+/// Who hears that nothing needs the memory of a zero-copy send any more. Each is told once.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Promise {
+    /// Whoever waits for its own notification.
+    Request(Notify),
+    /// The notifier of a slot.
+    Slot(NotifierId),
+}
+
 /// What is to be said when a loan is repaid.
 #[derive(Debug)]
 struct Notice {
     user_data: u64,
-    notify: Notify,
+    promise: Promise,
     /// The registered buffer that the memory lies in.
     buffer: Option<BufferNode>,
     /// The UDP socket, and what it is charged with.
@@ -54,7 +64,7 @@ impl Engine {
         let request = self.requests.get(id);
         let mut single = [Span::default()];
         let mut spans = request.payload(&mut single).iter();
-        request.notify.is_some()
+        request.promise.is_some()
             && spans.any(|span| span.len > 0 && usermem::is_lendable(&self.ledger, *span))
     }
 
@@ -68,8 +78,8 @@ impl Engine {
         request.loan = Some(loan);
         let notice = Notice {
             user_data: request.user_data,
-            notify: request
-                .notify
+            promise: request
+                .promise
                 .expect("zero copy: only such a send has a loan"),
             buffer: None,
             charge: None,
@@ -150,7 +160,7 @@ impl Engine {
 
     /// Borrows all of a zero-copy send's memory; `None` if some of it, or nothing, is in UMEM.
     pub(super) fn borrow_all(&mut self, id: RequestId) -> Option<BorrowedParts> {
-        self.requests.get(id).notify?;
+        self.requests.get(id).promise?;
         let loan = self.loan(id);
         let mut parts = BorrowedParts::default();
         let mut single = [Span::default()];
@@ -205,7 +215,12 @@ impl Engine {
             if let Some((socket, charge)) = notice.charge {
                 self.stack.udp_repaid(socket, charge);
             }
-            self.notify(notice.user_data, notice.notify, !repaid.uncopied);
+            match notice.promise {
+                Promise::Request(notify) => {
+                    self.notify(notice.user_data, notify, !repaid.uncopied);
+                }
+                Promise::Slot(notifier) => self.let_go_of_notifier(notifier),
+            }
             if let Some(buffer) = notice.buffer {
                 self.let_go_of_buffer(buffer);
             }

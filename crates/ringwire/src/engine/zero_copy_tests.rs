@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use io_uring::{opcode, squeue, types};
 use ringwire_abi::flags::{
     IORING_CQE_F_MORE as MORE, IORING_CQE_F_NOTIF as NOTIF, IORING_SETUP_DEFER_TASKRUN,
@@ -7,55 +5,11 @@ use ringwire_abi::flags::{
 };
 use ringwire_abi::register::{IORING_REGISTER_BUFFERS2, IORING_UNREGISTER_BUFFERS, RsrcRegister};
 use ringwire_stack::Instant;
-use ringwire_umem::{Area, AreaLayout};
 
-use super::super::bed::Bed;
+use super::super::zero_copy_bed::*;
 
-const SLOT: usize = 1000;
 const REPORT: u16 = 8;
 const COPIED: i32 = i32::MIN;
-
-/// A group that has no neighbour to be found first.
-static GROUP: libc::sockaddr_in = name([239, 1, 2, 3], 9);
-static OWN: libc::sockaddr_in = name([10, 0, 0, 1], 80);
-
-const fn name(ip: [u8; 4], port: u16) -> libc::sockaddr_in {
-    libc::sockaddr_in {
-        sin_family: libc::AF_INET as u16,
-        sin_port: port.to_be(),
-        sin_addr: libc::in_addr {
-            s_addr: u32::from_ne_bytes(ip),
-        },
-        sin_zero: [0; 8],
-    }
-}
-
-fn at(name: &'static libc::sockaddr_in) -> *const libc::sockaddr {
-    std::ptr::from_ref(name).cast()
-}
-
-fn socket(slot: u32, kind: i32) -> squeue::Entry {
-    let slot = types::DestinationSlot::try_from_slot_target(slot).unwrap();
-    let socket = opcode::Socket::new(libc::AF_INET, kind, 0);
-    socket.file_index(Some(slot)).build()
-}
-
-/// An engine with slots, a row, and a UDP socket in slot 0.
-fn bed(setup_flags: u32) -> (Bed, Vec<Area>) {
-    let slots = AreaLayout::Slots {
-        count: 4,
-        payload_bytes: SLOT as u32,
-    };
-    let areas = vec![slots, AreaLayout::Plain(1 << 16)];
-    let mut bed = Bed::with_areas(setup_flags, areas);
-    bed.add_slots(4);
-    assert_eq!(bed.run(socket(0, libc::SOCK_DGRAM)), [(0, 0, 0)]);
-    bed.turn();
-    bed.discard();
-    let umem = bed.engine.ledger.umem();
-    let memory = umem.take_slots(0).unwrap();
-    (bed, memory)
-}
 
 /// A datagram to the group.
 fn send(from: &[u8], user_data: u64) -> squeue::Entry {
@@ -67,20 +21,6 @@ fn send_to_group(from: &[u8]) -> opcode::SendZc {
         .dest_addr(at(&GROUP))
         .dest_addr_len(16)
         .zc_flags(REPORT)
-}
-
-impl Bed {
-    fn turn(&mut self) {
-        self.engine.turn(Instant::ZERO);
-    }
-
-    /// Has the NIC send what it was given, unseen.
-    fn discard(&mut self) {
-        let sent = self.sent();
-        self.report_sent(&sent);
-        self.turn();
-        assert_eq!(self.completions(), []);
-    }
 }
 
 #[test]
@@ -205,55 +145,6 @@ fn a_ring_can_go_with_memory_in_flight() {
     assert_eq!(bed.sent().len(), 1, "never reported");
     drop(bed);
     assert_eq!(memory[0].len(), SLOT);
-}
-
-/// Has the socket in a slot send and receive little at a time.
-fn narrow(bed: &mut Bed, slot: u32) {
-    let socket = bed.engine.files.lookup(slot).unwrap();
-    let mut options = bed.engine.stack.options(socket).unwrap();
-    options.ask_send_buffer(4096);
-    options.ask_receive_buffer(4096);
-    bed.engine.stack.set_options(socket, options).unwrap();
-}
-
-/// A connection of an engine with itself, from slot 1 to slot 3.
-fn connection() -> (Bed, Area) {
-    let (mut bed, _) = bed(0);
-    let row = bed.engine.ledger.umem().take_area(1).unwrap();
-    let slot = types::DestinationSlot::try_from_slot_target(3).unwrap();
-    let accept = opcode::Accept::new(types::Fixed(2), std::ptr::null_mut(), std::ptr::null_mut());
-    let connect = opcode::Connect::new(types::Fixed(1), at(&OWN), 16).build();
-    for (entry, made) in [
-        (socket(2, libc::SOCK_STREAM), Some(2)),
-        (
-            opcode::Bind::new(types::Fixed(2), at(&OWN), 16).build(),
-            None,
-        ),
-        (opcode::Listen::new(types::Fixed(2), 4).build(), None),
-        (socket(1, libc::SOCK_STREAM), Some(1)),
-        (connect, None),
-        (accept.file_index(Some(slot)).build(), None),
-    ] {
-        bed.push(entry);
-        bed.engine.submit(Instant::ZERO, 1);
-        let mut now = Instant::ZERO;
-        for _ in 0..5 {
-            now = now + Duration::from_millis(1);
-            bed.engine.turn(now);
-        }
-        assert_eq!(bed.completions(), [(0, 0, 0)]);
-        if let Some(slot) = made {
-            narrow(&mut bed, slot);
-        }
-    }
-    (bed, row)
-}
-
-/// Takes turns, some milliseconds of them.
-fn pass(bed: &mut Bed, from: u64) {
-    for at in from..from + 50 {
-        bed.engine.turn(Instant::ZERO + Duration::from_millis(at));
-    }
 }
 
 #[test]
