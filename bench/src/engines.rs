@@ -248,6 +248,11 @@ impl Engines {
         self.a.nic.carry(&mut self.b.nic);
     }
 
+    /// The wire drops what the first has sent.
+    pub fn drop_from_first(&mut self) {
+        self.a.nic.discard();
+    }
+
     /// The wire carries what the second has sent.
     pub fn carry_from_second(&mut self) {
         self.b.nic.carry(&mut self.a.nic);

@@ -9,6 +9,7 @@ pub mod hosts;
 pub mod memcheck;
 pub mod nic;
 pub mod refill;
+pub mod sink;
 pub mod smol;
 pub mod take;
 pub mod wire;

@@ -87,6 +87,16 @@ impl Nic {
         other.rx.publish();
     }
 
+    /// Drops what this one sends.
+    pub(crate) fn discard(&mut self) {
+        while let Some(desc) = self.tx.pop() {
+            let done = self.completion.push(desc.addr);
+            done.expect("room for all that is sent");
+        }
+        self.tx.release();
+        self.completion.publish();
+    }
+
     /// Copies the packet into the other one's chunks.
     fn deliver(&self, other: &mut Nic, (len, room): (usize, usize)) {
         let payload = match other.seals {

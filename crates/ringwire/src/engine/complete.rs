@@ -77,6 +77,7 @@ impl Engine {
             flags |= IORING_CQE_F_MORE;
         }
         self.end(id, (res, flags, extra));
+        self.flush_behind(id);
     }
 
     /// As [`complete`](Self::complete), of a request that was never issued and that breaks no links.
@@ -110,7 +111,6 @@ impl Engine {
                 self.post(completion);
             }
             if promises {
-                self.flush_behind(self.finished[index]);
                 self.end_loan(self.finished[index]);
             }
             self.post_repaid();

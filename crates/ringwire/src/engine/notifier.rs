@@ -153,7 +153,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Flushes the slot of a send that asked for it: all that it was to send is queued.
+    /// Flushes the slot of a send that completes and asked for it, if all that it was to send is queued. What is
+    /// issued next is bound to the slot's next notifier.
     pub(super) fn flush_behind(&mut self, id: RequestId) {
         let request = self.requests.get(id);
         let Op::Send(send) = request.op else {

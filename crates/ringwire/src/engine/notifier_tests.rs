@@ -166,6 +166,20 @@ fn a_send_flushes_its_slot_behind_itself() {
 }
 
 #[test]
+fn sends_of_one_batch_that_each_flush_have_a_notification_each() {
+    let (mut bed, memory) = bed(0);
+    for (index, part) in memory[..3].iter().enumerate() {
+        let send = send(part, 0).flush(true).build();
+        bed.push(send.user_data(index as u64));
+    }
+    bed.engine.submit(Instant::ZERO, 3);
+    let completions = [0, 1, 2].map(|index| (index, SLOT as i32, 0));
+    assert_eq!(bed.completions(), completions);
+    let notifications = [0, 1, 2].map(|number| (TAGS[0], 0, number));
+    assert_eq!(transmit(&mut bed), notifications);
+}
+
+#[test]
 fn a_send_that_fails_leaves_the_slot_open() {
     let (mut bed, memory) = bed(0);
     queue(&mut bed, &memory[0], 0, 1);
