@@ -53,7 +53,10 @@ pub struct Transfer {
     pub msg_flags: i32,
     /// The buffer group to take the buffer from.
     pub group: Option<u16>,
-    /// The registered buffer that the buffer lies in (`IORING_RECVSEND_FIXED_BUF`).
+    /// SEND and SEND_ZC: the group's entries name memory in the registered buffers; only with a group.
+    /// An extension: the kernel refuses `IORING_RECVSEND_FIXED_BUF` with a group.
+    pub registered: bool,
+    /// The registered buffer that the buffer lies in (`IORING_RECVSEND_FIXED_BUF` without a group).
     pub fixed: Option<u16>,
     /// SEND: `addr` is an array of `len` iovecs (`IORING_SEND_VECTORIZED`).
     pub vectored: bool,

@@ -366,6 +366,37 @@ pub const MAX_BUF_RING_ENTRIES: u32 = 32768;
 /// Alignment of the ring's memory, in bytes: the smallest page of the supported machines.
 pub const BUF_RING_ALIGN: u64 = 4096;
 
+/// Low bits of an entry's address that hold a registered buffer's index, where a request takes its memory
+/// from registered buffers by way of a buffer group; the offset is above them.
+pub const IOU_BUF_REGBUF_BITS: u32 = 20;
+
+/// The address of a buffer ring's entry that names memory from `offset` on in a registered buffer.
+///
+/// # Panics
+/// If the index has more than [`IOU_BUF_REGBUF_BITS`] bits, or the offset more than the 44 above them.
+pub const fn pack_registered(index: u32, offset: u64) -> u64 {
+    assert!(
+        index >> IOU_BUF_REGBUF_BITS == 0,
+        "a registered buffer's index has 20 bits"
+    );
+    assert!(
+        offset >> (u64::BITS - IOU_BUF_REGBUF_BITS) == 0,
+        "an offset in a registered buffer has 44 bits"
+    );
+    offset << IOU_BUF_REGBUF_BITS | index as u64
+}
+
+/// The registered buffer's index, and the offset in it, that such an address names.
+pub const fn unpack_registered(addr: u64) -> (u32, u64) {
+    let index = addr & ((1 << IOU_BUF_REGBUF_BITS) - 1);
+    (index as u32, addr >> IOU_BUF_REGBUF_BITS)
+}
+
+/// The address that names what lies `bytes` further on in the same registered buffer.
+pub const fn advance_registered(addr: u64, bytes: usize) -> u64 {
+    addr.wrapping_add((bytes as u64) << IOU_BUF_REGBUF_BITS)
+}
+
 /// Argument of the PBUF_RING registration (`struct io_uring_buf_reg`).
 #[repr(C)]
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]

@@ -132,3 +132,26 @@ fn a_synchronous_cancellation_has_what_its_builder_says() {
     let reg = SyncCancelReg::new(None, by_file);
     assert_eq!((reg.fd, reg.flags, reg.timeout), (5, 2 | 8, [-1, -1]));
 }
+
+#[test]
+fn an_entrys_address_holds_a_registered_buffers_index_below_the_offset() {
+    assert_eq!(pack_registered(3, 4096), 4096 << 20 | 3);
+    let (index, offset) = ((1 << 20) - 1, (1 << 44) - 1);
+    assert_eq!(pack_registered(index, offset), u64::MAX);
+    for (index, offset) in [(0, 0), (index, 0), (0, offset), (16383, 1 << 40)] {
+        let address = pack_registered(index, offset);
+        assert_eq!(unpack_registered(address), (index, offset));
+    }
+}
+
+#[test]
+#[should_panic(expected = "20 bits")]
+fn an_index_does_not_run_into_the_offset() {
+    pack_registered(1 << 20, 0);
+}
+
+#[test]
+#[should_panic(expected = "44 bits")]
+fn an_offset_is_not_cut() {
+    pack_registered(0, 1 << 44);
+}

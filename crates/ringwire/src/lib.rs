@@ -23,6 +23,7 @@ pub mod owned;
 mod params;
 mod poller;
 mod port;
+pub mod provided;
 mod queue;
 pub mod register;
 mod report;

@@ -25,6 +25,12 @@ impl AppRing {
         self.memory as u64
     }
 
+    /// An entry, as the engine left it: address, length, buffer id.
+    pub(crate) fn entry(&self, index: u16) -> (u64, u32, u16) {
+        // SAFETY: the page is leaked.
+        unsafe { BufferRing::new(self.address(), AppRing::ENTRIES) }.entry(index)
+    }
+
     /// Writes an entry, and makes it known by moving the tail.
     pub(crate) fn provide(&mut self, addr: u64, len: u32, bid: u16) {
         let at = usize::from(self.tail % AppRing::ENTRIES) * BUF_ENTRY_BYTES;

@@ -33,7 +33,7 @@ pub fn check_flags(sqe: &Sqe) -> Result<(), Errno> {
     if matches!(sqe.opcode, IORING_OP_NOP128 | IORING_OP_URING_CMD128) {
         return Err(Errno::EINVAL);
     }
-    if sqe.flags & IOSQE_BUFFER_SELECT != 0 && !selects_buffers(sqe.opcode) {
+    if sqe.flags & IOSQE_BUFFER_SELECT != 0 && !selects_buffers(sqe) {
         return Err(Errno::EOPNOTSUPP);
     }
     Ok(())
@@ -53,9 +53,13 @@ pub fn check_priority(sqe: &Sqe, knows: impl FnOnce(u16) -> bool) -> Result<(), 
     Ok(())
 }
 
-fn selects_buffers(opcode: u8) -> bool {
+fn selects_buffers(sqe: &Sqe) -> bool {
+    // The kernel has no buffers for it to select: an extension has registered ones.
+    if sqe.opcode == IORING_OP_SEND_ZC {
+        return sqe.ioprio & IORING_RECVSEND_FIXED_BUF != 0;
+    }
     matches!(
-        opcode,
+        sqe.opcode,
         IORING_OP_READ
             | IORING_OP_READV
             | IORING_OP_READ_MULTISHOT
@@ -165,6 +169,8 @@ fn target(sqe: &Sqe) -> Target {
 
 #[cfg(test)]
 mod own_tests;
+#[cfg(test)]
+mod registered_group_tests;
 #[cfg(test)]
 mod sweep_tests;
 #[cfg(test)]

@@ -240,7 +240,7 @@ fn mutations() -> Vec<Mutation> {
 fn differs(sqe: &Sqe) -> bool {
     match sqe.opcode {
         IORING_OP_SEND | IORING_OP_RECV => sqe.ioprio & IORING_RECVSEND_FIXED_BUF != 0,
-        IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC => sqe.addr3 != 0,
+        IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC => sqe.addr3 != 0 || is_registered_group(sqe),
         IORING_OP_TIMEOUT | IORING_OP_LINK_TIMEOUT | IORING_OP_TIMEOUT_REMOVE => {
             sqe.op_flags & IORING_TIMEOUT_IMMEDIATE_ARG != 0
         }
@@ -251,6 +251,13 @@ fn differs(sqe: &Sqe) -> bool {
         }
         _ => false,
     }
+}
+
+/// A group whose entries name memory in registered buffers: an extension, which the kernel lacks.
+fn is_registered_group(sqe: &Sqe) -> bool {
+    sqe.opcode == IORING_OP_SEND_ZC
+        && sqe.flags & IOSQE_BUFFER_SELECT != 0
+        && sqe.ioprio & IORING_RECVSEND_FIXED_BUF != 0
 }
 
 /// Entries that must not run in a test: they would complete silently or never, or close a descriptor of ours.

@@ -14,8 +14,14 @@ fn bundle(sqe: &Sqe) -> bool {
     sqe.ioprio & IORING_RECVSEND_BUNDLE != 0 && sqe.flags & IOSQE_BUFFER_SELECT != 0
 }
 
+/// Whether memory is registered, with a group or without one.
+fn registered(sqe: &Sqe) -> bool {
+    sqe.ioprio & IORING_RECVSEND_FIXED_BUF != 0
+}
+
+/// The one registered buffer; with a group the field is that.
 fn fixed(sqe: &Sqe) -> Option<u16> {
-    (sqe.ioprio & IORING_RECVSEND_FIXED_BUF != 0).then_some(sqe.buf_index)
+    (registered(sqe) && sqe.flags & IOSQE_BUFFER_SELECT == 0).then_some(sqe.buf_index)
 }
 
 fn transfer(sqe: &Sqe) -> Transfer {
@@ -25,6 +31,7 @@ fn transfer(sqe: &Sqe) -> Transfer {
         len: sqe.len,
         msg_flags: sqe.op_flags as i32,
         group: group(sqe),
+        registered: registered(sqe) && group(sqe).is_some(),
         fixed: fixed(sqe),
         vectored: false,
         notify: None,
@@ -76,17 +83,16 @@ fn sends(sqe: &Sqe) -> Result<Transfer, Errno> {
     })
 }
 
-/// Registered memory is Linux 7's here, and not to be had together with other kinds of memory.
+/// Registered memory is Linux 7's here, and no array of iovecs may name it; that a group's entries may is an
+/// extension.
 pub(super) fn send(sqe: &Sqe) -> Result<Op, Errno> {
     const KNOWN: u16 = IORING_RECVSEND_POLL_FIRST
         | IORING_RECVSEND_FIXED_BUF
         | IORING_RECVSEND_BUNDLE
         | IORING_SEND_VECTORIZED;
-    const NOT_FIXED: u16 = IORING_RECVSEND_BUNDLE | IORING_SEND_VECTORIZED;
-    let selects = sqe.flags & IOSQE_BUFFER_SELECT != 0;
-    if sqe.ioprio & !KNOWN != 0
-        || (fixed(sqe).is_some() && (selects || sqe.ioprio & NOT_FIXED != 0))
-    {
+    let lone_bundle = fixed(sqe).is_some() && sqe.ioprio & IORING_RECVSEND_BUNDLE != 0;
+    let vectored = sqe.ioprio & IORING_SEND_VECTORIZED != 0;
+    if sqe.ioprio & !KNOWN != 0 || lone_bundle || (registered(sqe) && vectored) {
         return Err(Errno::EINVAL);
     }
     check_len(sqe)?;
@@ -103,11 +109,19 @@ pub(super) fn send_message(sqe: &Sqe) -> Result<Op, Errno> {
     Ok(Op::SendMsg(message(sqe)))
 }
 
-/// What `ioprio` of a zero-copy send may hold.
-const ZERO_COPY_FLAGS: u16 = IORING_RECVSEND_POLL_FIRST
-    | IORING_RECVSEND_FIXED_BUF
-    | IORING_SEND_ZC_REPORT_USAGE
-    | IORING_SEND_VECTORIZED;
+/// Whether `ioprio` of a zero-copy send holds nothing but what it may.
+fn knows_zero_copy_flags(sqe: &Sqe) -> bool {
+    const KNOWN: u16 = IORING_RECVSEND_POLL_FIRST
+        | IORING_RECVSEND_FIXED_BUF
+        | IORING_SEND_ZC_REPORT_USAGE
+        | IORING_SEND_VECTORIZED;
+    // The kernel has no group here, hence no bundle.
+    let bundle = match group(sqe) {
+        Some(_) => IORING_RECVSEND_BUNDLE,
+        None => 0,
+    };
+    sqe.ioprio & !(KNOWN | bundle) == 0
+}
 
 /// The notification of an entry that passed [`check_common`](super::check_common). A zero-copy send
 /// has one from an early point of its checks on, so also if [`parse`](super::parse) refuses it; the
@@ -118,22 +132,21 @@ pub fn notification(sqe: &Sqe) -> Option<Notify> {
     if !zero_copy || silent || sqe.pad2 != 0 {
         return None;
     }
-    let known = sqe.ioprio & !ZERO_COPY_FLAGS == 0;
     Some(Notify {
         user_data: (sqe.addr3 != 0).then_some(sqe.addr3),
-        report_usage: known && sqe.ioprio & IORING_SEND_ZC_REPORT_USAGE != 0,
+        report_usage: knows_zero_copy_flags(sqe) && sqe.ioprio & IORING_SEND_ZC_REPORT_USAGE != 0,
     })
 }
 
 /// SEND_ZC and SENDMSG_ZC (`io_send_zc_prep`).
 pub(super) fn send_zero_copy(sqe: &Sqe) -> Result<Op, Errno> {
     let notify = notification(sqe);
-    if notify.is_none() || sqe.ioprio & !ZERO_COPY_FLAGS != 0 {
+    if notify.is_none() || !knows_zero_copy_flags(sqe) {
         return Err(Errno::EINVAL);
     }
     if sqe.opcode == IORING_OP_SEND_ZC {
         // A message's iovecs may lie in registered memory, an array of them may not.
-        if fixed(sqe).is_some() && sqe.ioprio & IORING_SEND_VECTORIZED != 0 {
+        if registered(sqe) && sqe.ioprio & IORING_SEND_VECTORIZED != 0 {
             return Err(Errno::EINVAL);
         }
         let send = sends(sqe)?;
@@ -177,9 +190,7 @@ fn multishot(sqe: &Sqe) -> Result<bool, Errno> {
         | IORING_RECVSEND_BUNDLE;
     const NOT_FIXED: u16 = IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE;
     let selects = sqe.flags & IOSQE_BUFFER_SELECT != 0;
-    if sqe.ioprio & !KNOWN != 0
-        || (fixed(sqe).is_some() && (selects || sqe.ioprio & NOT_FIXED != 0))
-    {
+    if sqe.ioprio & !KNOWN != 0 || (registered(sqe) && (selects || sqe.ioprio & NOT_FIXED != 0)) {
         return Err(Errno::EINVAL);
     }
     if sqe.ioprio & IORING_RECV_MULTISHOT == 0 {

@@ -47,6 +47,15 @@ impl Bed {
 
     /// One with registered areas.
     pub(crate) fn with_areas(setup_flags: u32, areas: Vec<AreaLayout>) -> Bed {
+        Bed::with_addresses(setup_flags, areas, &["10.0.0.1/24"])
+    }
+
+    /// One with registered areas and these addresses.
+    pub(crate) fn with_addresses(
+        setup_flags: u32,
+        areas: Vec<AreaLayout>,
+        addresses: &[&str],
+    ) -> Bed {
         let layout = Layout {
             chunk_bytes: 4096,
             rx_chunks: 2 * ENTRIES,
@@ -71,7 +80,10 @@ impl Bed {
             mtu: 1500,
             plan: PlanLimits::SCATTER,
             queues: 1,
-            addresses: vec!["10.0.0.1/24".parse().expect("an address with a prefix")],
+            addresses: addresses
+                .iter()
+                .map(|cidr| cidr.parse().expect("an address with a prefix"))
+                .collect(),
             gateways: vec![],
             rx_checksum: RxChecksum::Verify,
             tx_checksum: TxChecksum::Compute,

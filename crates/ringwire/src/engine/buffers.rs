@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{IORING_CQE_BUFFER_SHIFT, IORING_CQE_F_BUF_MORE, IORING_CQE_F_BUFFER};
+use ringwire_abi::register::advance_registered;
 use ringwire_umem::LendTable;
 
 use super::lent_group::LentGroup;
@@ -48,7 +49,7 @@ const MAX_LEGACY: usize = u16::MAX as usize;
 /// Lists of spans that are kept for the bundles to come.
 const MOST_SPARE: usize = 64;
 /// Most buffers of one bundle (`PEEK_MAX_IMPORT`).
-const MAX_BUNDLE: usize = 256;
+pub(super) const MAX_BUNDLE: usize = 256;
 
 #[derive(Debug)]
 struct Legacy {
@@ -73,10 +74,15 @@ impl Ring {
     /// Uses the buffer at the head, of which this much was left; says whether it stays
     /// (Linux `io_kbuf_inc_commit`).
     fn consume(&mut self, whole: Span, used: usize) -> bool {
+        let addr = whole.addr.wrapping_add(used as u64);
+        self.consume_to(addr, whole.len, used)
+    }
+
+    /// As [`Ring::consume`], of a buffer whose rest is at `addr`.
+    fn consume_to(&mut self, addr: u64, len: usize, used: usize) -> bool {
         if let Some(min_left) = self.min_left {
-            let rest = whole.len.saturating_sub(used);
+            let rest = len.saturating_sub(used);
             if rest >= min_left {
-                let addr = whole.addr.wrapping_add(used as u64);
                 self.ring.set_addr(self.head, addr);
                 self.ring.set_len(self.head, rest as u32);
                 return true;
@@ -85,6 +91,38 @@ impl Ring {
         }
         self.head = self.head.wrapping_add(1);
         false
+    }
+
+    /// Takes the entry at the head, and those behind it, up to `limit` bytes, `most` entries and the tail, while
+    /// they lie in the same registered buffer. Says whether the last one stays.
+    fn take_registered(
+        &mut self,
+        (mut addr, mut span): (u64, Span),
+        (limit, most, tail): (usize, usize, u16),
+        same: impl Fn(u64, usize) -> Option<Span>,
+        spans: &mut Vec<Span>,
+    ) -> bool {
+        let mut left = limit;
+        loop {
+            let used = span.len.min(left);
+            spans.push(Span { len: used, ..span });
+            left -= used;
+            if self.consume_to(advance_registered(addr, used), span.len, used) {
+                return true;
+            }
+            if left == 0 || spans.len() == most || self.head == tail {
+                return false;
+            }
+            let (next, len, _) = self.ring.entry(self.head);
+            let Some(found) = same(next, len as usize) else {
+                return false;
+            };
+            // Only the first is ever used in part, unless its rest can stay.
+            if found.len > left && self.min_left.is_none() {
+                return false;
+            }
+            (addr, span) = (next, found);
+        }
     }
 }
 
@@ -314,6 +352,56 @@ impl Groups {
                 peek_ring(group, ring, limit, spans)
             }
         }
+    }
+
+    /// Takes consecutive entries that name registered memory off a group, at most `most` of them and `limit` bytes
+    /// (0: no limit): they are used up. `find` says which buffer an entry names, and where in it. Returns the flags
+    /// that name the first, and the bundle, or what is wrong with the first.
+    pub(super) fn take_registered<Buffer: PartialEq>(
+        &mut self,
+        group: u16,
+        (limit, most): (usize, usize),
+        find: impl Fn(u64, usize) -> Result<(Buffer, Span), Errno>,
+    ) -> (u32, Result<(Buffer, Bundle), Errno>) {
+        let ring = match self.groups.get_mut(&group) {
+            None => return (0, Err(Errno::ENOENT)),
+            // Their addresses are memory; or there is none to send from.
+            Some(Group::Legacy(_) | Group::Lent(_)) => return (0, Err(Errno::EINVAL)),
+            Some(Group::Ring(ring)) => ring,
+        };
+        let tail = ring.ring.tail();
+        if tail == ring.head {
+            return (0, Err(Errno::ENOBUFS));
+        }
+        let (addr, len, bid) = ring.ring.entry(ring.head);
+        let flags = IORING_CQE_F_BUFFER | u32::from(bid) << IORING_CQE_BUFFER_SHIFT;
+        let (buffer, span) = match find(addr, len as usize) {
+            Ok(found) => found,
+            Err(error) => {
+                ring.consume_to(addr, len as usize, len as usize);
+                return (flags, Err(error));
+            }
+        };
+        let mut spans = self.spare.pop().unwrap_or_default();
+        let limit = if limit == 0 { MAX_TRANSFER } else { limit };
+        let limits = (limit.min(MAX_TRANSFER), most, tail);
+        let same = |addr, len| {
+            let (other, span) = find(addr, len).ok()?;
+            (other == buffer).then_some(span)
+        };
+        let stays = ring.take_registered((addr, span), limits, same, &mut spans);
+        let bundle = Bundle {
+            group,
+            ring: ring.serial,
+            bid,
+            spans,
+            exhausted: ring.head == tail,
+            cut: false,
+            rest: 0,
+            legacy: None,
+        };
+        let more = if stays { IORING_CQE_F_BUF_MORE } else { 0 };
+        (flags | more, Ok((buffer, bundle)))
     }
 
     /// Lets go of a bundle that was used up, or put back.

@@ -33,6 +33,7 @@ mod read_write;
 mod receive;
 mod register;
 mod registered;
+mod registered_group;
 mod request;
 mod restriction;
 mod ring_message;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ringwire_abi::errno::Errno;
 use ringwire_abi::register::{
     CloneBuffers, IORING_REGISTER_DST_REPLACE, IORING_REGISTER_SRC_REGISTERED, RsrcRegister,
-    RsrcUpdate2,
+    RsrcUpdate2, unpack_registered,
 };
 
 use super::{Completion, Engine};
@@ -61,6 +61,24 @@ impl Registered {
             return Err(Errno::EFAULT);
         }
         Ok(Span { addr, len })
+    }
+
+    /// The buffer and the span in it that an entry of a buffer ring names. It is some bytes, so that what was sent
+    /// tells how many entries that were.
+    pub(super) fn entry(&self, addr: u64, len: usize) -> Result<(BufferNode, Span), Errno> {
+        let (index, offset) = unpack_registered(addr);
+        let node = self.node(u16::try_from(index).map_err(|_| Errno::EFAULT)?)?;
+        let buffer = self.get(node).span;
+        let size = buffer.len as u64;
+        if offset >= size || len == 0 {
+            return Err(Errno::EFAULT);
+        }
+        let end = offset.checked_add(len as u64).ok_or(Errno::EOVERFLOW)?;
+        if end > size {
+            return Err(Errno::EOVERFLOW);
+        }
+        let addr = buffer.addr + offset;
+        Ok((node, Span { addr, len }))
     }
 
     pub(super) fn hold(&mut self, node: BufferNode) {

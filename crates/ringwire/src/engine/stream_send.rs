@@ -27,7 +27,8 @@ impl Engine {
         let first = !std::mem::replace(&mut request.attempted, true);
         loop {
             if let Err(error) = self.take_buffers(id) {
-                self.complete(id, error.res(), 0);
+                let flags = std::mem::take(&mut self.requests.get_mut(id).buffer_flags);
+                self.complete(id, error.res(), flags);
                 return true;
             }
             let outcome = match socket.protocol() {
@@ -81,6 +82,9 @@ impl Engine {
         let Some(group) = send.group.filter(|_| request.kept.is_none()) else {
             return Ok(());
         };
+        if send.registered {
+            return self.take_registered(id, &send, group);
+        }
         // The length is no cap for buffers that requests have provided (`io_provided_buffers_select`).
         let limit = match self.groups.is_provided(group) {
             true => 0,

@@ -2,7 +2,9 @@
 //! more. Everything else is copied when it is queued.
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::flags::{IORING_CQE_F_NOTIF, IORING_NOTIF_USAGE_ZC_COPIED};
+use ringwire_abi::flags::{
+    IORING_CQE_BUFFER_SHIFT, IORING_CQE_F_BUFFER, IORING_CQE_F_NOTIF, IORING_NOTIF_USAGE_ZC_COPIED,
+};
 use ringwire_abi::request::Notify;
 use ringwire_stack::{BorrowedParts, SendOptions, SocketId};
 use ringwire_umem::LoanId;
@@ -31,6 +33,8 @@ struct Notice {
     promise: Promise,
     /// The registered buffer that the memory lies in.
     buffer: Option<BufferNode>,
+    /// What names the first of the provided buffers that it was sent from (`IORING_CQE_F_BUFFER`).
+    named: u32,
     /// The UDP socket, and what it is charged with.
     charge: Option<(SocketId, u32)>,
 }
@@ -82,6 +86,7 @@ impl Engine {
                 .promise
                 .expect("zero copy: only such a send has a loan"),
             buffer: None,
+            named: 0,
             charge: None,
         };
         self.notices.insert(loan, notice);
@@ -201,7 +206,10 @@ impl Engine {
         let loan = self.loan(id);
         let request = self.requests.get_mut(id);
         request.loan = None;
-        self.notices.get_mut(loan).buffer = request.buffer.take();
+        let notice = self.notices.get_mut(loan);
+        notice.buffer = request.buffer.take();
+        let (_, flags, _) = request.result;
+        notice.named = flags & (IORING_CQE_F_BUFFER | !0 << IORING_CQE_BUFFER_SHIFT);
         self.ledger.end_loan(loan);
     }
 
@@ -216,9 +224,7 @@ impl Engine {
                 self.stack.udp_repaid(socket, charge);
             }
             match notice.promise {
-                Promise::Request(notify) => {
-                    self.notify(notice.user_data, notify, !repaid.uncopied);
-                }
+                Promise::Request(notify) => self.notify(&notice, notify, !repaid.uncopied),
                 Promise::Slot(notifier) => self.let_go_of_notifier(notifier),
             }
             if let Some(buffer) = notice.buffer {
@@ -228,14 +234,14 @@ impl Engine {
     }
 
     /// Says that a zero-copy send needs its memory no longer.
-    fn notify(&mut self, user_data: u64, notify: Notify, copied: bool) {
+    fn notify(&mut self, notice: &Notice, notify: Notify, copied: bool) {
         let completion = Completion {
-            user_data: notify.user_data.unwrap_or(user_data),
+            user_data: notify.user_data.unwrap_or(notice.user_data),
             res: match notify.report_usage && copied {
                 true => IORING_NOTIF_USAGE_ZC_COPIED as i32,
                 false => 0,
             },
-            flags: IORING_CQE_F_NOTIF,
+            flags: IORING_CQE_F_NOTIF | notice.named,
             extra: [0; 2],
         };
         self.post(completion);
