@@ -31,11 +31,11 @@ pub const CASES: &[(&str, fn())] = &[
     ),
 ];
 
-const SOCKET: types::Fixed = types::Fixed(0);
+pub const SOCKET: types::Fixed = types::Fixed(0);
 
 impl Bed {
     /// A socket that is connected to one of the peer's.
-    fn datagrams(&mut self, address: &str) -> UdpSocket {
+    pub fn datagrams(&mut self, address: &str) -> UdpSocket {
         let peer = self.veth.peer_socket(address);
         let v6 = address.contains(':');
         let domain = if v6 { libc::AF_INET6 } else { libc::AF_INET };
@@ -49,7 +49,7 @@ impl Bed {
 }
 
 /// The peer's next datagram; what waits for a neighbour needs turns.
-fn receive(bed: &mut Bed, peer: &UdpSocket) -> Vec<u8> {
+pub fn receive(bed: &mut Bed, peer: &UdpSocket) -> Vec<u8> {
     peer.set_nonblocking(true).expect("a socket that waits not");
     let mut bytes = vec![0; 70_000];
     let start = Instant::now();

@@ -2,6 +2,7 @@
 //! memory comes back.
 
 mod datagrams;
+mod provided;
 mod streams;
 
 use std::time::{Duration, Instant};
@@ -136,7 +137,8 @@ fn iovec(bytes: &[u8]) -> libc::iovec {
 }
 
 fn main() {
-    let cases = datagrams::CASES.iter().chain(streams::CASES);
+    let cases = [datagrams::CASES, streams::CASES, provided::CASES];
+    let cases = cases.into_iter().flatten();
     let trials = cases.map(|&(name, case)| privileged(name, case)).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

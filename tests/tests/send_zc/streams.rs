@@ -30,7 +30,7 @@ const BYTES: usize = PLAIN_BYTES;
 
 impl Bed {
     /// A connection of the peer's, which reads to its end.
-    fn connected(&mut self, v6: bool) -> JoinHandle<Vec<u8>> {
+    pub fn connected(&mut self, v6: bool) -> JoinHandle<Vec<u8>> {
         self.connected_as(v6, |mut stream| {
             let mut bytes = Vec::new();
             stream.read_to_end(&mut bytes).expect("the peer reads");
@@ -55,7 +55,7 @@ impl Bed {
         })
     }
 
-    fn close(&mut self, peer: JoinHandle<Vec<u8>>) -> Vec<u8> {
+    pub fn close(&mut self, peer: JoinHandle<Vec<u8>>) -> Vec<u8> {
         let close = opcode::Close::new(CONNECTION).build();
         assert_eq!(run(&mut self.ring, close), 0);
         outlive(&mut self.ring, peer, 4 * PATIENCE)
