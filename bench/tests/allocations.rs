@@ -3,8 +3,9 @@
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use ringwire::provided::{entry_addr, send_zc};
 use ringwire::{cqueue, opcode, squeue, types};
-use ringwire_abi::register::{BufReg, IORING_REGISTER_PBUF_RING};
+use ringwire_abi::register::{BufReg, IORING_REGISTER_BUFFERS, IORING_REGISTER_PBUF_RING};
 use ringwire_bench::count;
 use ringwire_bench::engines::{End, Engines, Setup, first, second};
 use ringwire_umem::AreaLayout;
@@ -288,11 +289,17 @@ impl Provided {
     }
 
     fn give(&mut self, bid: u16) {
-        // SAFETY: the masked index lies in the ring, the buffer in its page; both are never freed.
+        // SAFETY: the buffer lies in its page, which is never freed.
+        let buffer = unsafe { self.memory.add(usize::from(bid) * BYTES) };
+        self.give_at(buffer as u64, BYTES, bid);
+    }
+
+    fn give_at(&mut self, addr: u64, len: usize, bid: u16) {
+        // SAFETY: the masked index lies in the ring, which is never freed.
         unsafe {
             let entry = &mut *self.ring.add(usize::from(self.tail % BUFFERS));
-            entry.set_addr(self.memory.add(usize::from(bid) * BYTES) as u64);
-            entry.set_len(BYTES as u32);
+            entry.set_addr(addr);
+            entry.set_len(len as u32);
             entry.set_bid(bid);
             self.tail = self.tail.wrapping_add(1);
             let tail = types::BufRingEntry::tail(self.ring).cast::<AtomicU16>();
@@ -341,4 +348,46 @@ fn sends_from_provided_buffers() {
         engines.wait(first, 1, |cqe| assert!(!cqueue::more(cqe.flags())));
         (0..2).for_each(|bid| provided.give(bid));
     });
+}
+
+/// Bundles of registered memory in UMEM, with their notifications: on a stream of pieces that lie apart, and as
+/// datagrams of pieces that lie side by side.
+#[test]
+fn zero_copy_sends_from_provided_registered_buffers() {
+    // Two full segments, which are acknowledged at once; one datagram that is not fragmented.
+    for (socket, len, apart) in [(0, 1448, 4000), (2, 724, 724)] {
+        let mut engines = Engines::with(&Setup {
+            areas: vec![AreaLayout::Plain(2 * 4096)],
+            ..Setup::default()
+        });
+        engines.connect_streams();
+        engines.connect_datagrams();
+        let row = engines.a.area(0);
+        let buffer = libc::iovec {
+            iov_base: row.as_ptr().cast_mut().cast(),
+            iov_len: row.len(),
+        };
+        // SAFETY: the row outlives the engines' use of it, and the argument lives through the call.
+        unsafe {
+            let engine = &mut engines.a.engine;
+            engine.register(IORING_REGISTER_BUFFERS, &raw const buffer as u64, 1)
+        }
+        .expect("a registered buffer");
+        let mut provided = Provided::new(&mut engines.a, 0);
+        let mut to = vec![0; 2 * len];
+        let bundle = send_zc(types::Fixed(socket), GROUP, 0).bundle().build();
+        assert_no_calls(|| {
+            for bid in 0..2 {
+                let offset = u64::from(bid) * apart;
+                provided.give_at(entry_addr(0, offset), len, bid);
+            }
+            let recv = recv(socket, &mut to).flags(libc::MSG_WAITALL);
+            push(&mut engines.b, recv.build());
+            push(&mut engines.a, bundle.clone());
+            engines.wait(second, 1, |cqe| assert_eq!(cqe.result(), 2 * len as i32));
+            engines.wait(first, 2, |cqe| {
+                assert_eq!(cqueue::buffer_select(cqe.flags()), Some(0));
+            });
+        });
+    }
 }

@@ -235,6 +235,25 @@ pub const DIFFERENCES: &[Difference] = &[
         kernel: &["(\"lent\", Err(Some(22)))", "(\"gone\", Err(Some(2)))"],
         ringwire: &["(\"lent\", Ok(0))", "(\"gone\", Ok(0))"],
     },
+    Difference {
+        name: "groups_of_registered_memory",
+        kernel: &[
+            "(1, -22, 0)",
+            "(2, -95, 0)",
+            "(3, -22, 0)",
+            "(4, -22, 0)",
+            "(5, -22, 0)",
+        ],
+        // The completions have the entry's id, and the zero-copy send has a notification.
+        ringwire: &[
+            "(1, 8, 1)",
+            "(2, 8, 65539)",
+            "(2, 0, 65545)",
+            "(3, -75, 131073)",
+            "(4, -14, 196609)",
+            "(5, -105, 0)",
+        ],
+    },
 ];
 
 impl Difference {

@@ -102,15 +102,20 @@ impl Ring {
         same: impl Fn(u64, usize) -> Option<Span>,
         spans: &mut Vec<Span>,
     ) -> bool {
-        let mut left = limit;
+        let (mut left, mut taken) = (limit, 0);
         loop {
             let used = span.len.min(left);
-            spans.push(Span { len: used, ..span });
+            match spans.last_mut() {
+                // Pieces that lie side by side are sent as one.
+                Some(last) if last.addr + last.len as u64 == span.addr => last.len += used,
+                _ => spans.push(Span { len: used, ..span }),
+            }
             left -= used;
+            taken += 1;
             if self.consume_to(advance_registered(addr, used), span.len, used) {
                 return true;
             }
-            if left == 0 || spans.len() == most || self.head == tail {
+            if left == 0 || taken == most || self.head == tail {
                 return false;
             }
             let (next, len, _) = self.ring.entry(self.head);

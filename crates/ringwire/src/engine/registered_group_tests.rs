@@ -25,15 +25,29 @@ fn both(case: impl Fn(bool)) {
 fn a_bundle_is_one_datagram_with_one_notification() {
     both(|v6| {
         let mut group = Group::new(v6);
-        for (bid, offset) in [(7, 0), (8, 500), (6, 4000)] {
+        for (bid, offset) in [(7, 0), (8, 500), (6, 3000)] {
             group.give(IN_ROW, offset, 200, bid);
         }
         let send = group.to_group(send_zc(DATAGRAMS, GROUP, 0).bundle().report_usage());
         assert_eq!(group.run(send), [(1, 600, named(7) | MORE)]);
         group.pass(1);
         assert_eq!(group.bed.completions(), [], "the NIC reads it");
-        assert!(group.discard() > 1, "headers beside what lies in UMEM");
+        assert_eq!(group.discard(), 4, "the headers, and each piece");
         assert_eq!(group.bed.completions(), [(1, 0, named(7) | NOTIF)]);
+    });
+}
+
+#[test]
+fn pieces_that_lie_side_by_side_are_described_as_one() {
+    both(|v6| {
+        let mut group = Group::new(v6);
+        for bid in 0..4 {
+            group.give(IN_ROW, 200 * usize::from(bid), 200, bid);
+        }
+        let send = group.to_group(send_zc(DATAGRAMS, GROUP, 0).bundle());
+        assert_eq!(group.run(send), [(1, 800, named(0) | MORE)]);
+        group.pass(1);
+        assert_eq!(group.discard(), 2, "the headers, and the pieces");
     });
 }
 

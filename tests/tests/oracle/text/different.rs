@@ -36,6 +36,7 @@ pub const CASES: &[Case] = &[
     case("length_beyond_an_incremental_buffer", beyond_incremental),
     case("bundles_of_datagrams", datagram_bundles),
     case("lent_buffer_groups", lent_groups),
+    case("groups_of_registered_memory", registered_groups),
 ];
 
 /// A result that has no fixed value: whether it is one, or the error.
@@ -426,4 +427,34 @@ fn lent_groups(bench: &mut Bench) {
         1,
     );
     bench.register("gone", UNREGISTER_PBUF_RING, &buf_reg(0, 0, 1, 0, 0), 1);
+}
+
+fn registered_groups(bench: &mut Bench) {
+    const FIXED: u16 = 4;
+    let _stream = bench.connected();
+    bench.buffer_ring(0);
+    let memory = counted(4096);
+    let parts = [libc::iovec {
+        iov_base: memory.as_ptr().cast_mut().cast(),
+        iov_len: 4000,
+    }];
+    // SAFETY: the memory lives until the case ends.
+    unsafe { bench.ring.submitter().register_buffers(&parts) }.expect("a registered buffer");
+    // An entry's address: the offset above the index's 20 bits.
+    for (bid, (index, offset)) in (0..).zip([(0u64, 100u64), (0, 200), (0, 3999), (1, 0)]) {
+        let tail = bench.tail;
+        let addr = offset << 20 | index;
+        provide_in(bench.buffer_ring, BUFFERS, tail, addr, 8, bid);
+        bench.tail = tail + 1;
+    }
+    let zero_copy = |ioprio: u16| {
+        let send = opcode::SendZc::new(types::Fixed(1), std::ptr::null(), 0);
+        let send = send.buf_index(Some(GROUP)).zc_flags(ioprio).build();
+        send.flags(squeue::Flags::BUFFER_SELECT)
+    };
+    bench.run(send_group(0, FIXED), 1);
+    bench.run(zero_copy(BUNDLE), 2);
+    bench.run(send_group(0, FIXED), 3);
+    bench.run(send_group(0, FIXED), 4);
+    bench.run(send_group(0, FIXED), 5);
 }
