@@ -240,12 +240,12 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// `name_len` is an `int` in the kernel's eyes: a negative one is refused. If the payload's memory
+    /// A name's length is an `int` in the kernel's eyes: a negative one is refused (`__copy_msghdr`). If the payload's memory
     /// is selected from a buffer group, or registered, it does not matter here where the iovecs point. They go into `spans`, which is
     /// empty.
     pub(crate) fn read(header: u64, selects: bool, spans: Vec<Span>) -> Result<Message, Errno> {
         let raw: libc::msghdr = read_plain(header)?;
-        if (raw.msg_namelen as i32) < 0 {
+        if !raw.msg_name.is_null() && (raw.msg_namelen as i32) < 0 {
             return Err(Errno::EINVAL);
         }
         if raw.msg_iovlen > MAX_IOVECS {

@@ -133,3 +133,16 @@ fn a_message_is_copied_with_its_iovecs() {
     );
     assert_eq!(Message::read(0, false, vec![]).unwrap_err(), Errno::EFAULT);
 }
+
+#[test]
+fn a_names_length_is_not_negative_where_there_is_a_name() {
+    // SAFETY: all zeroes is a valid msghdr.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_namelen = u32::MAX;
+    let message = Message::read(&raw const header as u64, true, vec![]).unwrap();
+    assert_eq!(message.name.len, 0);
+    let mut name = [0u8; 28];
+    header.msg_name = (&raw mut name).cast();
+    let refused = Message::read(&raw const header as u64, true, vec![]);
+    assert_eq!(refused.unwrap_err(), Errno::EINVAL);
+}

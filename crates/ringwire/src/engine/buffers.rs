@@ -321,13 +321,20 @@ impl Groups {
         })
     }
 
-    /// As [`Groups::select`], with a send's answers: `ENOENT` for a group that never was, `ENOBUFS`
-    /// also where the next buffer of a ring is empty (Linux `io_buffers_select`).
+    /// As [`Groups::select`], but `ENOENT` for a group that never was (Linux `io_buffers_peek`).
+    pub(crate) fn select_known(&mut self, group: u16, limit: usize) -> Result<Selected, Errno> {
+        match self.groups.contains_key(&group) {
+            true => self.select(group, limit),
+            false => Err(Errno::ENOENT),
+        }
+    }
+
+    /// As [`Groups::select_known`], with a send's answers: `ENOBUFS` also where the next buffer of a ring is
+    /// empty (Linux `io_buffers_select`).
     pub(crate) fn select_to_send(&mut self, group: u16, limit: usize) -> Result<Selected, Errno> {
         match self.groups.get(&group) {
-            None => Err(Errno::ENOENT),
             Some(Group::Ring(ring)) if ring.ring.entry(ring.head).1 == 0 => Err(Errno::ENOBUFS),
-            Some(_) => self.select(group, limit),
+            _ => self.select_known(group, limit),
         }
     }
 

@@ -17,7 +17,7 @@ struct Received {
     flags: u32,
     /// MSG_WAITALL was not met (`io_recv`: such a request fails its link).
     short: bool,
-    /// A multishot receive ends with it: its payload is empty.
+    /// A multishot receive ends with it: its payload is empty, or nothing of it had room.
     empty: bool,
 }
 
@@ -75,14 +75,19 @@ impl Engine {
         let error_queue = msg_flags & libc::MSG_ERRQUEUE != 0;
         if !ready || error_queue {
             recycle(self);
-            let wait = msg_flags & libc::MSG_DONTWAIT == 0;
-            return if wait { Ok(None) } else { Err(Errno::EAGAIN) };
+            return nothing_yet(wanted);
         }
         if let Some(error) = self.stack.take_error(socket) {
             recycle(self);
             return Err(errno(error));
         }
         if self.stack.udp_front(socket).is_none() {
+            // Receiving was shut down. Only who waits alone learns of it: datagrams still come
+            // (`__skb_recv_udp`).
+            if wanted.multishot || wanted.has(libc::MSG_DONTWAIT) {
+                recycle(self);
+                return nothing_yet(wanted);
+            }
             let end = Received {
                 res: 0,
                 flags: 0,
@@ -261,7 +266,7 @@ impl Engine {
             res: (layout.header_len() + stored) as i32,
             flags: 0,
             short: false,
-            empty: full == 0,
+            empty: reported == 0,
         })
     }
 
@@ -288,5 +293,13 @@ impl Engine {
         let mut scatter = Scatter::new(spans, 0);
         datagram.for_each(&self.ledger, room, |part| scatter.write(part));
         scatter.error.map_or(Ok(()), Err)
+    }
+}
+
+/// There is nothing to receive: who may wait does.
+fn nothing_yet<T>(wanted: &Wanted) -> Result<Option<T>, Errno> {
+    match wanted.has(libc::MSG_DONTWAIT) {
+        true => Err(Errno::EAGAIN),
+        false => Ok(None),
     }
 }

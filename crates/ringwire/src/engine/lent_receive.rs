@@ -151,6 +151,13 @@ impl Engine {
             return Err(errno(error));
         }
         let Some(front) = self.stack.udp_front(socket) else {
+            // As without a group (`receive_into`).
+            if wanted.has(libc::MSG_DONTWAIT) {
+                return Err(Errno::EAGAIN);
+            }
+            if wanted.multishot {
+                return Ok(Attempt::Wait);
+            }
             return Ok(Attempt::Done {
                 res: 0,
                 flags: 0,

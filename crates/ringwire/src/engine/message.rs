@@ -59,6 +59,8 @@ pub(super) fn write_message(
     flags: i32,
 ) -> Result<(), Errno> {
     usermem::write(layout.name, name)?;
+    // Without an area for a name none was asked for.
+    let name = if layout.name.len > 0 { name } else { &[] };
     usermem::write(layout.out, &out(name, payload_len, flags)).map(drop)
 }
 
@@ -74,6 +76,7 @@ pub(super) fn emit_message(
     name: &[u8],
     payload_len: usize,
 ) {
+    let name = if name_area > 0 { name } else { &[] };
     let Some((first, areas)) = header.split_first_chunk_mut() else {
         return;
     };

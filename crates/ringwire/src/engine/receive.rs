@@ -10,8 +10,9 @@ use super::request::{Prepared, RequestId};
 use super::{Engine, read_write};
 use crate::usermem::{self, Span};
 
-/// Receives of one multishot request before others have their turn (`MULTISHOT_MAX_RETRY`).
-const MULTISHOT_BURST: usize = 32;
+/// Receives of one multishot request before others have their turn: the first, and as many again as the kernel
+/// allows (`MULTISHOT_MAX_RETRY`).
+const MULTISHOT_BURST: usize = 1 + 32;
 
 /// What an attempt to receive came to.
 pub(super) enum Attempt {
@@ -218,7 +219,10 @@ impl Engine {
         let Some(group) = wanted.group else {
             return Ok(None);
         };
-        let selected = self.groups.select(group, wanted.limit)?;
+        let selected = match wanted.bundle {
+            true => self.groups.select_known(group, wanted.limit)?,
+            false => self.groups.select(group, wanted.limit)?,
+        };
         if let Err(error) = self.check_room(id, &selected) {
             self.groups.recycle(selected);
             return Err(error);

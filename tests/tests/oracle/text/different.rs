@@ -37,6 +37,7 @@ pub const CASES: &[Case] = &[
     case("bundles_of_datagrams", datagram_bundles),
     case("lent_buffer_groups", lent_groups),
     case("groups_of_registered_memory", registered_groups),
+    case("length_of_a_multishot_messages_iovec", message_iovec),
 ];
 
 /// A result that has no fixed value: whether it is one, or the error.
@@ -457,4 +458,25 @@ fn registered_groups(bench: &mut Bench) {
     bench.run(send_group(0, FIXED), 3);
     bench.run(send_group(0, FIXED), 4);
     bench.run(send_group(0, FIXED), 5);
+}
+
+fn message_iovec(bench: &mut Bench) {
+    bench.bound();
+    bench.buffer_ring(0);
+    bench.provide(0, 64);
+    bench.provide(1, 64);
+    let mut part = libc::iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 20,
+    };
+    // SAFETY: all zeroes is a valid msghdr.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    (header.msg_iov, header.msg_iovlen) = (&raw mut part, 1);
+    let entry = opcode::RecvMsgMulti::new(types::Fixed(0), &raw const header, GROUP);
+    bench.push(entry.build(), 1);
+    bench.submit();
+    for payload in [b"first", b"other"] {
+        bench.peer_sends(payload);
+        bench.wait(1);
+    }
 }

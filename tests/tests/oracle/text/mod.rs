@@ -28,6 +28,7 @@ mod fields;
 mod link;
 mod link_timeout;
 mod multishot;
+mod multishot_end;
 mod option;
 mod option_effect;
 mod poll;
@@ -100,6 +101,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         connection::CASES,
         datagram::CASES,
         multishot::CASES,
+        multishot_end::CASES,
         option::CASES,
         option_effect::CASES,
         poll::CASES,

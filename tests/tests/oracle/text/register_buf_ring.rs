@@ -145,7 +145,7 @@ fn lent_memory(bench: &mut Bench) {
     }
 }
 
-fn status(bench: &mut Bench, group: u32) {
+pub fn status(bench: &mut Bench, group: u32) {
     // Group and head, then what is reserved.
     let mut status = [group, 99, 0, 0, 0, 0, 0, 0, 0, 0];
     let result = bench.register_quietly(PBUF_STATUS, status.as_mut_ptr() as u64, 1);
