@@ -48,6 +48,12 @@ impl TxChecksum {
         matches!(self, TxChecksum::Omit)
     }
 
+    /// Whether it is asked for in front of packets that are not fragments.
+    #[inline]
+    pub(crate) fn is_offloaded(self) -> bool {
+        matches!(self, TxChecksum::Offload(_))
+    }
+
     /// Asks for a checksum in the last of the bytes in front of a packet; says whether it did.
     #[inline]
     pub(crate) fn ask(self, front: &mut [u8], start: usize, field: u16) -> bool {

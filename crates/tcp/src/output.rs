@@ -85,35 +85,41 @@ impl Connection {
     }
 
     /// Gives out the segments behind the one that [`poll_transmit`](Connection::poll_transmit) has just
-    /// given out, as far as they are full ones of new data and not the last: they differ from it in their
+    /// given out, as far as they are as long as it, of new data, and not the last: they differ from it in their
     /// numbers alone, and in flags that only the first of several has (PSH, CWR). Returns how many there
-    /// are, `most` at most: those that `poll_transmit` would give out next. `whole` says of how many full
-    /// segments behind the first the bytes lie in one piece each, asked for so many.
+    /// are: those that `poll_transmit` would give out next. `alike` is told how many there may be, `most` at
+    /// most, and says how many there are for which `contiguous` says just so many bytes (or more, where they are
+    /// full segments); these count as sent.
     pub fn poll_following(
         &mut self,
         now: Instant,
         first: &Segment,
         most: u32,
-        whole: impl FnOnce(u32) -> u32,
+        alike: impl FnOnce(u32) -> u32,
     ) -> u32 {
         let send = &self.send;
-        let (next, len) = (send.next, send.mss);
-        // Nothing has happened since: time, segments and losses would make them others.
+        let (next, len) = (send.next, first.len);
+        // Nothing has happened since: time, segments and losses would make them others. A short one that
+        // others follow is the rest of its piece, or as much as the window takes.
         let last = self.flight.last();
         let fresh = last.is_some_and(|last| !last.again && last.at == now && last.end == next);
-        let alike = first.len == len && first.end() == next && !self.has_selective();
+        let whole = len > 0 && len <= send.mss && first.end() == next && !self.has_selective();
         let quiet = self.ack.is_idle() && self.flight.lost_bytes() == 0;
         let usual = !(self.path.raising || self.ecn.agreed && self.congestion.reduced);
-        if !(fresh & alike & quiet & usual) {
+        if !(fresh & whole & quiet & usual) {
             return 0;
         }
-        let pipe = self.recovery.pipe(&self.flight, len);
+        let pipe = self.recovery.pipe(&self.flight, send.mss);
         let offered = (send.una + send.window.size()).since_or_zero(next);
         let unsent = send.end.since_or_zero(next);
         let room = offered
             .min(self.congestion.window().saturating_sub(pipe))
             .min(unsent.saturating_sub(1));
-        let count = whole(most.min(room / len));
+        let most = most.min(room / len);
+        if most == 0 {
+            return 0;
+        }
+        let count = alike(most);
         if count == 0 {
             return 0;
         }

@@ -362,14 +362,48 @@ impl Ledger {
             self.chunks[chunk as usize].fronts |= bit;
             borrowed.front = bit;
         }
-        let first = borrowed.addr - u64::from(len);
-        // SAFETY: `headroom` checked that these bytes lie in front of a payload in the same chunk, where
-        // they are nobody's but the stack's: the application is lent what follows them, and no descriptor
-        // that names them is in flight. They are borrowed with the ledger, exclusively.
-        unsafe {
-            let first = self.umem().as_ptr().add(first as usize);
-            std::slice::from_raw_parts_mut(first, len as usize)
+        // SAFETY: `headroom` checked that there are as many, and nobody else's.
+        unsafe { self.in_front(borrowed, len) }
+    }
+
+    /// Counts a descriptor of a queue for the first `len` borrowed bytes with headers in front of them, `headers`
+    /// bytes, which `write` writes behind `room` more that are not described; returns the address to put into
+    /// it. `None`: so much room in front there is not now.
+    ///
+    /// # Panics
+    /// If the bytes are not borrowed, or not in one chunk, or of another UMEM.
+    #[inline]
+    pub fn post_behind(
+        &mut self,
+        queue: u16,
+        borrowed: &mut Borrowed,
+        len: u32,
+        (room, headers): (u32, u32),
+        write: impl FnOnce(&mut [u8]),
+    ) -> Option<u64> {
+        self.check_own(borrowed);
+        assert!(
+            len <= borrowed.describable(self, 0),
+            "ledger: a descriptor outside of what is borrowed"
+        );
+        let (chunk, bit, there) = self.front(borrowed.addr)?;
+        let fronts = &mut self.chunks[chunk as usize].fronts;
+        if room + headers > there || *fronts & !borrowed.front & bit != 0 {
+            return None;
         }
+        *fronts |= bit;
+        // They are the descriptor's now.
+        borrowed.front = 0;
+        // SAFETY: there is as much headroom, which nobody else has.
+        write(unsafe { self.in_front(borrowed, room + headers) });
+        let descriptor = Descriptor {
+            addr: borrowed.addr - u64::from(headers),
+            len: headers + len,
+            loan: borrowed.loan,
+            front: bit,
+        };
+        self.post_descriptor(queue, chunk, descriptor);
+        Some(descriptor.addr)
     }
 
     /// Counts a descriptor of a queue for borrowed bytes, with `front` bytes of headers that were written in
@@ -400,23 +434,44 @@ impl Ledger {
                 "ledger: headers that were not written"
             );
         }
-        let addr = at - u64::from(front);
-        self.count_descriptor(self.chunk_of(at));
-        if !cfg!(feature = "broken-returns") {
-            self.loans.add(borrowed.loan);
-        }
-        self.loans.loans[borrowed.loan.index()].described = true;
-        let in_flight = &mut self.loans.in_flight;
-        if in_flight.len() <= usize::from(queue) {
-            in_flight.resize_with(usize::from(queue) + 1, Default::default);
-        }
-        in_flight[usize::from(queue)].push_back(Descriptor {
-            addr,
+        let descriptor = Descriptor {
+            addr: at - u64::from(front),
             len: front + len,
             loan: borrowed.loan,
             front: bit,
-        });
-        addr
+        };
+        self.post_descriptor(queue, self.chunk_of(at), descriptor);
+        descriptor.addr
+    }
+
+    #[inline]
+    fn post_descriptor(&mut self, queue: u16, chunk: u32, descriptor: Descriptor) {
+        self.count_descriptor(chunk);
+        if !cfg!(feature = "broken-returns") {
+            self.loans.add(descriptor.loan);
+        }
+        self.loans.loans[descriptor.loan.index()].described = true;
+        let (in_flight, queue) = (&mut self.loans.in_flight, usize::from(queue));
+        if in_flight.len() <= queue {
+            in_flight.resize_with(queue + 1, Default::default);
+        }
+        in_flight[queue].push_back(descriptor);
+    }
+
+    /// The last `len` bytes in front of what is borrowed.
+    ///
+    /// # Safety
+    /// They are headroom in its chunk, and in no descriptor in flight.
+    #[inline]
+    unsafe fn in_front(&mut self, borrowed: &Borrowed, len: u32) -> &mut [u8] {
+        let first = borrowed.addr - u64::from(len);
+        // SAFETY: as headroom they lie in front of a payload in the same chunk, where they are nobody's but the
+        // stack's: the application is lent what follows them, and no descriptor that names them is in flight.
+        // They are borrowed with the ledger, exclusively.
+        unsafe {
+            let first = self.umem().as_ptr().add(first as usize);
+            std::slice::from_raw_parts_mut(first, len as usize)
+        }
     }
 
     /// Takes back a descriptor that points at a chunk which is not the stack's own.
@@ -425,6 +480,9 @@ impl Ledger {
         // The kernel takes descriptors in the order of the ring. Of several with one address the first is
         // the one that came back: the later ones were not read before it.
         let found = in_flight.and_then(|in_flight| {
+            if in_flight.front()?.addr == addr {
+                return in_flight.pop_front();
+            }
             let index = in_flight.iter().position(|it| it.addr == addr)?;
             in_flight.remove(index)
         });

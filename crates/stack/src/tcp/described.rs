@@ -3,19 +3,22 @@
 
 use std::sync::Arc;
 
-use ringwire_tcp::{Instant, Segment};
+use ringwire_tcp::{Instant, Segment, SeqNumber};
 use ringwire_umem::{Borrowed, Ledger};
 
-use super::output::{CHECKSUM_AT, Sent, meta, write_headers_of};
+use super::output::{
+    BURST, CHECKSUM_AT, Sent, meta, take_segment_chunk, within, write_checksum_over,
+};
+use super::send_queue::SendQueue;
 use super::{Ends, IN_TABLE, Path, wire};
 use crate::address::Reach;
 use crate::borrowed::post_borrowed;
 use crate::checksum::Checksum;
 use crate::error::SocketError;
-use crate::headers::headers_len;
+use crate::headers::{ETHERNET_HEADER, Fragment, IPV6_HEADER, IpMeta, headers_len, write_headers};
 use crate::offload::TxFlags;
 use crate::packet::numbered;
-use crate::plan::{Copied, Lie, TxPlan, tx_plan};
+use crate::plan::{Copied, Lie, PlanLimits, TxPlan, tx_plan};
 use crate::socket::SocketId;
 use crate::{Stack, TxChecksum};
 
@@ -62,7 +65,8 @@ impl Stack {
         queued
     }
 
-    /// Sends a segment whose payload is borrowed.
+    /// Sends a segment whose payload is borrowed, and those behind it that differ from it in their numbers
+    /// alone, as far as there is `room` for descriptors.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn transmit_borrowed(
         &mut self,
@@ -72,11 +76,11 @@ impl Stack {
         (ends, path): (Ends, Path),
         segment: &Segment,
         lie: Lie,
+        room: u32,
         post: &mut dyn FnMut(u64, u32, TxFlags),
     ) -> Sent {
         let to = ends.1.ip();
-        let headers = headers_len(to) + wire::header_len(&segment.options);
-        let lie = lie.behind(headers);
+        let lie = lie.behind(headers_len(to) + wire::header_len(&segment.options));
         let mac = match self.addresses.reach(to) {
             Reach::Via(neighbour) => {
                 let mac = self.neighbours.lookup(now, neighbour);
@@ -84,8 +88,7 @@ impl Stack {
             }
             _ => Err(Copied::Local),
         };
-        let plan = tx_plan(self.config.plan, lie);
-        let (mac, in_place) = match (mac, plan) {
+        let (mac, in_place) = match (mac, tx_plan(self.config.plan, lie)) {
             (Ok(mac), TxPlan::InPlace) => (mac, true),
             (Ok(mac), TxPlan::Scatter) => (mac, false),
             (Err(why), _) | (_, TxPlan::Copy(why)) => {
@@ -93,45 +96,53 @@ impl Stack {
                 return Sent::Queued;
             }
         };
-        let sum = self.sum_borrowed(ledger, id, segment);
         let meta = meta(&ends, path, segment.ecn);
-        let (our, policy) = (self.config.mac, self.config.tx_checksum);
-        // What the port needs, and the headers behind it.
-        let room = self.front();
-        let write = |bytes: &mut [u8]| {
-            let (front, bytes) = bytes.split_at_mut(room);
-            let macs = (our, mac);
-            write_headers_of(bytes, macs, &meta, &ends, segment, policy, sum);
-            policy.ask(front, headers_len(to), CHECKSUM_AT as u16);
+        let (macs, policy) = ((self.config.mac, mac), self.config.tx_checksum);
+        let socket = self.tcp.slab.get_mut(id).expect(IN_TABLE);
+        let connection = socket.connection.as_mut().expect(IN_TABLE);
+        let mut run = Run {
+            ledger,
+            send: &mut socket.send,
+            owners: &mut self.chunk_owner,
+            headers: Headers::new(macs, &meta, ends, segment, policy),
+            len: segment.len,
+            exact: false,
+            limits: self.config.plan,
+            queue: path.queue,
+            room,
+            post,
         };
-        let count = lie.pieces + u32::from(!in_place);
-        let offloaded = matches!(policy, TxChecksum::Offload(_));
-        let mut flags = numbered(count, offloaded);
-        let mut post = |addr, len| post(addr, len, flags());
-        if !in_place {
-            let frame = self.take_segment_chunk(ledger);
-            let mut frame = frame.expect("tcp: there was a chunk free for headers");
-            write(&mut ledger.bytes_mut(&mut frame)[..room + headers]);
-            let addr = ledger.post_tx(&frame, room as u32, headers as u32);
-            post(addr, headers as u32);
-            ledger.release(frame);
-        }
-        let mut front = if in_place { headers as u32 } else { 0 };
-        let send = &mut self.tcp.slab.get_mut(id).expect(IN_TABLE).send;
-        send.take_borrowed(segment.seq, segment.len, |part, start, len| {
-            if front > 0 {
-                write(ledger.headroom_mut(part, room as u32 + front));
-            }
-            post_borrowed(ledger, path.queue, part, (start, len), front, &mut post);
-            front = 0;
+        let posted = match in_place {
+            true => run.in_place(segment.seq),
+            false => run.beside(segment.seq, lie),
+        };
+        posted.expect("tcp: there is room for a segment that was planned");
+        run.headers.share();
+        run.exact = segment.len < connection.send_mss();
+        let mut seq = segment.end();
+        let count = connection.poll_following(now, segment, BURST - self.tcp.burst - 1, |most| {
+            let follows = |_: &u32| {
+                let posted = match in_place {
+                    true => run.in_place(seq),
+                    false => run.next_beside(seq),
+                };
+                seq += segment.len;
+                posted.is_some()
+            };
+            (0..most).take_while(follows).count() as u32
         });
-        self.counters.tx_offloaded += u64::from(offloaded);
-        self.counters.tx_in_place += u64::from(in_place);
-        self.counters.tx_scattered += u64::from(!in_place);
-        self.counters.tcp_tx_segments += 1;
-        self.counters.tx_packets += 1;
-        self.counters.tx_bytes += headers as u64 + u64::from(segment.len);
-        Sent::Pieces(count)
+        let (segments, descriptors) = (count + 1, room - run.room);
+        let count = u64::from(segments);
+        self.counters.tx_offloaded += count * u64::from(policy.is_offloaded());
+        self.counters.tx_in_place += count * u64::from(in_place);
+        self.counters.tx_scattered += count * u64::from(!in_place);
+        self.counters.tcp_tx_segments += count;
+        self.counters.tx_packets += count;
+        self.counters.tx_bytes += count * u64::from(lie.headers + segment.len);
+        Sent::Posted {
+            segments,
+            descriptors,
+        }
     }
 
     /// Copies the payload of a segment behind its headers.
@@ -154,25 +165,6 @@ impl Stack {
         self.write_segment(now, ledger, ends, segment, &bytes, path);
     }
 
-    /// The sum over a payload, if checksums are written.
-    fn sum_borrowed(
-        &mut self,
-        ledger: &mut Ledger,
-        id: SocketId,
-        segment: &Segment,
-    ) -> Option<Checksum> {
-        if !self.config.tx_checksum.computes() {
-            return None;
-        }
-        let umem = Arc::clone(ledger.umem());
-        let mut sum = Checksum::new();
-        self.each_borrowed(ledger, id, segment, |_, part, start, len| {
-            let from = start as usize;
-            sum.add(&part.bytes(&umem)[from..from + len as usize]);
-        });
-        Some(sum)
-    }
-
     fn each_borrowed(
         &mut self,
         ledger: &mut Ledger,
@@ -184,5 +176,154 @@ impl Stack {
         send.take_borrowed(segment.seq, segment.len, |part, start, len| {
             each(ledger, part, start, len);
         });
+    }
+}
+
+/// The headers of a segment, to be written in front of its payload or beside it.
+struct Headers {
+    bytes: [u8; ETHERNET_HEADER + IPV6_HEADER + wire::MAX_HEADER],
+    len: usize,
+    /// Where TCP's begins.
+    at: usize,
+    /// Of TCP's header and the payload.
+    tcp_len: usize,
+    ends: Ends,
+    policy: TxChecksum,
+}
+
+impl Headers {
+    /// Those of a segment, from one Ethernet address to another, without a checksum.
+    fn new(
+        (mac, to): ([u8; 6], [u8; 6]),
+        meta: &IpMeta,
+        ends: Ends,
+        segment: &Segment,
+        policy: TxChecksum,
+    ) -> Headers {
+        let header_len = wire::header_len(&segment.options);
+        let tcp_len = header_len + segment.len as usize;
+        let mut bytes = [0; _];
+        let at = write_headers(mac, &mut bytes, meta, Fragment::whole(tcp_len));
+        bytes[..6].copy_from_slice(&to);
+        wire::emit(&mut bytes[at..], ends.0.port(), ends.1.port(), segment);
+        Headers {
+            bytes,
+            len: at + header_len,
+            at,
+            tcp_len,
+            ends,
+            policy,
+        }
+    }
+
+    /// Makes them those of the segments behind the first.
+    fn share(&mut self) {
+        wire::share(&mut self.bytes[self.at..]);
+    }
+
+    /// Makes them those of the segment at `seq`; `sum` is over its payload, unless checksums are omitted.
+    #[inline]
+    fn complete(&mut self, seq: SeqNumber, sum: Option<Checksum>) {
+        let header = &mut self.bytes[self.at..self.len];
+        wire::number(header, seq);
+        write_checksum_over(header, self.tcp_len, &self.ends, self.policy, sum);
+    }
+
+    /// Writes them to the end of `to`, and what the port is asked for in front of them.
+    #[inline]
+    fn write(&self, to: &mut [u8]) {
+        let (front, bytes) = to.split_at_mut(to.len() - self.len);
+        bytes.copy_from_slice(&self.bytes[..self.len]);
+        self.policy.ask(front, self.at, CHECKSUM_AT as u16);
+    }
+}
+
+/// Segments of borrowed bytes that go out one behind the other, each of so many bytes.
+struct Run<'a> {
+    ledger: &'a mut Ledger,
+    send: &'a mut SendQueue,
+    owners: &'a mut [Option<SocketId>],
+    headers: Headers,
+    len: u32,
+    /// They end where their part of the queue does: they could be longer.
+    exact: bool,
+    limits: PlanLimits,
+    queue: u16,
+    /// Descriptors that there is room for.
+    room: u32,
+    post: &'a mut dyn FnMut(u64, u32, TxFlags),
+}
+
+impl Run<'_> {
+    /// Sends the segment at `seq` if it is one with room for its headers in front.
+    fn in_place(&mut self, seq: SeqNumber) -> Option<()> {
+        if self.room == 0 {
+            return None;
+        }
+        let (ledger, headers, len) = (&mut *self.ledger, &mut self.headers, self.len);
+        let addr = self.send.post_cell(seq, |part| {
+            // A segment that begins a slot ends with it.
+            if part.len() < len || part.len() > len && self.exact {
+                return None;
+            }
+            let policy = headers.policy;
+            let sum = policy.computes().then(|| {
+                let mut sum = Checksum::new();
+                sum.add(&part.bytes(ledger.umem())[..len as usize]);
+                sum
+            });
+            headers.complete(seq, sum);
+            let front = (self.limits.headroom, headers.len as u32);
+            ledger.post_behind(self.queue, part, len, front, |bytes| headers.write(bytes))
+        })?;
+        self.room -= 1;
+        let flags = TxFlags {
+            more: false,
+            metadata: headers.policy.is_offloaded(),
+        };
+        (self.post)(addr, headers.len as u32 + len, flags);
+        Some(())
+    }
+
+    /// Sends the segment at `seq` if it is as long as the others and its headers have to go beside it.
+    fn next_beside(&mut self, seq: SeqNumber) -> Option<()> {
+        let limits = within(self.limits, self.room)?;
+        let most = self.len + u32::from(self.exact);
+        let there = self.send.contiguous(self.ledger, limits, most, seq);
+        if there != self.len {
+            return None;
+        }
+        let lie = self.send.lie(self.ledger, seq, self.len)?;
+        let lie = lie.behind(self.headers.len);
+        let planned = tx_plan(self.limits, lie) == TxPlan::Scatter;
+        planned.then(|| self.beside(seq, lie))?
+    }
+
+    /// Sends the segment at `seq`, its headers in a chunk.
+    fn beside(&mut self, seq: SeqNumber, lie: Lie) -> Option<()> {
+        let (ledger, headers) = (&mut *self.ledger, &mut self.headers);
+        let mut frame = take_segment_chunk(ledger, self.owners)?;
+        let policy = headers.policy;
+        let sum = policy.computes().then(|| {
+            let mut sum = Checksum::new();
+            self.send.take_borrowed(seq, self.len, |part, start, len| {
+                let from = start as usize;
+                sum.add(&part.bytes(ledger.umem())[from..from + len as usize]);
+            });
+            sum
+        });
+        headers.complete(seq, sum);
+        let (front, len) = (self.limits.headroom, headers.len as u32);
+        headers.write(&mut ledger.bytes_mut(&mut frame)[..(front + len) as usize]);
+        let count = lie.pieces + 1;
+        self.room -= count;
+        let mut flags = numbered(count, policy.is_offloaded());
+        let mut post = |addr, len| (self.post)(addr, len, flags());
+        post(ledger.post_tx(&frame, front, len), len);
+        ledger.release(frame);
+        self.send.take_borrowed(seq, self.len, |part, start, len| {
+            post_borrowed(ledger, self.queue, part, (start, len), 0, &mut post);
+        });
+        Some(())
     }
 }

@@ -17,11 +17,11 @@ use crate::offload::TxFlags;
 use crate::options::SocketOptions;
 use crate::packet::{Packet, Payload};
 use crate::socket::{Protocol, SocketId};
-use crate::{Stack, TxChecksum};
+use crate::{PlanLimits, Stack, TxChecksum};
 
 /// Segments that one connection sends before the next has its turn: with an MSS of 1460 some 46 KB, less
 /// than the 64 KiB that Linux hands a NIC at once (`GSO_LEGACY_MAX_SIZE`).
-const BURST: u32 = 32;
+pub(super) const BURST: u32 = 32;
 
 /// Where the checksum stands in the header.
 pub(super) const CHECKSUM_AT: usize = 16;
@@ -35,10 +35,8 @@ pub(super) enum Sent {
     Nothing,
     /// A segment, which waits with the other packets.
     Queued,
-    /// So many segments where they lie, each a descriptor.
-    InPlace(u32),
-    /// One segment in so many descriptors.
-    Pieces(u32),
+    /// So many segments, in so many descriptors.
+    Posted { segments: u32, descriptors: u32 },
     /// There is no chunk to write a segment to.
     Stuck,
 }
@@ -68,13 +66,12 @@ impl Stack {
             match self.transmit_connection(now, ledger, id, queue, room, &mut post) {
                 Sent::Nothing => self.finish_turn(id, queue),
                 Sent::Queued => self.count_burst(id, queue, 1),
-                Sent::InPlace(count) => {
-                    self.count_burst(id, queue, count);
-                    return count;
-                }
-                Sent::Pieces(count) => {
-                    self.count_burst(id, queue, 1);
-                    return count;
+                Sent::Posted {
+                    segments,
+                    descriptors,
+                } => {
+                    self.count_burst(id, queue, segments);
+                    return descriptors;
                 }
                 Sent::Stuck => return 0,
             }
@@ -149,10 +146,10 @@ impl Stack {
         let (mut limits, mtu) = (self.config.plan, u32::from(self.config.mtu));
         // What is given out counts as sent: there must be room for all its descriptors.
         if send.has_borrowed() {
-            if room < limits.descriptors.min(SPAN_DESCRIPTORS) {
-                return Sent::Stuck;
+            match within(limits, room) {
+                Some(less) => limits = less,
+                None => return Sent::Stuck,
             }
-            limits.descriptors = limits.descriptors.min(room);
         }
         // Not moved out of the option: whoever copies a structure right after its fields were written
         // waits for the stores.
@@ -167,8 +164,16 @@ impl Stack {
         }
         if let Some(lie) = send.lie(ledger, segment.seq, segment.len) {
             let segment = *segment;
-            let post = &mut |addr, len, flags| post(addr, len, flags);
-            return self.transmit_borrowed(now, ledger, id, (ends, path), &segment, lie, post);
+            return self.transmit_borrowed(
+                now,
+                ledger,
+                id,
+                (ends, path),
+                &segment,
+                lie,
+                room,
+                post,
+            );
         }
         let (place, frame) = send.take(segment.seq, segment.len);
         let headers = headers_len(ends.1.ip()) + wire::header_len(&segment.options);
@@ -224,7 +229,10 @@ impl Stack {
         self.counters.tx_packets += u64::from(count);
         self.counters.tx_bytes += u64::from(count * len);
         self.counters.tx_offloaded += u64::from(count) * u64::from(flags.metadata);
-        Sent::InPlace(count)
+        Sent::Posted {
+            segments: count,
+            descriptors: count,
+        }
     }
 
     /// Sends a segment without payload. Without a chunk it is lost, as on the wire.
@@ -257,7 +265,7 @@ impl Stack {
             });
             return;
         }
-        let Some(mut frame) = self.take_segment_chunk(ledger) else {
+        let Some(mut frame) = take_segment_chunk(ledger, &mut self.chunk_owner) else {
             self.counters.control_no_frames += 1;
             return;
         };
@@ -282,15 +290,6 @@ impl Stack {
         self.counters.tx_offloaded += u64::from(metadata);
         let packets = Packets::single(packet, at, metadata);
         self.dispatch(now, ledger, ends.1.ip(), packets, path.queue);
-    }
-
-    /// A chunk for a segment of its own: of the pool that no send can empty, or any.
-    pub(super) fn take_segment_chunk(&mut self, ledger: &mut Ledger) -> Option<Frame> {
-        let frame = ledger
-            .alloc(Pool::Header)
-            .or_else(|| ledger.alloc(Pool::Send))?;
-        self.chunk_owner[frame.chunk() as usize] = None;
-        Some(frame)
     }
 
     fn count_sent(&mut self, segment: &Segment) {
@@ -331,6 +330,28 @@ impl Stack {
             ..Config::default()
         }
     }
+}
+
+/// What a segment of borrowed bytes may take of so much room for descriptors; `None`: too little for any.
+pub(super) fn within(limits: PlanLimits, room: u32) -> Option<PlanLimits> {
+    let descriptors = limits.descriptors.min(room);
+    let enough = room >= limits.descriptors.min(SPAN_DESCRIPTORS);
+    enough.then_some(PlanLimits {
+        descriptors,
+        ..limits
+    })
+}
+
+/// A chunk for a segment of its own: of the pool that no send can empty, or any. `owners`: of all chunks.
+pub(super) fn take_segment_chunk(
+    ledger: &mut Ledger,
+    owners: &mut [Option<SocketId>],
+) -> Option<Frame> {
+    let frame = ledger
+        .alloc(Pool::Header)
+        .or_else(|| ledger.alloc(Pool::Send))?;
+    owners[frame.chunk() as usize] = None;
+    Some(frame)
 }
 
 /// What lies in front of a cell's first byte.
@@ -381,25 +402,6 @@ pub(super) fn meta(ends: &Ends, path: Path, ecn: Ecn) -> IpMeta {
     }
 }
 
-/// Writes all headers of a segment whose payload lies elsewhere; `sum` is over that, unless checksums are
-/// omitted.
-pub(super) fn write_headers_of(
-    bytes: &mut [u8],
-    (mac, to): ([u8; 6], [u8; 6]),
-    meta: &IpMeta,
-    ends: &Ends,
-    segment: &Segment,
-    policy: TxChecksum,
-    sum: Option<Checksum>,
-) {
-    let len = wire::header_len(&segment.options) + segment.len as usize;
-    let at = write_headers(mac, bytes, meta, Fragment::whole(len));
-    bytes[..6].copy_from_slice(&to);
-    let header = &mut bytes[at..];
-    wire::emit(header, ends.0.port(), ends.1.port(), segment);
-    write_checksum_over(header, len, ends, policy, sum);
-}
-
 /// Writes the header of a segment in front of its payload. `sum`: over the payload, if it is known.
 #[inline(always)]
 fn write_tcp(
@@ -435,7 +437,7 @@ fn write_checksum(
 /// The same where the bytes are the header alone, of a segment of `len` bytes, and `sum` is over its payload; or
 /// the whole segment, without a sum.
 #[inline(always)]
-fn write_checksum_over(
+pub(super) fn write_checksum_over(
     bytes: &mut [u8],
     len: usize,
     ends: &Ends,

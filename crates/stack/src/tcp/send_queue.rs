@@ -180,6 +180,26 @@ impl SendQueue {
         }
     }
 
+    /// Has `post` send a segment that begins with the borrowed cell at `seq`, if one begins there; it counts as
+    /// sent if something comes of it.
+    #[inline]
+    pub(crate) fn post_cell<T>(
+        &mut self,
+        seq: SeqNumber,
+        post: impl FnOnce(&mut Borrowed) -> Option<T>,
+    ) -> Option<T> {
+        let queued = self.there();
+        let index = queued.find(seq)?;
+        let cell = &mut queued.cells[index];
+        if !cell.borrowed || cell.seq != seq {
+            return None;
+        }
+        let place = cell.block.wrapping_sub(queued.borrowed_base) as usize;
+        let posted = post(&mut queued.borrowed[place])?;
+        (cell.sent, queued.cursor) = (true, index);
+        Some(posted)
+    }
+
     /// Bytes that fit into the last cell: it has not been sent, and is not full.
     pub(crate) fn tail_room(&self, mss: usize) -> usize {
         self.queued
