@@ -3,6 +3,7 @@
 mod build;
 mod control;
 mod described;
+mod described_runs;
 mod described_stream;
 mod faults;
 mod fragments;

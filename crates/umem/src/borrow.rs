@@ -371,7 +371,7 @@ impl Ledger {
     /// it. `None`: so much room in front there is not now.
     ///
     /// # Panics
-    /// If the bytes are not borrowed, or not in one chunk, or of another UMEM.
+    /// If fewer bytes are borrowed, or they are of another UMEM.
     #[inline]
     pub fn post_behind(
         &mut self,
@@ -382,11 +382,12 @@ impl Ledger {
         write: impl FnOnce(&mut [u8]),
     ) -> Option<u64> {
         self.check_own(borrowed);
+        // With room in front it is in one chunk.
+        let (chunk, bit, there) = self.front(borrowed.addr)?;
         assert!(
-            len <= borrowed.describable(self, 0),
+            len <= borrowed.len,
             "ledger: a descriptor outside of what is borrowed"
         );
-        let (chunk, bit, there) = self.front(borrowed.addr)?;
         let fronts = &mut self.chunks[chunk as usize].fronts;
         if room + headers > there || *fronts & !borrowed.front & bit != 0 {
             return None;

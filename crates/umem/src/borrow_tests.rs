@@ -266,6 +266,41 @@ fn headers_go_in_front_of_a_slot_unless_the_nic_reads_those_before() {
 }
 
 #[test]
+fn headers_are_written_and_described_at_once_where_there_is_room() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let [mut first, mut second] = [(); 2].map(|()| borrow(&mut ledger, loan, SLOTS + 128, 1000));
+    let fill = |bytes: &mut [u8]| bytes.copy_from_slice(&[[8; 32], [9; 32]].concat());
+    assert_eq!(ledger.post_behind(0, &mut first, 900, (97, 32), fill), None);
+    let addr = ledger.post_behind(0, &mut first, 900, (32, 32), fill);
+    assert_eq!(addr, Some(SLOTS + 96));
+    assert_eq!(ledger.described(SLOTS + 96, 32), Ok(&[9; 32][..]));
+    assert!(ledger.described(SLOTS + 96, 32 + 900).is_ok());
+    assert!(ledger.described(SLOTS + 96, 32 + 901).is_err());
+    let untouched = |_: &mut [u8]| panic!("the NIC reads there");
+    let taken = ledger.post_behind(0, &mut second, 1000, (0, 32), untouched);
+    assert_eq!(taken, None);
+    ledger.repay(first);
+    assert_eq!(ledger.headroom(&second), 0, "the descriptor has it");
+    ledger.tx_done(0, SLOTS + 96).unwrap();
+    assert_eq!(ledger.headroom(&second), HEADROOM);
+    ledger.repay(second);
+}
+
+#[test]
+fn headers_that_were_written_and_not_sent_may_be_written_anew() {
+    let mut ledger = ledger();
+    let loan = ledger.begin_loan();
+    let mut slot = borrow(&mut ledger, loan, SLOTS + 128, 1000);
+    ledger.headroom_mut(&mut slot, 54).fill(1);
+    let addr = ledger.post_behind(0, &mut slot, 1000, (0, 54), |bytes| bytes.fill(2));
+    ledger.repay(slot);
+    let addr = addr.expect("they are its own");
+    assert_eq!(ledger.described(addr, 54), Ok(&[2; 54][..]));
+    ledger.tx_done(0, addr).unwrap();
+}
+
+#[test]
 fn headers_that_were_not_sent_let_the_headroom_go() {
     let mut ledger = ledger();
     let loan = ledger.begin_loan();

@@ -226,6 +226,8 @@ impl Headers {
     fn complete(&mut self, seq: SeqNumber, sum: Option<Checksum>) {
         let header = &mut self.bytes[self.at..self.len];
         wire::number(header, seq);
+        // It has the last one's.
+        header[CHECKSUM_AT..CHECKSUM_AT + 2].fill(0);
         write_checksum_over(header, self.tcp_len, &self.ends, self.policy, sum);
     }
 
@@ -257,9 +259,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Sends the segment at `seq` if it is one with room for its headers in front.
     fn in_place(&mut self, seq: SeqNumber) -> Option<()> {
-        if self.room == 0 {
-            return None;
-        }
+        within(self.limits, self.room)?;
         let (ledger, headers, len) = (&mut *self.ledger, &mut self.headers, self.len);
         let addr = self.send.post_cell(seq, |part| {
             // A segment that begins a slot ends with it.

@@ -332,6 +332,14 @@ impl Stack {
     }
 }
 
+#[cfg(test)]
+impl Stack {
+    /// Has the next segment be the last of its connection's turn: nothing goes with it.
+    pub(crate) fn end_turn(&mut self) {
+        self.tcp.burst = BURST - 1;
+    }
+}
+
 /// What a segment of borrowed bytes may take of so much room for descriptors; `None`: too little for any.
 pub(super) fn within(limits: PlanLimits, room: u32) -> Option<PlanLimits> {
     let descriptors = limits.descriptors.min(room);

@@ -237,7 +237,7 @@ impl Host {
     }
 
     /// The bytes of a packet that was posted in these pieces.
-    fn describe(&mut self, pieces: &[(u64, u32, TxFlags)]) -> Vec<u8> {
+    pub(super) fn describe(&mut self, pieces: &[(u64, u32, TxFlags)]) -> Vec<u8> {
         assert!(
             pieces.len() as u32 <= self.config.plan.descriptors,
             "{} pieces of a packet",

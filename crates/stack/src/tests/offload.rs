@@ -32,7 +32,7 @@ pub(super) fn complete(frame: &mut [u8], metadata: &[u8]) {
     frame[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
-fn offloading(setup: &mut Setup) {
+pub(super) fn offloading(setup: &mut Setup) {
     setup.config.tx_checksum = TxChecksum::Offload(metadata);
     setup.config.plan.headroom = METADATA_BYTES as u32;
 }
