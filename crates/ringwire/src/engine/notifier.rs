@@ -5,7 +5,7 @@
 //! the sends that are not repaid, and its slot; the notification is posted when the count comes to nothing.
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::flags::IORING_SETUP_CQE_MIXED;
+use ringwire_abi::flags::{IORING_SETUP_CQE_MIXED, IORING_SETUP_DEFER_TASKRUN};
 use ringwire_abi::notifier::{NotifierRegister, NotifierSlot};
 use ringwire_abi::request::{Op, SlotBinding};
 
@@ -138,7 +138,10 @@ impl Engine {
         let slots = self.notifiers.slots.take().ok_or(Errno::ENXIO)?;
         let flushed = slots.iter().filter_map(|slot| slot.notifier);
         self.work.extend(flushed.map(Work::Flushed));
-        self.run_work();
+        match self.setup_flags & IORING_SETUP_DEFER_TASKRUN {
+            0 => self.run_work(),
+            _ => self.show_waiting(!self.work.is_empty()),
+        }
         Ok(0)
     }
 
@@ -213,3 +216,7 @@ impl Engine {
 #[cfg(test)]
 #[path = "notifier_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "notifier_batch_tests.rs"]
+mod batch_tests;

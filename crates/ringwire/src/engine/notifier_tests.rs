@@ -12,10 +12,10 @@ use super::super::bed::Bed;
 use super::super::zero_copy_bed::{self, GROUP, SLOT, at, connection, pass};
 use crate::slots::{SendZc, flush};
 
-const TAGS: [u64; 3] = [0x700, 0x701, 0x702];
+pub(super) const TAGS: [u64; 3] = [0x700, 0x701, 0x702];
 const EINVAL: i32 = -libc::EINVAL;
 
-fn register_tags(bed: &mut Bed, tags: &[u64]) -> Result<i32, Errno> {
+pub(super) fn register_tags(bed: &mut Bed, tags: &[u64]) -> Result<i32, Errno> {
     let slot = |&tag| NotifierSlot { tag, resv: [0; 3] };
     let slots: Vec<_> = tags.iter().map(slot).collect();
     let register = NotifierRegister {
@@ -27,19 +27,19 @@ fn register_tags(bed: &mut Bed, tags: &[u64]) -> Result<i32, Errno> {
 }
 
 /// An engine with three notification slots, a UDP socket in slot 0 of its files, and memory in UMEM.
-fn bed(setup_flags: u32) -> (Bed, Vec<Area>) {
+pub(super) fn bed(setup_flags: u32) -> (Bed, Vec<Area>) {
     let (mut bed, memory) = zero_copy_bed::bed(setup_flags);
     assert_eq!(register_tags(&mut bed, &TAGS), Ok(0));
     (bed, memory)
 }
 
 /// A datagram to the group, bound to a slot.
-fn send(from: &[u8], slot: u16) -> SendZc {
+pub(super) fn send(from: &[u8], slot: u16) -> SendZc {
     let bytes = (from.as_ptr(), from.len() as u32);
     SendZc::new(types::Fixed(0), slot, bytes.0, bytes.1).dest_addr(at(&GROUP), 16)
 }
 
-fn queue(bed: &mut Bed, from: &[u8], slot: u16, user_data: u64) {
+pub(super) fn queue(bed: &mut Bed, from: &[u8], slot: u16, user_data: u64) {
     let completions = bed.run(send(from, slot).build().user_data(user_data));
     assert_eq!(
         completions,
@@ -49,7 +49,7 @@ fn queue(bed: &mut Bed, from: &[u8], slot: u16, user_data: u64) {
 }
 
 /// Has the NIC send all that it was given, and report it.
-fn transmit(bed: &mut Bed) -> Vec<(u64, i32, u32)> {
+pub(super) fn transmit(bed: &mut Bed) -> Vec<(u64, i32, u32)> {
     bed.turn();
     let sent = bed.sent();
     bed.report_sent(&sent);
@@ -163,20 +163,6 @@ fn a_send_flushes_its_slot_behind_itself() {
     let last = send(&memory[1], 0).flush(true).build().user_data(2);
     assert_eq!(bed.run(last), [(2, SLOT as i32, 0)]);
     assert_eq!(transmit(&mut bed), [(TAGS[0], 0, 0)]);
-}
-
-#[test]
-fn sends_of_one_batch_that_each_flush_have_a_notification_each() {
-    let (mut bed, memory) = bed(0);
-    for (index, part) in memory[..3].iter().enumerate() {
-        let send = send(part, 0).flush(true).build();
-        bed.push(send.user_data(index as u64));
-    }
-    bed.engine.submit(Instant::ZERO, 3);
-    let completions = [0, 1, 2].map(|index| (index, SLOT as i32, 0));
-    assert_eq!(bed.completions(), completions);
-    let notifications = [0, 1, 2].map(|number| (TAGS[0], 0, number));
-    assert_eq!(transmit(&mut bed), notifications);
 }
 
 #[test]
