@@ -36,14 +36,18 @@ pub const SOCKET: types::Fixed = types::Fixed(0);
 impl Bed {
     /// A socket that is connected to one of the peer's.
     pub fn datagrams(&mut self, address: &str) -> UdpSocket {
+        self.datagrams_by(SOCKET, address)
+    }
+
+    pub fn datagrams_by(&mut self, socket: types::Fixed, address: &str) -> UdpSocket {
         let peer = self.veth.peer_socket(address);
         let v6 = address.contains(':');
         let domain = if v6 { libc::AF_INET6 } else { libc::AF_INET };
-        let slot = types::DestinationSlot::try_from_slot_target(0).expect("a small slot");
-        let socket = opcode::Socket::new(domain, libc::SOCK_DGRAM, 0).file_index(Some(slot));
-        assert_eq!(run(&mut self.ring, socket.build()), 0);
+        let slot = types::DestinationSlot::try_from_slot_target(socket.0).expect("a small slot");
+        let open = opcode::Socket::new(domain, libc::SOCK_DGRAM, 0).file_index(Some(slot));
+        assert_eq!(run(&mut self.ring, open.build()), 0);
         let to = peer.local_addr().expect("an address");
-        connect_socket(&mut self.ring, SOCKET, to);
+        connect_socket(&mut self.ring, socket, to);
         peer
     }
 }

@@ -3,12 +3,13 @@
 
 mod datagrams;
 mod provided;
+mod slots;
 mod streams;
 
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Arguments;
-use ringwire::{Area, Counters, IoUring, cqueue, opcode, squeue, types};
+use ringwire::{Area, Builder, Counters, IoUring, cqueue, opcode, squeue, types};
 use ringwire_tests::net::{PATIENCE, RING_INTERFACE, RING_V4, RING_V6, Veth};
 use ringwire_tests::privileged;
 
@@ -41,13 +42,19 @@ impl Bed {
 
     /// One that describes payloads from so many bytes on beside their headers.
     fn with(mtu: u32, scatter_from: Option<u32>) -> Bed {
+        Bed::set_up(mtu, |builder| {
+            if let Some(bytes) = scatter_from {
+                builder.scatter_from(bytes);
+            }
+        })
+    }
+
+    fn set_up(mtu: u32, set_up: impl FnOnce(&mut Builder)) -> Bed {
         let veth = Veth::new(1, mtu, false);
         veth.peer_offloads_off();
         let ring = veth.in_ring(|| {
             let mut builder = IoUring::builder();
-            if let Some(bytes) = scatter_from {
-                builder.scatter_from(bytes);
-            }
+            set_up(&mut builder);
             builder
                 .interface(RING_INTERFACE)
                 .address(format!("{RING_V4}/24").parse().expect("an address"))
@@ -137,7 +144,12 @@ fn iovec(bytes: &[u8]) -> libc::iovec {
 }
 
 fn main() {
-    let cases = [datagrams::CASES, streams::CASES, provided::CASES];
+    let cases = [
+        datagrams::CASES,
+        streams::CASES,
+        provided::CASES,
+        slots::CASES,
+    ];
     let cases = cases.into_iter().flatten();
     let trials = cases.map(|&(name, case)| privileged(name, case)).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

@@ -38,7 +38,7 @@ impl Bed {
         })
     }
 
-    fn connected_as<T: Send + 'static>(
+    pub(super) fn connected_as<T: Send + 'static>(
         &mut self,
         v6: bool,
         with: impl FnOnce(TcpStream) -> T + Send + 'static,
