@@ -10,6 +10,7 @@ mod evidence;
 mod forward;
 mod forwarding;
 mod lending;
+mod notifications;
 #[path = "../../examples/pump.rs"]
 mod pump;
 mod refill;
@@ -77,6 +78,7 @@ fn run(driver: &str) -> String {
         .iter()
         .chain(datagrams::CHECKS)
         .chain(streams::CHECKS)
+        .chain(notifications::CHECKS)
         .chain(refill::CHECKS)
         .chain(forwarding::CHECKS);
     let mut passed = 0;

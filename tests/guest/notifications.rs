@@ -1,0 +1,156 @@
+//! The forms in which a zero-copy send is told of, over one ring: each promises that nothing reads the memory any
+//! more, so it is written again at once, and the kernel's end looks at every byte.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+
+use ringwire::slots::SendZc;
+use ringwire::{Area, IoUring, opcode, squeue, types};
+use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6};
+use ringwire_tests::stream::{connect_socket, run, wait};
+
+use crate::Check;
+use crate::bed::{Bed, SLOT_BYTES, SLOTS};
+use crate::bulk::{byte, verify};
+
+pub const CHECKS: &[Check] = &[("what is sent without a copy is told of", told)];
+
+/// A form: sends these pieces of registered memory on a socket, and returns when it was told that nothing needs
+/// them. A piece is what fits into a packet with its headers in front.
+type Form = fn(&mut IoUring, types::Fixed, &[&[u8]]);
+
+const FORMS: &[(&str, Form)] = &[("by a notification slot", by_slot)];
+
+/// Pieces of a round, and rounds of each form on each socket.
+const PIECES: usize = 16;
+const ROUNDS: usize = 4;
+
+/// The kernel's end of a socket.
+enum Peer {
+    Datagrams(UdpSocket),
+    Stream(TcpStream),
+}
+
+impl Peer {
+    /// The next piece: a datagram, or so many bytes of a stream.
+    fn next(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len + 1];
+        match self {
+            Peer::Datagrams(socket) => {
+                let len = socket.recv(&mut bytes).expect("a datagram");
+                bytes.truncate(len);
+            }
+            Peer::Stream(stream) => {
+                bytes.truncate(len);
+                stream.read_exact(&mut bytes).expect("the stream goes on");
+            }
+        }
+        bytes
+    }
+}
+
+fn told(bed: &Bed) {
+    let mut ring = bed.near();
+    ring.submitter().register_files_sparse(8).expect("a table");
+    let mut slots = ring.take_slots(SLOTS).expect("the slots");
+    let mut peers = connected(bed, &mut ring);
+    for &(name, form) in FORMS {
+        let before = described(&ring);
+        for (socket, peer) in &mut peers {
+            for round in 0..ROUNDS {
+                let pieces = &mut slots[..PIECES];
+                fill(pieces, round as u8);
+                let memory: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
+                form(&mut ring, *socket, &memory);
+                // What came late would come from memory that has changed.
+                fill(pieces, !(round as u8));
+                for index in 0..PIECES {
+                    let came = peer.next(SLOT_BYTES);
+                    assert_eq!(came.len(), SLOT_BYTES);
+                    verify(&came, round as u8, index * SLOT_BYTES);
+                }
+            }
+        }
+        let (in_place, copied) = described(&ring);
+        let packets = (peers.len() * ROUNDS * PIECES) as u64;
+        assert_eq!(copied, before.1, "{name}: some was copied");
+        assert!(in_place - before.0 >= packets, "{name}: {in_place} packets");
+    }
+}
+
+/// The payload of a round.
+fn fill(pieces: &mut [Area], seed: u8) {
+    for (index, piece) in pieces.iter_mut().enumerate() {
+        for (at, to) in piece[..SLOT_BYTES].iter_mut().enumerate() {
+            *to = byte(seed, index * SLOT_BYTES + at);
+        }
+    }
+}
+
+/// How many packets went out from where their payload lies, and how many were copied.
+fn described(ring: &IoUring) -> (u64, u64) {
+    let stack = ring.counters().expect("counters").stack;
+    let copied = stack.tx_copied_pieces
+        + stack.tx_copied_small
+        + stack.tx_copied_neighbour
+        + stack.tx_copied_headroom
+        + stack.tcp_tx_copied;
+    (stack.tx_in_place, copied)
+}
+
+/// A socket of each kind and family, with the kernel's end.
+fn connected(bed: &Bed, ring: &mut IoUring) -> Vec<(types::Fixed, Peer)> {
+    let mut peers = Vec::new();
+    for address in [PEER_V4, PEER_V6] {
+        let peer = bed.wire.peer_socket(address);
+        let to = peer.local_addr().expect("an address");
+        let socket = connect(ring, peers.len(), libc::SOCK_DGRAM, to);
+        peers.push((socket, Peer::Datagrams(peer)));
+        let listener: TcpListener = bed.wire.peer_listener(address);
+        let to = listener.local_addr().expect("an address");
+        let socket = connect(ring, peers.len(), libc::SOCK_STREAM, to);
+        let (peer, _) = listener.accept().expect("a connection");
+        peer.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        peers.push((socket, Peer::Stream(peer)));
+    }
+    peers
+}
+
+fn connect(ring: &mut IoUring, index: usize, kind: i32, to: SocketAddr) -> types::Fixed {
+    let socket = types::Fixed(index as u32);
+    let domain = if to.is_ipv6() {
+        libc::AF_INET6
+    } else {
+        libc::AF_INET
+    };
+    let slot = types::DestinationSlot::try_from_slot_target(socket.0).expect("a small slot");
+    let open = opcode::Socket::new(domain, kind, 0).file_index(Some(slot));
+    assert_eq!(run(ring, open.build()), 0);
+    connect_socket(ring, socket, to);
+    socket
+}
+
+/// Silent sends, of which the last flushes the slot: the notification is the only completion.
+fn by_slot(ring: &mut IoUring, socket: types::Fixed, pieces: &[&[u8]]) {
+    const TAG: u64 = 0xfeed;
+    ring.submitter().register_slots(&[TAG]).expect("a slot");
+    for (index, piece) in pieces.iter().enumerate() {
+        let send = SendZc::new(socket, 0, piece.as_ptr(), piece.len() as u32);
+        let send = send
+            .flags(libc::MSG_WAITALL)
+            .flush(index + 1 == pieces.len());
+        push(ring, send.build().flags(squeue::Flags::SKIP_SUCCESS));
+    }
+    assert!(wait(ring, PATIENCE), "no notification");
+    let completions: Vec<_> = ring.completion().collect();
+    let [cqe] = &completions[..] else {
+        panic!("one notification: {completions:?}")
+    };
+    assert_eq!((cqe.user_data(), cqe.result(), cqe.flags()), (TAG, 0, 0));
+    ring.submitter().unregister_slots().expect("slots");
+}
+
+fn push(ring: &mut IoUring, entry: squeue::Entry) {
+    // SAFETY: the forms return when nothing needs the memory any more, and have no other.
+    unsafe { ring.submission().push(&entry) }.expect("room in the queue");
+}
