@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use ringwire::provided::{entry_addr, send_zc};
-use ringwire::{cqueue, opcode, squeue, types};
+use ringwire::{cqueue, opcode, slots, squeue, types};
+use ringwire_abi::notifier::{NotifierRegister, NotifierSlot, RINGWIRE_REGISTER_NOTIFIERS};
 use ringwire_abi::register::{BufReg, IORING_REGISTER_BUFFERS, IORING_REGISTER_PBUF_RING};
 use ringwire_bench::count;
 use ringwire_bench::engines::{End, Engines, Setup, first, second};
@@ -14,6 +15,8 @@ use ringwire_umem::AreaLayout;
 static ALLOCATOR: count::Counting = count::Counting;
 
 const BYTES: usize = 512;
+/// A full segment's payload.
+const FULL: usize = 1448;
 const GROUP: u16 = 5;
 const BUFFERS: u16 = 8;
 
@@ -134,7 +137,6 @@ fn zero_copy_sends() {
 /// acknowledged at once.
 #[test]
 fn zero_copy_sends_from_where_it_lies() {
-    const FULL: usize = 1448;
     for socket in [0, 2] {
         for in_slots in [true, false] {
             let slots = AreaLayout::Slots {
@@ -170,6 +172,63 @@ fn zero_copy_sends_from_where_it_lies() {
             assert!(described[usize::from(in_slots)] >= 8000, "{described:?}");
         }
     }
+}
+
+/// Sends that are bound to a notification slot, silently, on a stream and as datagrams: the only completion is the
+/// notification of both, behind a flush by the second or by a request. Two full segments are acknowledged at once.
+#[test]
+fn sends_of_a_notification_slot() {
+    const TAG: u64 = 0xfeed;
+    for (socket, by_request) in [(0, false), (0, true), (2, false), (2, true)] {
+        let slots = AreaLayout::Slots {
+            count: 2,
+            payload_bytes: FULL as u32,
+        };
+        let mut engines = Engines::with(&Setup {
+            areas: vec![slots],
+            ..Setup::default()
+        });
+        engines.connect_streams();
+        engines.connect_datagrams();
+        register_slot(&mut engines.a, TAG);
+        let parts = engines.a.slots(0);
+        let silent = squeue::Flags::SKIP_SUCCESS;
+        let mut to = [[0; FULL]; 2];
+        let mut number = 0;
+        assert_no_calls(|| {
+            for (index, (to, part)) in to.iter_mut().zip(&parts).enumerate() {
+                let recv = recv(socket, to).flags(libc::MSG_WAITALL);
+                push(&mut engines.b, recv.build());
+                let (from, len) = (part.as_ptr(), FULL as u32);
+                let send = slots::SendZc::new(types::Fixed(socket), 0, from, len);
+                let send = send.flush(index == 1 && !by_request).build();
+                push(&mut engines.a, send.flags(silent));
+            }
+            if by_request {
+                push(&mut engines.a, slots::flush(0, 1, 0).flags(silent));
+            }
+            engines.wait(second, 2, |cqe| assert_eq!(cqe.result(), FULL as i32));
+            engines.wait(first, 1, |cqe| {
+                let notification = (cqe.user_data(), cqe.result(), cqe.flags());
+                assert_eq!(notification, (TAG, 0, number));
+                number += 1;
+            });
+        });
+    }
+}
+
+/// Registers a notification slot with this tag.
+fn register_slot(end: &mut End, tag: u64) {
+    let slot = NotifierSlot { tag, resv: [0; 3] };
+    let register = NotifierRegister {
+        nr_slots: 1,
+        data: &raw const slot as u64,
+        ..NotifierRegister::default()
+    };
+    let (arg, bytes) = (&raw const register as u64, size_of_val(&register) as u32);
+    // SAFETY: the arguments live through the call.
+    let registered = unsafe { end.engine.register(RINGWIRE_REGISTER_NOTIFIERS, arg, bytes) };
+    registered.expect("a slot");
 }
 
 #[test]
