@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use io_uring::IoUring;
 use ringwire::Lent;
 use ringwire::engine::Engine;
 use ringwire_abi::flags::{IOU_PBUF_RING_LENT, IOU_PBUF_RING_MMAP};
@@ -16,6 +17,8 @@ const TAIL_AT: usize = 14;
 const ENTRY_BYTES: usize = 16;
 const LEN_AT: usize = 8;
 const BID_AT: usize = 12;
+/// What a buffer ring of the application's is aligned to.
+const PAGE_BYTES: usize = 4096;
 
 /// A buffer group and the application's end of its ring.
 pub struct Group {
@@ -53,6 +56,22 @@ impl Group {
         })
     }
 
+    /// Registers buffers of so many bytes with a ring of the kernel's; all of them are in the ring.
+    ///
+    /// # Panics
+    /// If it does not take it.
+    pub fn of_kernel(ring: &IoUring, group: u16, entries: u16, bytes: usize) -> Group {
+        let memory = vec![0; usize::from(entries) * ENTRY_BYTES + PAGE_BYTES].leak();
+        let skip = memory.as_ptr().align_offset(PAGE_BYTES);
+        let at = memory[skip..].as_mut_ptr();
+        let submitter = ring.submitter();
+        // SAFETY: the memory is page aligned, holds the entries, and is never freed.
+        unsafe { submitter.register_buf_ring_with_flags(at as u64, entries, group, 0) }
+            .expect("a buffer ring");
+        let buffers = vec![0; usize::from(entries) * bytes].into_boxed_slice();
+        Group::full(at, entries, Memory::Own { bytes, buffers })
+    }
+
     fn register(
         engine: &mut Engine,
         (group, entries, flags): (u16, u16, u16),
@@ -68,11 +87,15 @@ impl Group {
         // SAFETY: the argument lives through the call; the ring's memory is the engine's.
         unsafe { engine.register(IORING_REGISTER_PBUF_RING, arg, 1) }.expect("a buffer ring");
         let ring = engine.buf_ring_memory(group).expect("the engine's memory") as *mut u8;
+        Group::full(ring, entries, memory(engine))
+    }
+
+    fn full(ring: *mut u8, entries: u16, memory: Memory) -> Group {
         let mut group = Group {
             ring,
             entries,
             tail: 0,
-            memory: memory(engine),
+            memory,
         };
         for bid in 0..entries {
             group.give(bid);
@@ -91,8 +114,8 @@ impl Group {
         };
         let at = usize::from(self.tail & (self.entries - 1)) * ENTRY_BYTES;
         self.tail = self.tail.wrapping_add(1);
-        // SAFETY: the masked index lies in the ring, whose memory is the engine's until it is dropped; it is
-        // page aligned, so the entries and the tail are. The engine reads what is behind the tail only.
+        // SAFETY: the masked index lies in the ring, whose memory is the engine's until it is dropped, or never
+        // freed; it is page aligned, so the entries and the tail are. Only what is behind the tail is read there.
         unsafe {
             let entry = self.ring.add(at);
             entry.cast::<u64>().write(addr);

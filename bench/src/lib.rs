@@ -6,6 +6,7 @@ pub mod count;
 pub mod engines;
 pub mod groups;
 pub mod hosts;
+pub mod loopback;
 pub mod memcheck;
 pub mod nic;
 pub mod refill;

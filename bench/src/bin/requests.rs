@@ -11,6 +11,7 @@ use io_uring::IoUring;
 use ringwire::{opcode, squeue, types};
 use ringwire_bench::clock::{cpu_nanos, median};
 use ringwire_bench::engines::{Engines, first, second};
+use ringwire_bench::loopback;
 
 /// Operations in a measurement.
 const OPERATIONS: usize = 20_000;
@@ -140,7 +141,7 @@ struct Kernel {
     ring: IoUring,
     entries: Vec<squeue::Entry>,
     _memory: [Box<[u8]>; 2],
-    _sockets: Vec<Box<dyn AsRawFd>>,
+    _sockets: Vec<loopback::Socket>,
 }
 
 impl Kernel {
@@ -150,10 +151,10 @@ impl Kernel {
             .setup_defer_taskrun()
             .build(8)
             .expect("a ring of the kernel's");
-        let (sockets, bytes): (Vec<Box<dyn AsRawFd>>, usize) = match measured {
+        let (sockets, bytes) = match measured {
             Measured::Nop => (Vec::new(), 0),
-            Measured::Stream(bytes) => (streams(), bytes),
-            Measured::Datagram(bytes) => (datagrams(), bytes),
+            Measured::Stream(bytes) => (loopback::streams().into(), bytes),
+            Measured::Datagram(bytes) => (loopback::datagrams().into(), bytes),
         };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
         if !fds.is_empty() {
@@ -183,22 +184,4 @@ impl Kernel {
             .completion()
             .for_each(|cqe| assert!(cqe.result() >= 0, "{cqe:?}"));
     }
-}
-
-fn streams() -> Vec<Box<dyn AsRawFd>> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let to = listener.local_addr().expect("an address");
-    let sender = std::net::TcpStream::connect(to).expect("a connection");
-    sender.set_nodelay(true).expect("an option");
-    let (receiver, _) = listener.accept().expect("the connection");
-    vec![Box::new(sender), Box::new(receiver)]
-}
-
-fn datagrams() -> Vec<Box<dyn AsRawFd>> {
-    let socket = || std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let (sender, receiver) = (socket(), socket());
-    sender
-        .connect(receiver.local_addr().expect("an address"))
-        .expect("a peer");
-    vec![Box::new(sender), Box::new(receiver)]
 }
