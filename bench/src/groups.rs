@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use ringwire::Lent;
 use ringwire::engine::Engine;
+use ringwire::provided::entry_addr;
 use ringwire_abi::flags::{IOU_PBUF_RING_LENT, IOU_PBUF_RING_MMAP};
 use ringwire_abi::register::{BufReg, IORING_REGISTER_PBUF_RING};
 use ringwire_umem::LendTable;
@@ -29,7 +30,14 @@ pub struct Group {
 }
 
 enum Memory {
-    Own { bytes: usize, buffers: Box<[u8]> },
+    Own {
+        bytes: usize,
+        buffers: Box<[u8]>,
+    },
+    /// Pieces of so many bytes of the first registered buffer.
+    Registered {
+        bytes: usize,
+    },
     Lent(Arc<LendTable>),
 }
 
@@ -72,6 +80,16 @@ impl Group {
         Group::full(at, entries, Memory::Own { bytes, buffers })
     }
 
+    /// Registers a group whose entries name pieces of the first registered buffer; all of them are in the ring.
+    ///
+    /// # Panics
+    /// If the engine does not take it.
+    pub fn registered(engine: &mut Engine, group: u16, entries: u16, bytes: usize) -> Group {
+        Group::register(engine, (group, entries, 0), |_| Memory::Registered {
+            bytes,
+        })
+    }
+
     fn register(
         engine: &mut Engine,
         (group, entries, flags): (u16, u16, u16),
@@ -110,6 +128,10 @@ impl Group {
                 let at = usize::from(bid) * *bytes;
                 (buffers[at..at + *bytes].as_mut_ptr() as u64, *bytes as u32)
             }
+            Memory::Registered { bytes } => {
+                let offset = usize::from(bid) * *bytes;
+                (entry_addr(0, offset as u64), *bytes as u32)
+            }
             Memory::Lent(_) => (0, 0),
         };
         let at = usize::from(self.tail & (self.entries - 1)) * ENTRY_BYTES;
@@ -135,6 +157,7 @@ impl Group {
             Memory::Own { bytes, buffers } => {
                 &buffers[usize::from(bid) * bytes..][..len.min(*bytes)]
             }
+            Memory::Registered { .. } => panic!("nothing is received there"),
             // SAFETY: the id is added to the ring by `give` alone, which borrows the group exclusively.
             Memory::Lent(table) => unsafe { table.get(bid) }.expect("something lent"),
         }
@@ -143,7 +166,7 @@ impl Group {
     /// Takes what was lent with a completion; `None` for memory of the application's own.
     pub fn take(&mut self, bid: u16, len: usize) -> Option<Lent> {
         match &self.memory {
-            Memory::Own { .. } => None,
+            Memory::Own { .. } | Memory::Registered { .. } => None,
             Memory::Lent(table) => table.take(bid, len),
         }
     }

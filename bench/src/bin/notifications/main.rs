@@ -4,7 +4,9 @@
 //!     notifications veth [ROUNDS]           over veth (needs the privilege to make namespaces)
 //!     notifications WAY BYTES COUNT         one way, in memory, without a clock: for an instruction counter
 
+mod bundles;
 mod rig;
+mod stream;
 mod table;
 
 fn main() {
@@ -20,6 +22,10 @@ fn main() {
         [veth, rounds @ ..] if veth == "veth" => {
             table::over_veth(number(rounds.first()).unwrap_or(5))
         }
-        rounds => table::in_memory(number(rounds.first()).unwrap_or(7)),
+        rounds => {
+            let rounds = number(rounds.first()).unwrap_or(7);
+            table::in_memory(rounds);
+            bundles::table(rounds);
+        }
     }
 }

@@ -42,6 +42,11 @@ pub trait Rig {
     /// Takes the completions that are there.
     fn each(&mut self, each: &mut dyn FnMut(cqueue::Entry));
 
+    /// CPU nanoseconds that were not the sender's.
+    fn aside(&self) -> u64 {
+        0
+    }
+
     /// io_uring_register(2).
     ///
     /// # Safety

@@ -123,7 +123,7 @@ fn knows_zero_copy_flags(sqe: &Sqe) -> bool {
     sqe.ioprio & !(KNOWN | bundle) == 0
 }
 
-/// The notification of an entry that passed [`check_common`](super::check_common). A zero-copy send
+/// The notification of an entry that passed [`check_flags`](super::check_flags) and [`check_priority`](super::check_priority). A zero-copy send
 /// has one from an early point of its checks on, so also if [`parse`](super::parse) refuses it; the
 /// completion then says so with `IORING_CQE_F_MORE` (`io_send_zc_prep`).
 pub fn notification(sqe: &Sqe) -> Option<Notify> {

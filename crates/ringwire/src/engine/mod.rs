@@ -1,6 +1,6 @@
 //! The engine: one ring, one or more NIC queues over one UMEM, owned by one thread at a time.
 //!
-//! [`Engine::enter`] is the kernel's `io_uring_enter` without the wait; [`Engine::turn`] moves
+//! [`Engine::submit`] is the kernel's `io_uring_enter` without the wait; [`Engine::turn`] moves
 //! packets, timers and completions by one bounded step. Time is an argument, and the far side of the
 //! rings is a [`Port`], so the engine runs in the simulator as it runs on a NIC.
 
