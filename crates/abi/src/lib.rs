@@ -10,7 +10,8 @@
 //! * [`request`]: [`request::check_flags`], [`request::check_priority`], then [`request::parse`];
 //! * [`setup`]: ring sizes and set-up flags;
 //! * [`register`]: provided-buffer-ring registration and layout;
-//! * [`notifier`]: notification slots, which Linux has no more.
+//! * [`notifier`]: notification slots, which Linux has no more;
+//! * [`error_queue`]: notifications of MSG_ZEROCOPY, and their inline form, which Linux never had.
 //!
 //! Pointers in an entry stay plain `u64` addresses: whether they point at memory is not known here, so
 //! the refusals that come from reading it (`EFAULT`, a negative timespec, a bad `msghdr`) are the
@@ -22,6 +23,7 @@
 
 pub mod cqe;
 pub mod errno;
+pub mod error_queue;
 pub mod flags;
 pub mod notifier;
 mod op;

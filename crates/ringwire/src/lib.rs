@@ -18,6 +18,7 @@ pub mod engine;
 mod enter;
 mod lent;
 mod mailbox;
+pub mod msg_zerocopy;
 mod offload;
 pub mod owned;
 mod params;

@@ -305,6 +305,24 @@ impl Message {
         raw.msg_flags = flags;
         write_plain(self.header, raw)
     }
+
+    /// Writes what a receive from the error queue reports: no name, and control messages. The name's length stays where
+    /// no name is asked for (`____sys_recvmsg`).
+    pub(crate) fn write_error(&self, control_len: usize, flags: i32) -> Result<(), Errno> {
+        let name_len = if self.name.addr == 0 {
+            self.name_area as u32
+        } else {
+            0
+        };
+        self.write_back(name_len, control_len, flags)
+    }
+
+    /// Writes how many bytes of the control messages count.
+    pub(crate) fn write_control_len(&self, control_len: usize) -> Result<(), Errno> {
+        let mut raw: libc::msghdr = read_plain(self.header)?;
+        raw.msg_controllen = control_len;
+        write_plain(self.header, raw)
+    }
 }
 
 /// Copies the control messages of a send.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use ringwire_abi::errno::Errno;
 use ringwire_stack::Family;
 
-const IN_BYTES: usize = 16;
+pub(super) const IN_BYTES: usize = 16;
 pub(super) const IN6_BYTES: usize = 28;
 /// `SIN6_LEN_RFC2133`: an address without a scope.
 const IN6_LEAST_BYTES: usize = 24;

@@ -74,6 +74,7 @@ impl Engine {
         self.disarm(id);
         if let Some(socket) = self.requests.get(id).socket {
             self.forget_receive(id, socket);
+            self.forget_error_receive(id, socket);
             self.forget_send(id, socket);
             self.forget_poll(id, socket);
         }

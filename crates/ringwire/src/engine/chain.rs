@@ -6,6 +6,7 @@
 use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::*;
 use ringwire_abi::request::Op;
+use ringwire_stack::SocketId;
 
 use super::Engine;
 use super::notifier::NotifierId;
@@ -28,6 +29,8 @@ pub(super) enum Work {
     Nop(RequestId),
     /// A notification slot was flushed.
     Flushed(NotifierId),
+    /// Something came into a socket's error queue.
+    ErrorQueue(SocketId),
 }
 
 /// The chain that a batch is in the middle of.
@@ -246,6 +249,7 @@ impl Engine {
                 }
             }
             Work::Flushed(notifier) => self.let_go_of_notifier(notifier),
+            Work::ErrorQueue(socket) => self.serve_error_queue(socket),
             Work::Poll(id) => {
                 if self.requests.waits(id) {
                     self.look_at_poll(id);

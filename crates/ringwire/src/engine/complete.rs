@@ -100,8 +100,17 @@ impl Engine {
         for index in first..self.finished.len() {
             let request = self.requests.get(self.finished[index]);
             let (res, flags, extra) = request.result;
-            let (user_data, promises) = (request.user_data, request.promise.is_some());
-            if !request.is_silent() {
+            let (user_data, promise) = (request.user_data, request.promise);
+            let (silent, wants_ranges) = (request.is_silent(), request.ranges.is_some());
+            if let Some(Promise::Socket(..)) = promise {
+                self.number_sent(self.finished[index], res);
+                self.post_repaid();
+            }
+            // Before its completion can be seen; its own number may be among them.
+            if wants_ranges {
+                self.write_ranges(self.finished[index]);
+            }
+            if !silent {
                 let completion = Completion {
                     user_data,
                     res,
@@ -110,7 +119,7 @@ impl Engine {
                 };
                 self.post(completion);
             }
-            if promises {
+            if let Some(Promise::Request(_) | Promise::Slot(_)) = promise {
                 self.end_loan(self.finished[index]);
             }
             self.post_repaid();

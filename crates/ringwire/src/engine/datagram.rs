@@ -72,8 +72,7 @@ impl Engine {
             }
         };
         let msg_flags = wanted.msg_flags;
-        let error_queue = msg_flags & libc::MSG_ERRQUEUE != 0;
-        if !ready || error_queue {
+        if !ready {
             recycle(self);
             return nothing_yet(wanted);
         }

@@ -12,6 +12,7 @@ use ringwire_abi::request::Slot;
 use ringwire_stack::SocketId;
 
 use super::Engine;
+use super::error_queue::ErrorQueue;
 use super::request::RequestId;
 use crate::usermem::{read_element, read_plain, read_tag};
 
@@ -29,6 +30,14 @@ pub(super) struct File {
     /// Sends, and a connect before them.
     pub(super) sends: VecDeque<RequestId>,
     pub(super) polls: Vec<RequestId>,
+    /// What a socket needs that numbers its zero-copy sends, or that is asked for errors.
+    pub(super) errors: Option<Box<ErrorQueue>>,
+}
+
+impl File {
+    pub(super) fn errors(&mut self) -> &mut ErrorQueue {
+        self.errors.get_or_insert_default()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -144,6 +153,7 @@ impl Files {
             receives: VecDeque::new(),
             sends: VecDeque::new(),
             polls: Vec::new(),
+            errors: None,
         };
         self.files[index] = Some(file);
     }
@@ -153,6 +163,19 @@ impl Files {
             .get_mut(socket.index())?
             .as_mut()
             .filter(|file| file.socket == socket)
+    }
+
+    /// Whether a socket has `SO_ZEROCOPY`.
+    pub(super) fn numbers_sends(&mut self, socket: SocketId) -> bool {
+        let file = self.get(socket);
+        let queue = file.and_then(|file| file.errors.as_deref());
+        queue.is_some_and(|queue| queue.zero_copy)
+    }
+
+    pub(super) fn number_sends(&mut self, socket: SocketId, on: bool) {
+        if let Some(file) = self.get(socket) {
+            file.errors().zero_copy = on;
+        }
     }
 
     pub(super) fn hold(&mut self, socket: SocketId) {

@@ -50,11 +50,10 @@ impl Engine {
         if streams {
             return self.attempt_lent_bytes(id, socket, wanted, group);
         }
-        let waits = !ready || wanted.has(libc::MSG_ERRQUEUE);
-        match waits {
-            true if wanted.has(libc::MSG_DONTWAIT) => Attempt::failed(Errno::EAGAIN),
-            true => Attempt::Wait,
-            false => self
+        match ready {
+            false if wanted.has(libc::MSG_DONTWAIT) => Attempt::failed(Errno::EAGAIN),
+            false => Attempt::Wait,
+            true => self
                 .lend_message(id, socket, wanted, group)
                 .unwrap_or_else(Attempt::failed),
         }
@@ -71,12 +70,7 @@ impl Engine {
         if wanted.has(libc::MSG_OOB) {
             return Attempt::failed(Errno::EINVAL);
         }
-        let available = if wanted.has(libc::MSG_ERRQUEUE) {
-            Err(Errno::EAGAIN)
-        } else {
-            self.stack.tcp_available(socket).map_err(errno)
-        };
-        match available {
+        match self.stack.tcp_available(socket).map_err(errno) {
             Err(Errno::EAGAIN) if !wanted.has(libc::MSG_DONTWAIT) => Attempt::Wait,
             Err(error) => Attempt::failed(error),
             Ok(0) => Attempt::Done {

@@ -38,6 +38,13 @@ impl Request {
         }
     }
 
+    /// Whether it is a send of no bytes. What it takes of a group is not known before.
+    pub(super) fn is_empty(&self) -> bool {
+        let mut single = [Span::default()];
+        let selects = matches!(self.op, Op::Send(send) if send.group.is_some());
+        !selects && self.payload(&mut single).iter().all(|span| span.len == 0)
+    }
+
     /// The registered buffer that its memory is to lie in.
     fn fixed(&self) -> Option<u16> {
         match &self.op {

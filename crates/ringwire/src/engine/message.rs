@@ -3,8 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ringwire_abi::errno::Errno;
+use ringwire_abi::error_queue::{RINGWIRE_SCM_ZC_NOTIFICATION, ZeroCopyRange};
 use ringwire_stack::SendOptions;
 
+use super::error_queue::RangeArray;
 use crate::usermem::{self, Message, Span};
 
 /// Bytes of `struct io_uring_recvmsg_out`.
@@ -45,6 +47,14 @@ impl MultishotLayout {
         })
     }
 
+    /// Where control messages go.
+    pub(super) fn control(&self) -> Span {
+        Span {
+            addr: self.name.addr.wrapping_add(self.name.len as u64),
+            len: self.control_len,
+        }
+    }
+
     /// Bytes before the payload.
     pub(super) fn header_len(&self) -> usize {
         OUT_BYTES + self.name.len + self.control_len
@@ -62,6 +72,63 @@ pub(super) fn write_message(
     // Without an area for a name none was asked for.
     let name = if layout.name.len > 0 { name } else { &[] };
     usermem::write(layout.out, &out(name, payload_len, flags)).map(drop)
+}
+
+/// Writes the header of a message without name and payload, and with so many bytes of control messages.
+pub(super) fn write_error(
+    layout: &MultishotLayout,
+    control: usize,
+    flags: i32,
+) -> Result<(), Errno> {
+    let mut out = out(&[], 0, flags);
+    out[4..8].copy_from_slice(&(control as u32).to_ne_bytes());
+    usermem::write(layout.out, &out).map(drop)
+}
+
+/// Writes a control message, as far as it fits (`put_cmsg`); returns the bytes that it takes, and MSG_CTRUNC where
+/// it was cut.
+pub(super) fn put_control(area: Span, (level, kind): (i32, i32), data: &[u8]) -> (usize, i32) {
+    if area.len < CMSG_HEADER {
+        return (0, libc::MSG_CTRUNC);
+    }
+    let full = CMSG_HEADER + data.len();
+    let len = full.min(area.len);
+    let head = [level.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    let bytes = [&len.to_ne_bytes()[..], &head, data].concat();
+    let flags = if len < full { libc::MSG_CTRUNC } else { 0 };
+    match usermem::write(Span { len, ..area }, &bytes) {
+        Ok(_) => (full.next_multiple_of(CMSG_ALIGN).min(area.len), flags),
+        // Nobody hears of it but by the length, as in the kernel.
+        Err(_) => (0, flags),
+    }
+}
+
+/// Writes ranges into the array of a send, and how much of the control messages counts then: up to the array's end, or
+/// nothing at all.
+pub(super) fn write_ranges<'a>(
+    message: &Message,
+    array: RangeArray,
+    ranges: impl ExactSizeIterator<Item = &'a ZeroCopyRange>,
+) -> Result<(), Errno> {
+    let data = size_of::<ZeroCopyRange>() * ranges.len();
+    if data == 0 {
+        return message.write_control_len(0);
+    }
+    let mut bytes = Vec::with_capacity(data);
+    for range in ranges {
+        bytes.extend_from_slice(&range.lo.to_ne_bytes());
+        bytes.extend_from_slice(&range.hi.to_ne_bytes());
+        bytes.extend_from_slice(&[range.zerocopy, 0, 0, 0]);
+    }
+    let len = CMSG_HEADER + data;
+    let addr = message.control.addr + array.offset as u64;
+    let elements = Span {
+        addr: addr + CMSG_HEADER as u64,
+        len: data,
+    };
+    usermem::write(elements, &bytes)?;
+    usermem::write(Span { addr, len }, &len.to_ne_bytes())?;
+    message.write_control_len(array.offset + len.next_multiple_of(CMSG_ALIGN))
 }
 
 /// Bytes in front of the payload, with areas for a name and for control messages.
@@ -95,21 +162,61 @@ fn out(name: &[u8], payload_len: usize, flags: i32) -> [u8; OUT_BYTES] {
     out
 }
 
+/// A control message of a send, and how many bytes are in front of it.
+struct Control<'a> {
+    offset: usize,
+    level: i32,
+    kind: i32,
+    data: &'a [u8],
+}
+
+/// The control messages of a send. `EINVAL` where a length is wrong, as in the kernel (`CMSG_OK`).
+fn controls(bytes: &[u8]) -> impl Iterator<Item = Result<Control<'_>, Errno>> {
+    let mut offset = 0;
+    std::iter::from_fn(move || {
+        let rest = bytes.get(offset..).unwrap_or(&[]);
+        let header: &[u8; CMSG_HEADER] = rest.first_chunk()?;
+        let len = usize::from_ne_bytes(header[..8].try_into().expect("eight bytes"));
+        let int =
+            |at: usize| i32::from_ne_bytes(header[at..at + 4].try_into().expect("four bytes"));
+        let Some(data) = rest.get(CMSG_HEADER..len) else {
+            offset = bytes.len();
+            return Some(Err(Errno::EINVAL));
+        };
+        let control = Control {
+            offset,
+            level: int(8),
+            kind: int(12),
+            data,
+        };
+        offset += len.next_multiple_of(CMSG_ALIGN);
+        Some(Ok(control))
+    })
+}
+
 /// Reads the control messages of a send: `UDP_SEGMENT`, TTL, TOS and PKTINFO, and their IPv6 twins. Others
 /// are refused, as the kernel refuses what it does not know.
 pub(super) fn read_control(control: Span, options: &mut SendOptions) -> Result<(), Errno> {
     let bytes = usermem::read_control(control)?;
-    let mut rest = &bytes[..];
-    while rest.len() >= CMSG_HEADER {
-        let len = usize::from_ne_bytes(rest[..8].try_into().expect("eight bytes"));
-        let int = |at: usize| i32::from_ne_bytes(rest[at..at + 4].try_into().expect("four bytes"));
-        if len < CMSG_HEADER || len > rest.len() {
-            return Err(Errno::EINVAL);
-        }
-        apply(int(8), int(12), &rest[CMSG_HEADER..len], options)?;
-        rest = rest.get(len.next_multiple_of(CMSG_ALIGN)..).unwrap_or(&[]);
+    for control in controls(&bytes) {
+        let control = control?;
+        apply(control.level, control.kind, control.data, options)?;
     }
     Ok(())
+}
+
+/// Finds the array among the control messages of a send that is to be filled with ranges.
+pub(super) fn range_array(control: Span) -> Result<Option<RangeArray>, Errno> {
+    let bytes = usermem::read_control(control)?;
+    for control in controls(&bytes) {
+        let control = control?;
+        if (control.level, control.kind) == (libc::SOL_SOCKET, RINGWIRE_SCM_ZC_NOTIFICATION) {
+            let room = ZeroCopyRange::count(control.data.len())?;
+            let offset = control.offset;
+            return Ok(Some(RangeArray { offset, room }));
+        }
+    }
+    Ok(None)
 }
 
 fn apply(level: i32, kind: i32, data: &[u8], options: &mut SendOptions) -> Result<(), Errno> {
@@ -145,6 +252,8 @@ fn apply(level: i32, kind: i32, data: &[u8], options: &mut SendOptions) -> Resul
             let index = *rest.first_chunk::<4>().ok_or(Errno::EINVAL)?;
             options.source = source_of(index, Ipv6Addr::from(*source).into())?;
         }
+        // It was looked at when the send was issued.
+        (libc::SOL_SOCKET, RINGWIRE_SCM_ZC_NOTIFICATION) => {}
         _ => return Err(Errno::EINVAL),
     }
     Ok(())

@@ -16,6 +16,7 @@ mod complete;
 mod datagram;
 #[cfg(test)]
 mod entries_tests;
+mod error_queue;
 mod eventfd;
 mod files;
 mod issue;

@@ -28,7 +28,7 @@ impl Engine {
         if multishot {
             self.work.push_back(Work::Poll(id));
         } else {
-            self.report_poll(id, socket, events);
+            self.look(id, socket, events);
         }
     }
 
@@ -36,21 +36,48 @@ impl Engine {
     pub(super) fn look_at_poll(&mut self, id: RequestId) {
         let request = self.requests.get(id);
         if let (Op::PollAdd { events, .. }, Some(socket)) = (request.op, request.socket) {
-            self.report_poll(id, socket, events);
+            self.look(id, socket, events);
         }
+    }
+
+    fn look(&mut self, id: RequestId, socket: SocketId, events: u32) {
+        let queued = if self.has_queued_error(socket) {
+            ERR
+        } else {
+            0
+        };
+        let state = mask(&self.stack.readiness(&self.ledger, socket));
+        self.report_poll(id, socket, events, state | queued);
     }
 
     /// Serves the polls of a socket after something happened on one of its sides.
     pub(super) fn serve_polls(&mut self, event: &Event) {
         // An edge reports only what it is about: a multishot poll is not told twice.
         let sides = if event.receive { IN | RDHUP } else { 0 } | if event.send { OUT } else { 0 };
+        let socket = event.socket;
+        self.each_poll(socket, |engine, id, events| {
+            let state = mask(&engine.stack.readiness(&engine.ledger, socket));
+            engine.report_poll(id, socket, events & sides, state);
+        });
+    }
+
+    /// Serves the polls of a socket after something came into its error queue.
+    pub(super) fn report_queued_error(&mut self, socket: SocketId) {
+        if self.has_queued_error(socket) {
+            self.each_poll(socket, |engine, id, _| {
+                engine.report_poll(id, socket, 0, ERR)
+            });
+        }
+    }
+
+    fn each_poll(&mut self, socket: SocketId, serve: impl Fn(&mut Engine, RequestId, u32)) {
         let mut at = 0;
-        while let Some(id) = self.poll_at(event.socket, at) {
+        while let Some(id) = self.poll_at(socket, at) {
             if let Op::PollAdd { events, .. } = self.requests.get(id).op {
-                self.report_poll(id, event.socket, events & sides);
+                serve(self, id, events);
             }
             // One that has ended has left its place to the next.
-            at += usize::from(self.poll_at(event.socket, at) == Some(id));
+            at += usize::from(self.poll_at(socket, at) == Some(id));
         }
     }
 
@@ -88,8 +115,7 @@ impl Engine {
         Ok(0)
     }
 
-    fn report_poll(&mut self, id: RequestId, socket: SocketId, events: u32) {
-        let state = mask(&self.stack.readiness(&self.ledger, socket));
+    fn report_poll(&mut self, id: RequestId, socket: SocketId, events: u32, state: u32) {
         // These are reported whether asked for or not (`IO_POLL_UNMASK`).
         let mask = state & (events | ERR | HUP | RDHUP);
         if mask == 0 {

@@ -67,6 +67,9 @@ impl Engine {
         if let Err(error) = self.import_memory(id) {
             return self.complete(id, error.res(), 0);
         }
+        if self.takes_errors(id) {
+            return self.issue_error_receive(id, socket);
+        }
         let file = self
             .files
             .get(socket)
@@ -164,7 +167,7 @@ impl Engine {
         }
     }
 
-    fn wanted(&self, id: RequestId) -> Wanted {
+    pub(super) fn wanted(&self, id: RequestId) -> Wanted {
         let request = self.requests.get(id);
         match &request.op {
             Op::Recv(recv) => Wanted {

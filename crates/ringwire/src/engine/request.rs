@@ -10,6 +10,7 @@ use ringwire_stack::{Instant, SocketId};
 use ringwire_umem::LoanId;
 
 use super::buffers::{Bundle, Selected};
+use super::error_queue::RangeArray;
 use super::registered::BufferNode;
 use super::zero_copy::Promise;
 use crate::usermem::{Message, RawAddress, Span};
@@ -50,6 +51,8 @@ pub(super) struct Request {
     pub(super) promise: Option<Promise>,
     /// Counts what needs its memory, if some of that is sent from where it lies.
     pub(super) loan: Option<LoanId>,
+    /// Where it wants ranges of other sends that are over.
+    pub(super) ranges: Option<RangeArray>,
     /// The registered buffer that it holds.
     pub(super) buffer: Option<BufferNode>,
     /// The socket that it holds a reference to.
@@ -96,6 +99,7 @@ impl Request {
             prepared: Prepared::Nothing,
             promise: None,
             loan: None,
+            ranges: None,
             buffer: None,
             socket: None,
             link: None,

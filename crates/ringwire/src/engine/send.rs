@@ -29,7 +29,10 @@ pub(super) fn prepare(send: &Transfer, spare: &mut Spare) -> Result<Prepared, Er
 impl Engine {
     /// First attempt of a send.
     pub(super) fn issue_send(&mut self, id: RequestId, socket: SocketId) {
-        let ready = self.bind_to_slot(id).and_then(|()| self.import_memory(id));
+        let bound = self
+            .bind_to_slot(id)
+            .and_then(|()| self.bind_to_socket(id, socket));
+        let ready = bound.and_then(|()| self.import_memory(id));
         if let Err(error) = ready {
             return self.complete(id, error.res(), 0);
         }

@@ -40,6 +40,7 @@ impl Engine {
             libc::SO_RCVBUF => options.receive_buffer_bytes() as i32,
             libc::SO_SNDBUF => options.send_buffer_bytes() as i32,
             libc::SO_RCVLOWAT => options.receive_low_bytes() as i32,
+            libc::SO_ZEROCOPY => self.files.numbers_sends(socket).into(),
             libc::SO_LINGER => {
                 let linger = [options.linger.on.into(), options.linger.seconds];
                 return Ok(linger.map(i32::to_ne_bytes).concat());
@@ -70,6 +71,12 @@ impl Engine {
             libc::SO_RCVLOWAT => {
                 let bytes = u32::try_from(int).unwrap_or(i32::MAX as u32);
                 options.ask_receive_low(socket.protocol(), bytes);
+            }
+            libc::SO_ZEROCOPY => {
+                let on = matches!(int, 0 | 1).then_some(int == 1);
+                let on = on.ok_or(Errno::EINVAL)?;
+                self.files.number_sends(socket, on);
+                return Ok(());
             }
             libc::SO_LINGER => {
                 let seconds = value.read::<8>()?;

@@ -54,17 +54,12 @@ impl Engine {
             Ok(room) => room,
             Err(error) => return Attempt::failed(error),
         };
-        // There is no urgent data (RFC 6093), and nothing ever is in the error queue.
+        // There is no urgent data (RFC 6093).
         if wanted.has(libc::MSG_OOB) {
             self.give_up(id, room);
             return Attempt::failed(Errno::EINVAL);
         }
-        let available = if wanted.has(libc::MSG_ERRQUEUE) {
-            Err(Errno::EAGAIN)
-        } else {
-            self.stack.tcp_available(socket).map_err(errno)
-        };
-        match available {
+        match self.stack.tcp_available(socket).map_err(errno) {
             Err(Errno::EAGAIN) => self.wait_for_data(id, wanted, room),
             Err(error) => self.finish_without(id, room, error.res()),
             Ok(0) => self.finish_at_end(id, socket, wanted, room),

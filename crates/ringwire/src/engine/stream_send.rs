@@ -69,6 +69,7 @@ impl Engine {
                 self.complete_as(id, res, flags, failed);
                 return true;
             }
+            self.number_part(id, res);
         }
     }
 

@@ -24,6 +24,8 @@ pub(super) enum Promise {
     Request(Notify),
     /// The notifier of a slot.
     Slot(NotifierId),
+    /// The error queue of a socket, under this number once the send is over.
+    Socket(SocketId, Option<u32>),
 }
 
 /// What is to be said when a loan is repaid.
@@ -203,11 +205,18 @@ impl Engine {
     /// A zero-copy send has posted its completion: now it may be notified of. Its memory may have been copied
     /// when it was queued, or never will be sent: then the loan that ends here is all that there was.
     pub(super) fn end_loan(&mut self, id: RequestId) {
+        if let Some(promise) = self.requests.get(id).promise {
+            self.end_loan_as(id, promise);
+        }
+    }
+
+    /// As [`end_loan`](Self::end_loan), with what is known of the promise now.
+    pub(super) fn end_loan_as(&mut self, id: RequestId, promise: Promise) {
         let loan = self.loan(id);
         let request = self.requests.get_mut(id);
         request.loan = None;
         let notice = self.notices.get_mut(loan);
-        notice.buffer = request.buffer.take();
+        (notice.buffer, notice.promise) = (request.buffer.take(), promise);
         let (_, flags, _) = request.result;
         notice.named = flags & (IORING_CQE_F_BUFFER | !0 << IORING_CQE_BUFFER_SHIFT);
         self.ledger.end_loan(loan);
@@ -226,6 +235,9 @@ impl Engine {
             match notice.promise {
                 Promise::Request(notify) => self.notify(&notice, notify, !repaid.uncopied),
                 Promise::Slot(notifier) => self.let_go_of_notifier(notifier),
+                Promise::Socket(socket, number) => {
+                    self.note_repaid(socket, number, !repaid.uncopied);
+                }
             }
             if let Some(buffer) = notice.buffer {
                 self.let_go_of_buffer(buffer);

@@ -27,6 +27,7 @@ mod entries;
 mod fields;
 mod link;
 mod link_timeout;
+mod msg_zerocopy;
 mod multishot;
 mod multishot_end;
 mod option;
@@ -100,6 +101,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         completions::CASES,
         connection::CASES,
         datagram::CASES,
+        msg_zerocopy::CASES,
         multishot::CASES,
         multishot_end::CASES,
         option::CASES,
