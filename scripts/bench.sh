@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # TCP ping-pong and UDP echo over a veth pair, the servers in turn: ringwire, the kernel's io_uring, and
-# (for UDP) a raw AF_XDP loop; TCP in memory beside smoltcp; requests in memory, with and without copies. Each round runs all three, so a machine that slows down slows all of them: compare the ratios.
+# (for UDP) a raw AF_XDP loop; TCP in memory beside smoltcp; requests in memory, with and without copies, and multishot receives. Each round runs all three, so a machine that slows down slows all of them: compare the ratios.
 # On two cores the load itself is the limit at small sizes: there the CPU time per echo tells more.
 #   scripts/bench.sh [ROUNDS] [MILLISECONDS] [WINDOW]
 set -uo pipefail
@@ -108,6 +108,8 @@ echo
 "$BIN/zero_copy" "$ROUNDS"
 echo
 "$BIN/scatter" "$ROUNDS"
+echo
+"$BIN/multishot" "$ROUNDS"
 # By the difference of two counts: what starting takes is in both.
 instructions() {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null "$BIN/requests" "$1" "$2" 2>&1 | awk '/Collected/ { print $4 }'
@@ -123,6 +125,20 @@ echo "instructions for a request that is sent and received, the wire included (c
 for kind in "udp copy 1400" "udp in-place 1400" "udp scatter 1400" "tcp copy 1400" "tcp in-place 1400" "tcp scatter 1400"; do
     # shellcheck disable=SC2086
     echo "  $kind $((($(zero_copy_instructions $kind 3000) - $(zero_copy_instructions $kind 1000)) / 2000))"
+done
+receive_instructions() {
+    valgrind --tool=callgrind --collect-atstart=no --toggle-collect='multishot::Bed::receive*' \
+        --callgrind-out-file=/dev/null "$BIN/multishot" "$@" 2>&1 | awk '/Collected/ { print $4 }'
+}
+echo "instructions to receive a message, the receiver's alone (callgrind):"
+for protocol in udp tcp; do
+    for bytes in 64 1200; do
+        for way in multishot single own lent-multishot lent-single; do
+            kind="$protocol $way $bytes"
+            # shellcheck disable=SC2086
+            echo "  $kind $((($(receive_instructions $kind 3072) - $(receive_instructions $kind 1024)) / 2048))"
+        done
+    done
 done
 echo
 

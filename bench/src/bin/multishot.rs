@@ -1,7 +1,7 @@
 //! What a multishot receive saves: messages of so many bytes, received by one RECV that goes on, by a RECV for each
 //! from the same buffer ring, and by a RECV for each into memory of its own; and from a lent group in both ways. A
-//! completion is one message in every way. 64 arrive at a time, and as many RECVs are submitted at once. ringwire in
-//! memory, without checksums; the kernel's io_uring over loopback, in the same rounds. CPU time of one thread, what
+//! completion is one message; but what is lent of a stream ends with its frame. 64 arrive at a time, and as many
+//! RECVs are submitted at once. ringwire in memory, without checksums; the kernel's io_uring over loopback, in the same rounds. CPU time of one thread, what
 //! the receiver does alone: not the sender, and not the wire.
 //!
 //!     multishot [ROUNDS]
@@ -171,7 +171,7 @@ impl Receiver {
         let own = &mut self.memory[index * self.bytes..];
         let entry = match (self.way.into, self.way.multishot) {
             (Into::Own, _) => opcode::Recv::new(self.socket, own.as_mut_ptr(), len).build(),
-            // A lent part would be as long as its frame.
+            // Else a part were as long as what is left of its frame.
             (Into::Lent, true) => capped(opcode::RecvMulti::new(self.socket, GROUP).build(), len),
             (Into::Ring, true) => opcode::RecvMulti::new(self.socket, GROUP).build(),
             (_, false) => opcode::Recv::new(self.socket, std::ptr::null_mut(), len)
