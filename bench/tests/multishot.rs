@@ -307,6 +307,54 @@ fn a_full_queue_ends_it_with_the_data_that_found_no_room() {
 }
 
 #[test]
+fn a_bundle_goes_on_behind_the_last_id_and_ends_where_none_is_left() {
+    for addresses in FAMILIES {
+        let mut bed = Bed::new(addresses, 2);
+        for text in [[1; SEGMENT], [2; SEGMENT], [3; SEGMENT]] {
+            assert_eq!(bed.send(STREAM, &text), []);
+        }
+        let bundle = opcode::RecvMultiBundle::new(STREAM, GROUP).build();
+        let both = 2 * SEGMENT as i32;
+        let more = goes_on(0) | IORING_CQE_F_SOCK_NONEMPTY;
+        let expected = [(RECEIVE, both, more), (RECEIVE, -libc::ENOBUFS, 0)];
+        assert_eq!(bed.submit(bundle.user_data(RECEIVE)), expected);
+        assert_eq!(bed.group.bytes(0, SEGMENT), [1; SEGMENT]);
+        assert_eq!(bed.group.bytes(1, SEGMENT), [2; SEGMENT]);
+        bed.group.give(0);
+        assert_eq!(bed.arm(STREAM), [(RECEIVE, SEGMENT as i32, goes_on(0))]);
+    }
+}
+
+#[test]
+fn without_frames_it_ends_and_nothing_is_lost() {
+    for addresses in FAMILIES {
+        for socket in [DATAGRAMS, STREAM] {
+            let mut bed = Bed::new(addresses, 512);
+            bed.arm(socket);
+            let mut bids = Vec::new();
+            let number = |at: usize| [at as u8; SEGMENT];
+            let ended = (0..512).find(|&at| match bed.send(socket, &number(at))[..] {
+                [(RECEIVE, len, flags)] if len > 0 => {
+                    bids.extend(cqueue::buffer_select(flags));
+                    false
+                }
+                [(RECEIVE, res, 0)] => {
+                    assert_eq!(res, -libc::ENOBUFS);
+                    true
+                }
+                ref other => panic!("{other:?}"),
+            });
+            let ended = ended.expect("the reserve is not lent");
+            assert_eq!(bids.len(), ended);
+            bids.into_iter().for_each(|bid| bed.group.give(bid));
+            let next = ended as u16;
+            assert_eq!(bed.arm(socket), [(RECEIVE, SEGMENT as i32, goes_on(next))]);
+            assert_eq!(bed.group.bytes(next, SEGMENT), number(ended));
+        }
+    }
+}
+
+#[test]
 fn messages_of_datagrams_have_their_senders_name_and_streams_have_none() {
     for addresses in FAMILIES {
         let mut bed = Bed::new(addresses, 2);
