@@ -5,6 +5,7 @@
 //!     notifications WAY BYTES COUNT         one way, in memory, without a clock: for an instruction counter
 
 mod bundles;
+mod cost;
 mod rig;
 mod stream;
 mod table;
@@ -25,6 +26,7 @@ fn main() {
         rounds => {
             let rounds = number(rounds.first()).unwrap_or(7);
             table::in_memory(rounds);
+            cost::table(rounds);
             bundles::table(rounds);
         }
     }
