@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 readonly RING="ringwire-ring-$$" PEER="ringwire-peer-$$" PORT=7777
-readonly V4=10.7.0.2 V6=fd07::2 ECHO=target/release/echo HTTP=target/release/http PROXY=target/release/proxy UPSTREAM=8080
+readonly V4=10.7.0.2 V6=fd07::2 ECHO=target/release/echo HTTP=target/release/http PROXY=target/release/proxy SLOTS=target/release/slots UPSTREAM=8080
 work=$(mktemp -d)
 echo_pid=
 upstream_pid=
@@ -169,6 +169,34 @@ uncopied() { # what the server says of itself when it has stopped
     grep -q 'copied[a-z_]*: 0 ' "$work/echo"
 }
 
+# A file to four receivers of the kernel's at the peer; each must have it as it is.
+to_receivers() {
+    local kinds=("UDP4-RECV:9000,rcvbuf=212992" "UDP6-RECV:9001,rcvbuf=212992" TCP4-LISTEN:9000 TCP6-LISTEN:9001)
+    local kind pids=() arrived=0
+    head -c $((4 << 20)) "$work/big" >"$work/movie"
+    for kind in "${kinds[@]}"; do
+        ip netns exec "$PEER" timeout 30 socat -u "$kind" "CREATE:$work/${kind%%-*}" &
+        pids+=($!)
+    done
+    for _ in $(seq 50); do [ "$(on_peer ss -Hlntu | grep -c ':900[01] ')" -eq 4 ] && break; sleep 0.1; done
+    ip netns exec "$RING" timeout 30 "$SLOTS" --interface rw0 --address "$V4/24" --address "$V6/64" \
+        --file "$work/movie" --udp 10.7.0.1:9000 --udp '[fd07::1]:9001' \
+        --tcp 10.7.0.1:9000 --tcp '[fd07::1]:9001' >"$work/echo" 2>&1 || cat "$work/echo"
+    for kind in "${kinds[@]}"; do
+        for _ in $(seq 50); do
+            cmp -s "$work/movie" "$work/${kind%%-*}" && arrived=$((arrived + 1)) && break
+            sleep 0.1
+        done
+    done
+    kill "${pids[@]}" 2>/dev/null
+    ls -l "$work"
+    [ "$arrived" -eq 4 ]
+}
+
+one_notification() { # for each frame, whatever the receivers
+    grep -q 'frames: 125, .* notifications: 125,' "$work/echo"
+}
+
 fetch() { # fetch URL FILE: what curl gets must be the file
     on_peer timeout 30 curl -sS --fail -o "$work/fetched" "$1" && cmp "$2" "$work/fetched"
 }
@@ -234,6 +262,12 @@ check "64 MiB through the proxy and back, IPv6" through "TCP6:[$V6]:$PORT"
 check "50 connections at once" at_once "$V4" 50
 stop_echo
 kill "$upstream_pid" 2>/dev/null
+check "no payload was copied" uncopied
+
+say "a file to two receivers of datagrams and two of streams, frame by frame, by notification slots"
+check "4 MiB to each, IPv4 and IPv6" to_receivers
+sed -n 's/^Tally/  Tally/p' "$work/echo"
+check "one notification for each frame" one_notification
 check "no payload was copied" uncopied
 
 say "HTTP: a folder of files over ringwire, to curl"
