@@ -3,23 +3,30 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
 
+use ringwire::provided::{self, entry_addr};
 use ringwire::slots::SendZc;
-use ringwire::{Area, IoUring, opcode, squeue, types};
+use ringwire::{Area, IoUring, cqueue, opcode, squeue, types};
+use ringwire_abi::flags::IOU_PBUF_RING_MMAP;
 use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6};
 use ringwire_tests::stream::{connect_socket, run, wait};
 
 use crate::Check;
 use crate::bed::{Bed, SLOT_BYTES, SLOTS};
 use crate::bulk::{byte, verify};
+use crate::lending::GROUP;
 
 pub const CHECKS: &[Check] = &[("what is sent without a copy is told of", told)];
 
-/// A form: sends these pieces of registered memory on a socket, and returns when it was told that nothing needs
-/// them. A piece is what fits into a packet with its headers in front.
-type Form = fn(&mut IoUring, types::Fixed, &[&[u8]]);
+/// A form: sends these pieces of registered memory on a socket, which is a stream or not, and returns when it was
+/// told that nothing needs them. A piece is what fits into a packet with its headers in front.
+type Form = fn(&mut IoUring, (types::Fixed, bool), &[&[u8]]);
 
-const FORMS: &[(&str, Form)] = &[("by a notification slot", by_slot)];
+const FORMS: &[(&str, Form)] = &[
+    ("by a notification slot", by_slot),
+    ("by provided registered buffers", by_provided),
+];
 
 /// Pieces of a round, and rounds of each form on each socket.
 const PIECES: usize = 16;
@@ -61,7 +68,8 @@ fn told(bed: &Bed) {
                 let pieces = &mut slots[..PIECES];
                 fill(pieces, round as u8);
                 let memory: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
-                form(&mut ring, *socket, &memory);
+                let stream = matches!(peer, Peer::Stream(_));
+                form(&mut ring, (*socket, stream), &memory);
                 // What came late would come from memory that has changed.
                 fill(pieces, !(round as u8));
                 for index in 0..PIECES {
@@ -131,7 +139,7 @@ fn connect(ring: &mut IoUring, index: usize, kind: i32, to: SocketAddr) -> types
 }
 
 /// Silent sends, of which the last flushes the slot: the notification is the only completion.
-fn by_slot(ring: &mut IoUring, socket: types::Fixed, pieces: &[&[u8]]) {
+fn by_slot(ring: &mut IoUring, (socket, _): (types::Fixed, bool), pieces: &[&[u8]]) {
     const TAG: u64 = 0xfeed;
     ring.submitter().register_slots(&[TAG]).expect("a slot");
     for (index, piece) in pieces.iter().enumerate() {
@@ -148,6 +156,71 @@ fn by_slot(ring: &mut IoUring, socket: types::Fixed, pieces: &[&[u8]]) {
     };
     assert_eq!((cqe.user_data(), cqe.result(), cqe.flags()), (TAG, 0, 0));
     ring.submitter().unregister_slots().expect("slots");
+}
+
+/// A buffer group whose entries name the pieces in a registered buffer: on a stream a bundle of them all with one
+/// notification, and each a datagram with its own. No notification tells of a copy.
+fn by_provided(ring: &mut IoUring, (socket, stream): (types::Fixed, bool), pieces: &[&[u8]]) {
+    provide(ring, pieces);
+    let send = provided::send_zc(socket, PROVIDED, 0).report_usage();
+    let requests = if stream { 1 } else { pieces.len() };
+    let entry = if stream { send.bundle() } else { send }.build();
+    for _ in 0..requests {
+        push(ring, entry.clone());
+    }
+    let (mut sent, mut notifications) = (0, 0);
+    while notifications < requests {
+        assert!(wait(ring, PATIENCE), "{notifications} notifications came");
+        for cqe in ring.completion() {
+            let bid = cqueue::buffer_select(cqe.flags());
+            if cqueue::notif(cqe.flags()) {
+                assert_eq!(cqe.result(), 0, "a copy");
+                assert!(!stream || bid == Some(0), "the first id");
+                notifications += 1;
+            } else {
+                assert!(cqueue::more(cqe.flags()) && bid.is_some(), "{cqe:?}");
+                sent += usize::try_from(cqe.result()).expect("bytes");
+            }
+        }
+    }
+    assert_eq!(sent, pieces.iter().map(|piece| piece.len()).sum());
+    ring.submitter()
+        .unregister_buf_ring(PROVIDED)
+        .expect("the group");
+    ring.submitter().unregister_buffers().expect("the buffer");
+}
+
+/// The group that holds the pieces.
+const PROVIDED: u16 = GROUP + 1;
+
+/// Registers the memory that the pieces lie in, and a group with an entry for each.
+fn provide(ring: &IoUring, pieces: &[&[u8]]) {
+    let begin = pieces[0].as_ptr() as usize;
+    let offset = |piece: &[u8]| piece.as_ptr() as usize - begin;
+    let last = pieces[pieces.len() - 1];
+    let memory = libc::iovec {
+        iov_base: begin as *mut libc::c_void,
+        iov_len: offset(last) + last.len(),
+    };
+    let submitter = ring.submitter();
+    // SAFETY: both are gone again before the pieces; the group's memory is the ring's own.
+    let registered = unsafe {
+        submitter.register_buffers(&[memory]).expect("a buffer");
+        let entries = PIECES as u16;
+        submitter.register_buf_ring_with_flags(0, entries, PROVIDED, IOU_PBUF_RING_MMAP)
+    };
+    registered.expect("a group");
+    let entries = submitter.buf_ring_memory(PROVIDED).expect("its entries");
+    for (bid, piece) in pieces.iter().enumerate() {
+        // SAFETY: so many entries are in the group, whose memory is there until it is unregistered.
+        let entry = unsafe { &mut *entries.add(bid) };
+        entry.set_addr(entry_addr(0, offset(piece) as u64));
+        entry.set_len(piece.len() as u32);
+        entry.set_bid(bid as u16);
+    }
+    // SAFETY: as above; the other side reads the tail atomically.
+    let tail = unsafe { &*types::BufRingEntry::tail(entries).cast::<AtomicU16>() };
+    tail.store(pieces.len() as u16, Ordering::Release);
 }
 
 fn push(ring: &mut IoUring, entry: squeue::Entry) {
