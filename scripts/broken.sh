@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 SEEDS=0..20
 export RINGWIRE_BROKEN=1
 
-for break in broken-checksum broken-ledger broken-returns broken-loans; do
+for break in broken-checksum broken-ledger broken-returns broken-loans broken-slots; do
     # A folder of its own: nothing broken stays where other builds would find it.
     cargo build --quiet --target-dir target/broken -p ringwire-sim --features "$break"
     if found=$(target/broken/debug/ringwire-sim --seeds "$SEEDS" 2>&1); then

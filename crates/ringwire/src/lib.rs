@@ -11,6 +11,14 @@
 //! `docs/ARCHITECTURE.md` says how it works; the README has a whole program.
 #![warn(missing_docs)]
 
+// A break on purpose, which the simulator must then find. Whoever gets the feature by accident (all features at once,
+// say) gets this error and no library.
+#[cfg(feature = "broken-slots")]
+const _: () = assert!(
+    option_env!("RINGWIRE_BROKEN").is_some(),
+    "the feature broken-slots makes ringwire wrong on purpose: it is for scripts/broken.sh only"
+);
+
 mod builder;
 pub mod command;
 #[doc(hidden)]

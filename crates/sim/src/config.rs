@@ -79,6 +79,8 @@ pub struct Shape {
     /// Whether it receives with RECV_ZC too, and what its completions are then: 0, or `IORING_SETUP_CQE32` or
     /// `IORING_SETUP_CQE_MIXED`.
     pub big_completions: u32,
+    /// Whether some of its zero-copy sends are bound to notification slots.
+    pub slots: bool,
     /// Payloads of fewer bytes are copied behind their headers.
     pub scatter_from_bytes: u32,
     /// Whether the kernel writes the checksums of what is sent.
@@ -219,6 +221,7 @@ fn shape(random: &mut Random) -> Shape {
         lends: random.chance(600),
         big_completions: [0, IORING_SETUP_CQE32, IORING_SETUP_CQE_MIXED][random.below(3) as usize],
         scatter_from_bytes: [0, 0, 300][random.below(3) as usize],
+        slots: random.chance(600),
         offload: false,
     }
 }

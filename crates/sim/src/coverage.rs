@@ -63,6 +63,20 @@ coverage! {
     uncopied: "uncopied",
     /// Those that said that they were copied, or did not say.
     maybe_copied: "maybe copied",
+    /// Zero-copy sends that were bound to slots, of the sets that were notified of.
+    bound: "bound to slots",
+    /// Of them, those that completed in silence.
+    bound_silently: "of which silent",
+    /// Those that were to flush their slot.
+    bound_flushing: "of which flushing",
+    /// Notifications of slots.
+    slots_told: "slot notifications",
+    /// Of them, those that were for several sends.
+    slots_told_of_several: "of several sends",
+    /// The same of hostile requests.
+    hostile_slots_told: "slot notifications of hostile sends",
+    /// Times that all slots were registered anew.
+    slots_renewed: "slots registered anew",
     /// Times that the application wrote over what it was sending.
     spoiled: "spoiled",
     /// Parts that the application was lent where the NIC wrote them.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use io_uring::cqueue;
 use ringwire::engine::{Engine, EngineConfig};
+use ringwire_abi::flags::{IORING_CQE_F_MORE, IORING_SETUP_CQE_MIXED};
 use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
 use ringwire_stack::{
     DadConfig, Instant, METADATA_BYTES, PlanLimits, RxChecksum, Stack, TxChecksum,
@@ -18,13 +19,14 @@ use crate::config::{Address, Faults, Shape};
 use crate::coverage::Coverage;
 use crate::hostile::Hostile;
 use crate::kernel::{Kicks, Queue, SimPort};
-use crate::lending::{Lending, Lent, Manner, setup_flags};
-use crate::loans::Acknowledgements;
+use crate::lending::{self, Lending, Manner, setup_flags};
+use crate::loans::{Acknowledgements, Lent};
 use crate::nic::Nic;
 use crate::random::Random;
 use crate::registered;
 use crate::requests::{Answer, Purpose, Requests};
 use crate::server::{self, Server};
+use crate::slots::{self, Slots};
 
 /// Direct descriptors; those behind the application's own are for requests that are none of its own.
 const SLOTS: u32 = 24;
@@ -62,6 +64,8 @@ pub(crate) struct HostConfig<'a> {
     pub(crate) shape: Shape,
     /// Whether the host's streams may be in the way of the server's clients: smoltcp has no backlog.
     pub(crate) may_crowd: bool,
+    /// Whether its NIC may keep some of what it sends for good.
+    pub(crate) resets: bool,
 }
 
 impl Host {
@@ -131,6 +135,7 @@ impl Host {
         registered::table(&mut engine, REGISTERED);
         let mut requests = Requests::default();
         let lending = Lending::new(&mut engine, &umem, config.shape, config.seed);
+        let registered_slots = register_slots(&mut engine, &mut requests, config);
         Host {
             role: role(&mut engine, &mut requests, lending),
             hostile: Hostile::new(&mut engine, first_slot..SLOTS, config.may_crowd),
@@ -143,7 +148,7 @@ impl Host {
             big: config.shape.big_completions != 0,
             completions: 0,
             leaving: false,
-            violation: None,
+            violation: registered_slots.err(),
         }
     }
 
@@ -182,8 +187,10 @@ impl Host {
             Role::Server(server) => server.step(requests, Manner::new(faults)),
             Role::Client(client) => client.step(requests, random, Manner::new(faults)),
         }
+        self.requests.flush_slots();
         self.submit();
         self.engine_turn(now);
+        self.renew_slots(coverage);
         self.nic.after_turn();
         // A slow application leaves its completions where they are, now and then.
         if random.chance(900) {
@@ -225,31 +232,83 @@ impl Host {
         self.engine.flush_overflow();
     }
 
+    /// Registers all slots again, now and then, while nothing waits to be issued.
+    fn renew_slots(&mut self, coverage: &mut Coverage) {
+        let nothing_waits = self.requests.front().is_none() && self.engine.submission().is_empty();
+        let slots = self.requests.slots.as_mut().filter(|_| nothing_waits);
+        match slots.map(|slots| slots.renew(&mut self.engine)) {
+            Some(Ok(renewed)) => coverage.slots_renewed += u64::from(renewed),
+            Some(Err(violation)) => self.violates(violation),
+            None => {}
+        }
+    }
+
+    fn violates(&mut self, violation: String) {
+        self.violation.get_or_insert(violation);
+    }
+
     fn take(&mut self, coverage: &mut Coverage) {
         for (user_data, res, flags, place) in self.completions() {
             self.completions += 1;
-            let purpose = match self.requests.completed(user_data, res, flags) {
-                Ok(Answer::Result(purpose)) => purpose,
-                Ok(Answer::Notification(purpose)) => {
-                    self.check_repaid(coverage);
-                    self.notified(purpose);
-                    continue;
-                }
-                Err(violation) => {
-                    self.violation.get_or_insert(violation);
-                    continue;
-                }
-            };
-            match (purpose, &mut self.role) {
-                (Purpose::Server(step), Role::Server(server)) => {
-                    server.completed(&mut self.requests, step, res, flags);
-                }
-                (Purpose::Client(step), Role::Client(client)) => {
-                    client.completed(&mut self.requests, step, (res, flags, place));
-                }
-                (Purpose::Hostile { allocates }, _) => self.hostile.completed(allocates, res),
-                _ => {}
+            if slots::is_tag(user_data) {
+                self.slot_told((user_data, res, flags), coverage);
+                continue;
             }
+            match self.requests.completed(user_data, res, flags) {
+                Ok(Answer::Result(purpose)) => self.completed(purpose, (res, flags, place)),
+                Ok(Answer::Bound(purpose)) => {
+                    // To the application it is a zero-copy send like others.
+                    self.completed(purpose, (res, flags | IORING_CQE_F_MORE, place));
+                }
+                Ok(Answer::Notification(purpose)) => {
+                    if let Some(lent) = self.requests.repaid.take() {
+                        self.check_repaid(&lent, coverage);
+                    }
+                    self.notified(purpose);
+                }
+                Err(violation) => self.violates(violation),
+            }
+        }
+    }
+
+    fn completed(&mut self, purpose: Purpose, (res, flags, place): (i32, u32, u64)) {
+        match (purpose, &mut self.role) {
+            (Purpose::Server(step), Role::Server(server)) => {
+                server.completed(&mut self.requests, step, res, flags);
+            }
+            (Purpose::Client(step), Role::Client(client)) => {
+                client.completed(&mut self.requests, step, (res, flags, place));
+            }
+            (Purpose::Hostile { allocates }, _) => self.hostile.completed(allocates, res),
+            _ => {}
+        }
+    }
+
+    /// All that a slot's sends lent is the application's again.
+    fn slot_told(&mut self, (tag, res, flags): (u64, i32, u32), coverage: &mut Coverage) {
+        if tag & slots::HOSTILE_TAG != 0 {
+            coverage.hostile_slots_told += 1;
+            return;
+        }
+        let sends = match self.requests.told(tag, res, flags) {
+            Ok(sends) => sends,
+            Err(violation) => return self.violates(violation),
+        };
+        coverage.slots_told += 1;
+        coverage.slots_told_of_several += u64::from(sends.len() > 1);
+        for mut send in sends {
+            let silently = send.silently();
+            coverage.bound += 1;
+            coverage.bound_silently += u64::from(silently.is_some());
+            coverage.bound_flushing += u64::from(send.flushes);
+            if let Some(lent) = &mut send.lent {
+                lent.res = silently.unwrap_or(lent.res);
+                self.check_repaid(lent, coverage);
+            }
+            if let Some(res) = silently {
+                self.completed(send.purpose, (res, IORING_CQE_F_MORE, 0));
+            }
+            self.notified(send.purpose);
         }
     }
 
@@ -279,10 +338,7 @@ impl Host {
     }
 
     /// What is the application's again must be nobody else's, and with the peer.
-    fn check_repaid(&mut self, coverage: &mut Coverage) {
-        let Some(lent) = self.requests.repaid.take() else {
-            return;
-        };
+    fn check_repaid(&mut self, lent: &Lent, coverage: &mut Coverage) {
         let is_whole = lent.uncopied && lent.res > 0;
         coverage.uncopied += u64::from(is_whole);
         coverage.maybe_copied += u64::from(!is_whole);
@@ -291,16 +347,20 @@ impl Host {
             Some((connection, _)) => self.acknowledgements.is_reset(connection),
             None => self.engine.stack().counters().tx_unresolved > 0,
         };
-        if let Err(violation) = self.nic.check_repaid(&lent, dropped) {
-            self.violation.get_or_insert(violation);
+        // What was copied may be forgotten before it is acknowledged.
+        let count = match is_whole {
+            true => lent.res as u64,
+            false => self.nic.read_in_place(lent),
+        };
+        if let Err(violation) = self.nic.check_repaid(lent, dropped) {
+            self.violates(violation);
         }
-        if let Some((connection, offset)) = lent.stream.filter(|_| is_whole) {
-            let end = offset + lent.res as u64;
+        if let Some((connection, offset)) = lent.stream.filter(|_| count > 0) {
+            let end = offset + count;
             if !self.acknowledgements.has(connection, end) {
-                let violation = format!(
+                self.violates(format!(
                     "notified of a send before {end} bytes of {connection:?} were acknowledged"
-                );
-                self.violation.get_or_insert(violation);
+                ));
             }
         }
     }
@@ -320,6 +380,7 @@ impl Host {
             Role::Server(server) => server.finish(),
             Role::Client(client) => client.finish(),
         }
+        self.requests.end_slots();
         let any = io_uring::types::CancelBuilder::any();
         let cancel = io_uring::opcode::AsyncCancel2::new(any).build();
         self.requests.push(cancel, Purpose::Quiet);
@@ -341,7 +402,7 @@ impl Host {
     }
 
     /// What the application was lent.
-    pub(crate) fn lent(&self) -> Lent {
+    pub(crate) fn lent(&self) -> lending::Lent {
         match &self.role {
             Role::Server(server) => server.lent(),
             Role::Client(client) => client.lent(),
@@ -415,6 +476,23 @@ impl Host {
         let pending = self.engine.pending_requests();
         format!("{:?}, {pending} requests pend", self.engine.census())
     }
+}
+
+/// Registers notification slots, if the application uses any and its ring can have them.
+fn register_slots(
+    engine: &mut Engine,
+    requests: &mut Requests,
+    config: &HostConfig<'_>,
+) -> Result<(), String> {
+    if !config.shape.slots {
+        return Ok(());
+    }
+    let random = Random::new(config.seed.rotate_left(16));
+    let mut slots = Slots::new(config.resets, random);
+    let mixed = config.shape.big_completions == IORING_SETUP_CQE_MIXED;
+    slots.register(engine, mixed)?;
+    requests.slots = slots.are_registered().then_some(slots);
+    Ok(())
 }
 
 fn layout(shape: Shape) -> Layout {

@@ -15,6 +15,7 @@ use crate::buffers::Buffers;
 use crate::random::Random;
 use crate::registered;
 use crate::requests::{Purpose, Requests};
+use crate::slots;
 use crate::wrong_memory::Memory;
 
 /// A buffer ring, and the first of the groups that PROVIDE_BUFFERS makes. The application's are below.
@@ -39,7 +40,7 @@ const OPENING: [u8; 6] = [
 ];
 const OPENINGS: u32 = 400;
 
-const OPERATIONS: [u8; 33] = [
+const OPERATIONS: [u8; 35] = [
     IORING_OP_NOP,
     IORING_OP_SOCKET,
     IORING_OP_BIND,
@@ -73,6 +74,8 @@ const OPERATIONS: [u8; 33] = [
     IORING_OP_URING_CMD,
     IORING_OP_MSG_RING,
     IORING_OP_PROVIDE_BUFFERS,
+    RINGWIRE_OP_SEND_ZC_SLOT,
+    RINGWIRE_OP_FLUSH_SLOTS,
 ];
 
 pub(crate) struct Hostile {
@@ -209,6 +212,13 @@ impl Hostile {
                 sqe.addr = random.below(2);
             }
             IORING_OP_PROVIDE_BUFFERS => self.provide(&mut sqe, random),
+            RINGWIRE_OP_SEND_ZC_SLOT => self.send_to_slot(&mut sqe, random),
+            RINGWIRE_OP_FLUSH_SLOTS => {
+                sqe.flags = 0;
+                sqe.off = slots::hostile(random).into();
+                sqe.len = 1 + random.below(2) as u32;
+                sqe.addr = random.below(2) * (slots::HOSTILE_TAG | random.below(100));
+            }
             _ => self.transfer(&mut sqe, random),
         }
         sqe
@@ -356,6 +366,22 @@ impl Hostile {
         self.select(sqe, &form, random);
     }
 
+    fn send_to_slot(&mut self, sqe: &mut Sqe, random: &mut Random) {
+        (sqe.addr, sqe.len) = self.memory.data(random);
+        self.message_flags(sqe, false, random);
+        if random.chance(300) {
+            sqe.ioprio |= IORING_RECVSEND_FIXED_BUF;
+            sqe.buf_index = group(random);
+            (sqe.addr, sqe.len) = self.memory.fixed(sqe.buf_index - FIRST_REGISTERED, random);
+        }
+        let mut to_len = 0;
+        if random.chance(700) {
+            (sqe.off, to_len) = self.memory.remote(random);
+        }
+        sqe.file_index = u32::from(slots::hostile(random)) | (to_len as u32) << 16;
+        sqe.ioprio |= RINGWIRE_SEND_FLUSH * random.below(2) as u16;
+    }
+
     fn message_flags(&mut self, sqe: &mut Sqe, receives: bool, random: &mut Random) {
         const FLAGS: [i32; 6] = [
             0,
@@ -456,6 +482,7 @@ impl Hostile {
         if sqe.buf_index < RING_GROUP {
             sqe.buf_index = group(random);
         }
+        slots::keep_to_hostile(sqe);
         // Buffers that begin in the first page all lie there: there are not more than a page holds of these.
         if sqe.opcode == IORING_OP_PROVIDE_BUFFERS && sqe.addr < FIRST_PAGE {
             sqe.len = sqe.len.min(100);

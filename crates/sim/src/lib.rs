@@ -29,6 +29,7 @@ mod received;
 mod registered;
 mod requests;
 mod server;
+mod slots;
 mod smoltcp_host;
 mod stream_memory;
 mod sweep;

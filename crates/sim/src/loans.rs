@@ -23,6 +23,8 @@ pub(crate) struct Lent {
     pub(crate) spans: Vec<Range<u64>>,
     /// Whether the notification says how it was sent.
     pub(crate) reports: bool,
+    /// It is notified of together with others: it may have been free for a while.
+    pub(crate) shared: bool,
     /// What of a stream it is: the offset of its first byte.
     pub(crate) stream: Option<(Connection, u64)>,
     /// What the request came to.
@@ -38,6 +40,7 @@ impl Lent {
         Lent {
             spans,
             reports,
+            shared: false,
             stream: None,
             res: 0,
             is_lost: false,

@@ -139,9 +139,9 @@ impl Nic {
     /// reached the NIC.
     pub(crate) fn check_repaid(&mut self, lent: &Lent, dropped: bool) -> Result<(), String> {
         let forwarded = lent.spans.iter().any(|span| span.start < self.areas);
-        // Of several frames that are forwarded, one may be given back while the NIC has another, be received into
-        // again, and be forwarded by another send when this one is notified of.
-        let may_be_others = forwarded && lent.spans.len() > 1;
+        // Of several frames that are forwarded, by this send or others that are notified of with it, one may be given
+        // back while the NIC has another, be received into again, and be forwarded by another send by now.
+        let may_be_others = forwarded && (lent.spans.len() > 1 || lent.shared);
         // What it did not send may be another's already.
         for span in lent.sent().filter(|_| !may_be_others) {
             if !span.is_empty() && self.queues.iter().any(|queue| queue.points_at(&span)) {
@@ -166,6 +166,21 @@ impl Nic {
             self.sent[span].fill(false);
         }
         Ok(())
+    }
+
+    /// How many of the bytes that a request sent are not behind one that was read where it lies.
+    pub(crate) fn read_in_place(&self, lent: &Lent) -> u64 {
+        let (mut begin, mut end) = (0, 0);
+        for span in lent.sent() {
+            // What was received is only forwarded, and not looked at here.
+            if span.start >= self.areas {
+                let area = (span.start - self.areas) as usize..(span.end - self.areas) as usize;
+                let last = self.sent[area].iter().rposition(|&sent| sent);
+                end = last.map_or(end, |last| begin + last as u64 + 1);
+            }
+            begin += span.end - span.start;
+        }
+        end
     }
 
     /// Returns of what was not in flight that the engine must have counted.

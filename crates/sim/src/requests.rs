@@ -1,6 +1,7 @@
 //! The requests of an application, and the rule that each is answered exactly once: completions that
 //! say `F_MORE` come only for what is asked for more than once, and after one that does not say it there
-//! is no other. A zero-copy send is answered twice: by its completion, then by its notification.
+//! is no other. A zero-copy send is answered twice: by its completion, then by its notification, which is that of
+//! a slot if it is bound to one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -13,6 +14,7 @@ use ringwire_abi::sqe::Sqe;
 use crate::client;
 use crate::loans::Lent;
 use crate::server;
+use crate::slots::{Bound, Slots};
 
 const LINKS: u8 = IOSQE_IO_LINK | IOSQE_IO_HARDLINK;
 
@@ -21,6 +23,8 @@ const LINKS: u8 = IOSQE_IO_LINK | IOSQE_IO_HARDLINK;
 pub(crate) enum Purpose {
     /// Its result does not matter.
     Quiet,
+    /// Flushes slots.
+    Flush,
     Server(server::Step),
     Client(client::Step),
     /// Of no use to anybody; `allocates`: it opens sockets in slots that the ring chooses.
@@ -42,6 +46,8 @@ enum Kind {
     },
     /// The notification of a zero-copy send alone.
     Notification,
+    /// A completion; the notification is that of a slot.
+    Bound,
 }
 
 /// What a completion is to the one who asked.
@@ -49,6 +55,8 @@ enum Kind {
 pub(crate) enum Answer {
     /// A result; more may come.
     Result(Purpose),
+    /// A result; a slot's notification comes.
+    Bound(Purpose),
     /// The memory of a zero-copy send is the application's again.
     Notification(Purpose),
 }
@@ -73,14 +81,21 @@ pub(crate) struct Requests {
     linked: bool,
     /// Memory that has just become the application's again, for the checkers.
     pub(crate) repaid: Option<Lent>,
+    /// If the application uses any.
+    pub(crate) slots: Option<Slots>,
     serial: u64,
 }
 
 impl Requests {
     /// Queues a request; it gets a `user_data` of its own, which is returned.
     pub(crate) fn push(&mut self, entry: squeue::Entry, purpose: Purpose) -> u64 {
+        self.push_with(entry, purpose, None)
+    }
+
+    fn push_with(&mut self, entry: squeue::Entry, purpose: Purpose, mut lent: Option<Lent>) -> u64 {
         let mut sqe = Sqe::from_entry(&entry);
         let id = self.name();
+        let is_bound = self.bind(id, &mut sqe, purpose, &mut lent);
         sqe.user_data = id;
         let notify = notified(&sqe);
         if let Some(Notify {
@@ -98,9 +113,12 @@ impl Requests {
         let open = Open {
             purpose,
             opcode: sqe.opcode,
-            kind: kind(&sqe, is_behind && notify.is_some()),
+            kind: match is_bound {
+                true => Kind::Bound,
+                false => kind(&sqe, is_behind && notify.is_some()),
+            },
             may_be_silent: sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0,
-            lent: None,
+            lent,
         };
         self.open.insert(id, open);
         self.queue.push_back(sqe.to_entry());
@@ -109,8 +127,50 @@ impl Requests {
 
     /// As [`push`](Self::push), of a zero-copy send from memory in the UMEM.
     pub(crate) fn push_lent(&mut self, entry: squeue::Entry, purpose: Purpose, lent: Lent) {
-        let id = self.push(entry, purpose);
-        self.open.get_mut(&id).expect("it was just pushed").lent = Some(lent);
+        self.push_with(entry, purpose, Some(lent));
+    }
+
+    /// Binds a zero-copy send of the application's own to a slot, now and then.
+    fn bind(&mut self, id: u64, sqe: &mut Sqe, purpose: Purpose, lent: &mut Option<Lent>) -> bool {
+        let own = matches!(purpose, Purpose::Server(_) | Purpose::Client(_));
+        // What is linked to another is bound when its turn comes.
+        if !own || self.linked || sqe.opcode != IORING_OP_SEND_ZC {
+            return false;
+        }
+        let slots = self.slots.as_mut();
+        let bound = slots.and_then(|slots| slots.bind(id, sqe, purpose, lent));
+        bound.map(|bound| *sqe = bound).is_some()
+    }
+
+    /// Flushes some slots, now and then.
+    pub(crate) fn flush_slots(&mut self) {
+        let id = self.serial + 1;
+        if let Some(flush) = self.slots.as_mut().and_then(|slots| slots.flush(id)) {
+            self.push(flush, Purpose::Flush);
+        }
+    }
+
+    /// Flushes all slots; no send is bound any more.
+    pub(crate) fn end_slots(&mut self) {
+        let id = self.serial + 1;
+        if let Some(slots) = &mut self.slots {
+            let flush = slots.end(id);
+            self.push(flush, Purpose::Flush);
+        }
+    }
+
+    /// Takes the notification of a slot; returns the sends that it is of.
+    ///
+    /// # Errors
+    /// There must not be one, not yet or not any more.
+    pub(crate) fn told(&mut self, tag: u64, res: i32, flags: u32) -> Result<Vec<Bound>, String> {
+        let slots = self.slots.as_mut();
+        let slots = slots.ok_or("a notification of a slot, and there are none")?;
+        let sends = slots.told(tag, res, flags)?;
+        for send in &sends {
+            self.open.remove(&send.request);
+        }
+        Ok(sends)
     }
 
     /// As [`push`](Self::push), with a LINK_TIMEOUT behind it.
@@ -169,14 +229,33 @@ impl Requests {
             (Kind::Notification, _) => {
                 return Err(format!("request {user_data:#x} completed twice"));
             }
-            (Kind::Plain, true) => {
+            (Kind::Plain | Kind::Bound, true) => {
                 return Err(format!("opcode {opcode} says that more completions come"));
+            }
+            (Kind::Bound, false) => {
+                self.open.remove(&user_data);
+                let slots = self.slots.as_mut().expect("it was bound to one of them");
+                slots.send_completed(user_data, res);
+                return Ok(Answer::Bound(purpose));
             }
             (_, false) => {
                 self.open.remove(&user_data);
             }
         }
+        if purpose == Purpose::Flush {
+            return self.flushed(user_data, res);
+        }
         Ok(Answer::Result(purpose))
+    }
+
+    fn flushed(&mut self, user_data: u64, res: i32) -> Result<Answer, String> {
+        if res != 0 {
+            return Err(format!("a flush of slots that are registered: {res}"));
+        }
+        if let Some(slots) = &mut self.slots {
+            slots.flush_completed(user_data);
+        }
+        Ok(Answer::Result(Purpose::Flush))
     }
 
     /// A poll completes by the name that it has been given: by no other one from now on.
@@ -200,7 +279,7 @@ impl Requests {
         let is_due = match open.kind {
             Kind::Notification => true,
             Kind::ZeroCopy { unsaid } => unsaid && open.may_be_silent,
-            Kind::Plain | Kind::Multishot => false,
+            Kind::Plain | Kind::Multishot | Kind::Bound => false,
         };
         if !is_due || more {
             let opcode = open.opcode;
@@ -249,15 +328,15 @@ impl Requests {
     /// The NIC keeps some memory for good: what sends from it is never notified of.
     pub(crate) fn give_up(&mut self, spans: &[Range<u64>]) {
         let meet = |a: &Range<u64>, b: &Range<u64>| a.start < b.end && b.start < a.end;
-        for open in self.open.values_mut() {
-            if let Some(lent) = &mut open.lent {
-                let mut spans = spans.iter();
-                lent.is_lost |= spans.any(|lost| lent.spans.iter().any(|span| meet(span, lost)));
-            }
+        let open = self.open.values_mut();
+        let bound = self.slots.iter_mut().flat_map(Slots::lents);
+        for lent in open.filter_map(|open| open.lent.as_mut()).chain(bound) {
+            let mut spans = spans.iter();
+            lent.is_lost |= spans.any(|lost| lent.spans.iter().any(|span| meet(span, lost)));
         }
     }
 
-    /// Requests that must still complete, or be notified of.
+    /// Requests that must still complete, or be notified of, and sets of those that are bound to slots.
     pub(crate) fn unanswered(&self) -> usize {
         let is_lost = |open: &Open| open.lent.as_ref().is_some_and(|lent| lent.is_lost);
         let must = |open: &&Open| match open.kind {
@@ -265,7 +344,8 @@ impl Requests {
             Kind::Notification | Kind::ZeroCopy { unsaid: true } => true,
             _ => !open.may_be_silent,
         };
-        self.open.values().filter(must).count()
+        let untold = self.slots.as_ref().map_or(0, Slots::untold);
+        self.open.values().filter(must).count() + untold
     }
 }
 

@@ -234,7 +234,7 @@ impl Engine {
             }
             match notice.promise {
                 Promise::Request(notify) => self.notify(&notice, notify, !repaid.uncopied),
-                Promise::Slot(notifier) => self.let_go_of_notifier(notifier),
+                Promise::Slot(notifier) => self.repay_notifier(notifier),
                 Promise::Socket(socket, number) => {
                     self.note_repaid(socket, number, !repaid.uncopied);
                 }
