@@ -2,6 +2,7 @@
 //! memory comes back.
 
 mod datagrams;
+mod numbered;
 mod provided;
 mod slots;
 mod streams;
@@ -108,6 +109,18 @@ impl Bed {
         (sent.result(), notification.result() == COPIED)
     }
 
+    /// Has a socket number its sends with MSG_ZEROCOPY.
+    fn number_sends(&mut self, socket: types::Fixed) {
+        let on = 1i32;
+        let (level, name) = (libc::SOL_SOCKET as u32, libc::SO_ZEROCOPY as u32);
+        let value = std::ptr::from_ref(&on).cast();
+        let entry = opcode::SetSockOpt::new(socket, level, name, value, 4);
+        assert_eq!(
+            ringwire_tests::stream::run(&mut self.ring, entry.build()),
+            0
+        );
+    }
+
     fn counters(&self) -> Counters {
         self.ring.counters().expect("counters")
     }
@@ -147,6 +160,7 @@ fn main() {
     let cases = [
         datagrams::CASES,
         streams::CASES,
+        numbered::CASES,
         provided::CASES,
         slots::CASES,
     ];
