@@ -98,6 +98,8 @@ pub struct Borrowed {
     loan: LoanId,
     /// The bit of the headroom in front of it, while that has headers of no descriptor yet.
     front: u32,
+    /// The bit of the registered slot whose payload it begins, if it does.
+    slot: u32,
     umem: u32,
 }
 
@@ -246,13 +248,14 @@ impl Ledger {
         addr: u64,
         len: u32,
     ) -> Result<Borrowed, AddressError> {
-        self.check_lendable(addr, len)?;
+        let slot = self.check_lendable(addr, len)?;
         self.loans.add_part(loan);
         let borrowed = Borrowed {
             addr,
             len,
             loan,
             front: 0,
+            slot,
             umem: self.umem_id,
         };
         self.pin(&borrowed);
@@ -296,6 +299,7 @@ impl Ledger {
             len,
             loan: borrowed.loan,
             front: 0,
+            slot: if start == 0 { borrowed.slot } else { 0 },
             umem: borrowed.umem,
         };
         self.pin(&part);
@@ -326,6 +330,9 @@ impl Ledger {
     pub fn split_to(&mut self, borrowed: &mut Borrowed, at: u32) -> Borrowed {
         assert!(at < borrowed.len, "ledger: nothing is left to split off");
         let first = self.share(borrowed, 0, at);
+        if at > 0 {
+            borrowed.slot = 0;
+        }
         borrowed.addr += u64::from(at);
         borrowed.len -= at;
         first
@@ -335,18 +342,12 @@ impl Ledger {
     /// nor another packet has headers there. 0: there are none.
     #[inline]
     pub fn headroom(&self, borrowed: &Borrowed) -> u32 {
-        match self.front(borrowed.addr) {
-            Some((chunk, bit, room)) => {
-                let taken = self.chunks[chunk as usize].fronts & !borrowed.front;
-                if taken & bit == 0 { room } else { 0 }
-            }
-            None => 0,
-        }
+        self.free_front(borrowed).map_or(0, |it| it.2)
     }
 
     /// Whether there are such bytes in front of it, though they may be in use now.
     pub fn has_headroom(&self, borrowed: &Borrowed) -> bool {
-        self.front(borrowed.addr).is_some()
+        self.front(borrowed).is_some()
     }
 
     /// The last `len` bytes in front of it, for headers. They are this packet's until their descriptor comes
@@ -357,12 +358,11 @@ impl Ledger {
     #[inline]
     pub fn headroom_mut(&mut self, borrowed: &mut Borrowed, len: u32) -> &mut [u8] {
         self.check_own(borrowed);
-        assert!(len <= self.headroom(borrowed), "ledger: no headroom there");
-        if let Some((chunk, bit, _)) = self.front(borrowed.addr) {
-            self.chunks[chunk as usize].fronts |= bit;
-            borrowed.front = bit;
-        }
-        // SAFETY: `headroom` checked that there are as many, and nobody else's.
+        let front = self.free_front(borrowed).filter(|it| len <= it.2);
+        let (chunk, bit, _) = front.expect("ledger: no headroom there");
+        self.chunks[chunk as usize].fronts |= bit;
+        borrowed.front = bit;
+        // SAFETY: there are as many, and no other packet's.
         unsafe { self.in_front(borrowed, len) }
     }
 
@@ -382,20 +382,17 @@ impl Ledger {
         write: impl FnOnce(&mut [u8]),
     ) -> Option<u64> {
         self.check_own(borrowed);
+        let front = self.free_front(borrowed);
+        let (chunk, bit, _) = front.filter(|it| room + headers <= it.2)?;
         // With room in front it is in one chunk.
-        let (chunk, bit, there) = self.front(borrowed.addr)?;
         assert!(
             len <= borrowed.len,
             "ledger: a descriptor outside of what is borrowed"
         );
-        let fronts = &mut self.chunks[chunk as usize].fronts;
-        if room + headers > there || *fronts & !borrowed.front & bit != 0 {
-            return None;
-        }
-        *fronts |= bit;
+        self.chunks[chunk as usize].fronts |= bit;
         // They are the descriptor's now.
         borrowed.front = 0;
-        // SAFETY: there is as much headroom, which nobody else has.
+        // SAFETY: there are as many, and no other packet's.
         write(unsafe { self.in_front(borrowed, room + headers) });
         let descriptor = Descriptor {
             addr: borrowed.addr - u64::from(headers),
@@ -431,7 +428,7 @@ impl Ledger {
         if front > 0 {
             bit = std::mem::take(&mut borrowed.front);
             assert!(
-                start == 0 && bit != 0 && self.front(at).is_some_and(|it| front <= it.2),
+                start == 0 && bit != 0 && self.front(borrowed).is_some_and(|it| front <= it.2),
                 "ledger: headers that were not written"
             );
         }
@@ -512,32 +509,36 @@ impl Ledger {
         }
     }
 
-    fn check_lendable(&self, addr: u64, len: u32) -> Result<(), AddressError> {
+    /// Whether bytes are the application's in one piece; the bit of the registered slot whose payload they
+    /// begin, or 0.
+    fn check_lendable(&self, addr: u64, len: u32) -> Result<u32, AddressError> {
         let (first, start) = self.locate(addr, 0)?;
         let state = &self.chunks[first as usize];
         if state.owner != Owner::App {
             let owner = state.owner;
             return Err(AddressError::NotYours { addr, owner });
         }
-        let (front, chunk) = (self.front_of(first), self.chunk_bytes());
+        let chunk = self.chunk_bytes();
         let within = |begin: u32, end: u32| {
             start >= begin && u64::from(start) + u64::from(len) <= u64::from(end)
         };
-        let in_one_piece = match (state.pool, front) {
-            (Some(_), front) => within(front, chunk),
+        let (in_one_piece, slot) = match (state.pool, u32::from(state.slot_bytes)) {
+            (Some(_), _) => (within(self.umem().returns().front(first), chunk), 0),
             (None, 0) => {
                 let last = addr + u64::from(len.max(1)) - 1;
                 let (last, _) = self.locate(last, 0)?;
-                self.area_of(first) == self.area_of(last)
+                (self.area_of(first) == self.area_of(last), 0)
             }
             (None, slot) => {
-                let begin = start - start % slot;
+                let index = start / slot;
+                let (begin, end) = (index * slot + HEADROOM, (index + 1) * slot);
+                let bit = if start == begin { 1 << index } else { 0 };
                 // What is left of a chunk behind its slots is none.
-                begin + slot <= chunk && within(begin + HEADROOM, begin + slot)
+                (end <= chunk && within(begin, end), bit)
             }
         };
         match in_one_piece {
-            true => Ok(()),
+            true => Ok(slot),
             false => Err(AddressError::CrossesChunk { addr, len }),
         }
     }
@@ -558,25 +559,25 @@ impl Ledger {
 
     /// What lies in front of a payload: its chunk, the bit for it there, and how many bytes.
     #[inline]
-    fn front(&self, addr: u64) -> Option<(u32, u32, u32)> {
-        let chunk = self.chunk_of(addr);
-        let start = addr as u32 & (self.chunk_bytes() - 1);
-        let front = self.front_of(chunk);
-        match self.chunks[chunk as usize].pool {
-            _ if front == 0 => None,
-            Some(_) => (start == front).then_some((chunk, 1, front)),
-            None => (start % front == HEADROOM).then(|| (chunk, 1 << (start / front), HEADROOM)),
+    fn front(&self, borrowed: &Borrowed) -> Option<(u32, u32, u32)> {
+        let chunk = self.chunk_of(borrowed.addr);
+        if borrowed.slot != 0 {
+            return Some((chunk, borrowed.slot, HEADROOM));
         }
+        // Of a lent frame: that is another as its guard gives up bytes.
+        self.chunks[chunk as usize].pool?;
+        let front = self.umem().returns().front(chunk);
+        let start = borrowed.addr as u32 & (self.chunk_bytes() - 1);
+        (front > 0 && start == front).then_some((chunk, 1, front))
     }
 
-    /// Where the payload of a lent frame begins; the length of a slot, in a registered area with slots.
+    /// The same, unless another packet has headers there.
     #[inline]
-    fn front_of(&self, chunk: u32) -> u32 {
-        let state = &self.chunks[chunk as usize];
-        match state.pool {
-            Some(_) => self.umem().returns().front(chunk),
-            None => u32::from(state.slot_bytes),
-        }
+    fn free_front(&self, borrowed: &Borrowed) -> Option<(u32, u32, u32)> {
+        self.front(borrowed).filter(|&(chunk, bit, _)| {
+            let taken = self.chunks[chunk as usize].fronts & !borrowed.front;
+            taken & bit == 0
+        })
     }
 
     #[inline]
