@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use ringwire::msg_zerocopy::{ErrorMessage, RangeArray, ZeroCopyRange};
 use ringwire::provided::{self, entry_addr};
 use ringwire::slots::SendZc;
 use ringwire::{Area, IoUring, cqueue, opcode, squeue, types};
@@ -26,6 +27,8 @@ type Form = fn(&mut IoUring, (types::Fixed, bool), &[&[u8]]);
 const FORMS: &[(&str, Form)] = &[
     ("by a notification slot", by_slot),
     ("by provided registered buffers", by_provided),
+    ("by the error queue", by_error_queue),
+    ("inline", inline),
 ];
 
 /// Pieces of a round, and rounds of each form on each socket.
@@ -221,6 +224,75 @@ fn provide(ring: &IoUring, pieces: &[&[u8]]) {
     // SAFETY: as above; the other side reads the tail atomically.
     let tail = unsafe { &*types::BufRingEntry::tail(entries).cast::<AtomicU16>() };
     tail.store(pieces.len() as u16, Ordering::Release);
+}
+
+/// MSG_ZEROCOPY, silently: the numbers of the sends come out of the socket's error queue.
+fn by_error_queue(ring: &mut IoUring, (socket, _): (types::Fixed, bool), pieces: &[&[u8]]) {
+    number(ring, socket);
+    send_numbered(ring, socket, pieces);
+    take_numbers(ring, socket, pieces.len() as u32);
+}
+
+/// The same, and as soon as there is a range it comes back with the last send; what ends later is in the queue.
+fn inline(ring: &mut IoUring, (socket, _): (types::Fixed, bool), pieces: &[&[u8]]) {
+    number(ring, socket);
+    let (last, others) = pieces.split_last().expect("pieces");
+    send_numbered(ring, socket, others);
+    let poll = opcode::PollAdd::new(socket, libc::POLLERR as u32).build();
+    assert_eq!(run(ring, poll), i32::from(libc::POLLERR));
+    let mut part = libc::iovec {
+        iov_base: last.as_ptr().cast_mut().cast(),
+        iov_len: last.len(),
+    };
+    let mut header = empty_message();
+    (header.msg_iov, header.msg_iovlen) = (&raw mut part, 1);
+    let mut array = RangeArray::<4>::new();
+    array.attach(&mut header);
+    let flags = (libc::MSG_ZEROCOPY | libc::MSG_WAITALL) as u32;
+    let send = opcode::SendMsg::new(socket, &raw const header).flags(flags);
+    assert_eq!(run(ring, send.build()), last.len() as i32);
+    let inline: u32 = array.taken(&header).iter().map(numbers).sum();
+    assert!(inline > 0, "the poll has seen one");
+    take_numbers(ring, socket, pieces.len() as u32 - inline);
+}
+
+/// Has a socket number its zero-copy sends.
+fn number(ring: &mut IoUring, socket: types::Fixed) {
+    let on = 1i32;
+    let (level, name) = (libc::SOL_SOCKET as u32, libc::SO_ZEROCOPY as u32);
+    let option = opcode::SetSockOpt::new(socket, level, name, (&raw const on).cast(), 4);
+    assert_eq!(run(ring, option.build()), 0);
+}
+
+fn send_numbered(ring: &mut IoUring, socket: types::Fixed, pieces: &[&[u8]]) {
+    for piece in pieces {
+        let send = opcode::Send::new(socket, piece.as_ptr(), piece.len() as u32);
+        let send = send.flags(libc::MSG_ZEROCOPY | libc::MSG_WAITALL).build();
+        push(ring, send.flags(squeue::Flags::SKIP_SUCCESS));
+    }
+}
+
+/// Receives from the error queue until so many sends were told of.
+fn take_numbers(ring: &mut IoUring, socket: types::Fixed, mut left: u32) {
+    while left > 0 {
+        let (mut header, mut error) = (empty_message(), ErrorMessage::new());
+        error.attach(&mut header);
+        let flags = libc::MSG_ERRQUEUE as u32;
+        let receive = opcode::RecvMsg::new(socket, &raw mut header).flags(flags);
+        assert_eq!(run(ring, receive.build()), 0);
+        left -= numbers(&error.range(&header).expect("a notification"));
+    }
+}
+
+/// How many sends a range tells of, none of which was copied.
+fn numbers(range: &ZeroCopyRange) -> u32 {
+    assert_eq!(range.zerocopy, 1, "{range:?} was copied");
+    range.hi - range.lo + 1
+}
+
+fn empty_message() -> libc::msghdr {
+    // SAFETY: all zeroes is a valid msghdr.
+    unsafe { std::mem::zeroed() }
 }
 
 fn push(ring: &mut IoUring, entry: squeue::Entry) {
