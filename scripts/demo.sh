@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 readonly RING="ringwire-ring-$$" PEER="ringwire-peer-$$" PORT=7777
 readonly V4=10.7.0.2 V6=fd07::2 ECHO=target/release/echo HTTP=target/release/http PROXY=target/release/proxy SLOTS=target/release/slots UPSTREAM=8080
+readonly NUMBERED=target/release/msg_zerocopy
 work=$(mktemp -d)
 echo_pid=
 upstream_pid=
@@ -165,6 +166,25 @@ start_proxy() { # to a server of the kernel's at the peer, which sends back what
     await_listening
 }
 
+# numbered LISTENER ADDRESS [OPTION...]: numbered messages to a socat at the peer come back, all of them as not copied;
+# of a stream each is there.
+numbered() {
+    local listener=$1 to=$2
+    shift 2
+    on_peer socat -u "$listener,reuseaddr" "CREATE:$work/got" &
+    upstream_pid=$!
+    for _ in $(seq 100); do
+        on_peer ss -Hlntu "sport = :$UPSTREAM" | grep -q . && break
+        sleep 0.1
+    done
+    ip netns exec "$RING" timeout 30 "$NUMBERED" --interface rw0 --address "$V4/24" --address "$V6/64" \
+        --no-dad --to "$to:$UPSTREAM" --messages 5000 "$@" >"$work/echo" || return 1
+    [[ $listener == TCP* ]] || kill "$upstream_pid"
+    wait "$upstream_pid"
+    grep -q '^messages: 5000 not copied: 5000 copied: 0 ' "$work/echo" || return 1
+    [[ $listener != TCP* ]] || [ "$(fold -w 1400 "$work/got" | uniq | wc -l)" -eq 5000 ]
+}
+
 uncopied() { # what the server says of itself when it has stopped
     grep -q 'copied[a-z_]*: 0 ' "$work/echo"
 }
@@ -269,6 +289,12 @@ check "4 MiB to each, IPv4 and IPv6" to_receivers
 sed -n 's/^Tally/  Tally/p' "$work/echo"
 check "one notification for each frame" one_notification
 check "no payload was copied" uncopied
+
+say "messages that are numbered, to the peer"
+check "TCP, IPv4, told in the error queue" numbered "TCP4-LISTEN:$UPSTREAM" 10.7.0.1
+check "TCP, IPv6, told with the sends" numbered "TCP6-LISTEN:$UPSTREAM" '[fd07::1]' --inline
+check "UDP, IPv4, told with the sends" numbered "UDP4-RECV:$UPSTREAM" 10.7.0.1 --udp --inline
+check "UDP, IPv6, told in the error queue" numbered "UDP6-RECV:$UPSTREAM" '[fd07::1]' --udp --limit 1
 
 say "HTTP: a folder of files over ringwire, to curl"
 start_http
