@@ -288,12 +288,8 @@ impl Run<'_> {
     /// Sends the segment at `seq` if it is as long as the others and its headers have to go beside it.
     fn next_beside(&mut self, seq: SeqNumber) -> Option<()> {
         let limits = within(self.limits, self.room)?;
-        let most = self.len + u32::from(self.exact);
-        let there = self.send.contiguous(self.ledger, limits, most, seq);
-        if there != self.len {
-            return None;
-        }
-        let lie = self.send.lie(self.ledger, seq, self.len)?;
+        let lens = (self.len, self.exact);
+        let lie = self.send.lie_beside(self.ledger, limits, seq, lens)?;
         let lie = lie.behind(self.headers.len);
         let planned = tx_plan(self.limits, lie) == TxPlan::Scatter;
         planned.then(|| self.beside(seq, lie))?
