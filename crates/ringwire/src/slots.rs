@@ -86,7 +86,7 @@ impl SendZc {
     }
 
     /// The entry.
-    pub fn build(&self) -> Entry {
+    pub fn build(self) -> Entry {
         self.0.to_entry()
     }
 }
