@@ -259,6 +259,11 @@ pub const DIFFERENCES: &[Difference] = &[
         kernel: &["(1, 20, 3)"],
         ringwire: &["(1, 21, 3)"],
     },
+    Difference {
+        name: "ranges_that_come_back_with_a_send",
+        kernel: &["(2, -22, 0)"],
+        ringwire: &["(2, 4, 0)"],
+    },
 ];
 
 impl Difference {

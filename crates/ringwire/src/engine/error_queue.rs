@@ -152,9 +152,9 @@ impl Engine {
         queue.promised -= 1;
         if let Some(number) = number {
             queue.add(number, !copied);
-            if !queue.waiters.is_empty() || !file.polls.is_empty() {
-                self.work.push_back(Work::ErrorQueue(socket));
-            }
+        }
+        if !queue.waiters.is_empty() || number.is_some() && !file.polls.is_empty() {
+            self.work.push_back(Work::ErrorQueue(socket));
         }
     }
 
@@ -217,6 +217,11 @@ impl Engine {
     /// Something came into a socket's error queue: tells its polls and serves those that wait.
     pub(super) fn serve_error_queue(&mut self, socket: SocketId) {
         self.report_queued_error(socket);
+        self.serve_error_receives(socket);
+    }
+
+    /// Serves the receives that wait for an entry, or for the end of what entries come of.
+    pub(super) fn serve_error_receives(&mut self, socket: SocketId) {
         while let Some(queue) = self
             .files
             .get(socket)
@@ -252,7 +257,7 @@ impl Engine {
         };
         let Some(range) = self.take_error(socket) else {
             self.put_back(selected);
-            return match wanted.has(libc::MSG_DONTWAIT) {
+            return match wanted.has(libc::MSG_DONTWAIT) || self.is_over(socket) {
                 true => Attempt::failed(Errno::EAGAIN),
                 false => Attempt::Wait,
             };
@@ -264,6 +269,16 @@ impl Engine {
                 Attempt::failed(error)
             }
         }
+    }
+
+    /// Whether nothing is to be waited for: an error of the socket or the end of its connection would wake the receive
+    /// again and again, as in the kernel, and no number is missing.
+    fn is_over(&mut self, socket: SocketId) -> bool {
+        let readiness = self.stack.readiness(&self.ledger, socket);
+        let file = self.files.get(socket);
+        let queue = file.and_then(|file| file.errors.as_deref());
+        let promised = queue.map_or(0, |queue| queue.promised);
+        (readiness.error || readiness.hung_up) && promised == 0
     }
 
     fn take_error(&mut self, socket: SocketId) -> Option<ZeroCopyRange> {

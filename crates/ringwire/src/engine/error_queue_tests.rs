@@ -467,3 +467,54 @@ fn the_option_is_read_as_it_was_set() {
     assert_eq!(bed.run(entry), [(0, 4, 0)]);
     assert_eq!(value, 1i32.to_ne_bytes());
 }
+
+#[test]
+fn a_receive_waits_on_while_a_number_of_a_dead_connection_is_missing() {
+    let (mut bed, row) = connection();
+    number_sends(&mut bed, 1);
+    let entry = opcode::Send::new(types::Fixed(1), row.as_ptr(), 1000);
+    assert_eq!(bed.run(entry.flags(ZEROCOPY).build()), [(0, 1000, 0)]);
+    // SAFETY: all zeroes is a valid msghdr.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    let mut error = ErrorMessage::new();
+    error.attach(&mut header);
+    let receive = opcode::RecvMsg::new(types::Fixed(1), &raw mut header);
+    let receive = receive.flags(libc::MSG_ERRQUEUE as u32).build();
+    assert_eq!(bed.run(receive.clone().user_data(1)), []);
+    bed.engine.reset_all(Instant::ZERO);
+    pass(&mut bed, 10);
+    let sent = bed.sent();
+    bed.report_sent(&sent);
+    pass(&mut bed, 60);
+    let completions = bed.completions();
+    assert_eq!(completions, [(1, 0, 0)], "the number, and not EAGAIN");
+    assert_eq!(error.range(&header).map(|range| range.lo), Some(0));
+    assert_eq!(
+        bed.run(receive.user_data(2)),
+        [(2, -libc::EAGAIN, 0)],
+        "nothing more is to come"
+    );
+}
+
+#[test]
+fn each_part_of_a_bundle_has_a_number() {
+    let (mut bed, _) = connection();
+    number_sends(&mut bed, 1);
+    // Of those that requests provide one is taken at a time.
+    let payload = [7u8; 20];
+    let provide = opcode::ProvideBuffers::new(payload.as_ptr().cast_mut(), 4, 5, 9, 0);
+    assert_eq!(bed.run(provide.build()), [(0, 0, 0)]);
+    let bundle = opcode::SendBundle::new(types::Fixed(1), 9).flags(ZEROCOPY);
+    let completions = bed.run(bundle.build());
+    let sent = completions.iter().map(|completion| completion.1);
+    assert_eq!(sent.collect::<Vec<_>>(), [4; 5]);
+    // SAFETY: all zeroes is a valid msghdr.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    let mut error = ErrorMessage::new();
+    error.attach(&mut header);
+    let receive = opcode::RecvMsg::new(types::Fixed(1), &raw mut header);
+    let receive = receive.flags(libc::MSG_ERRQUEUE as u32).build();
+    assert_eq!(bed.run(receive), [(0, 0, 0)]);
+    let range = error.range(&header).expect("a notification");
+    assert_eq!(parts(&range), (0, 4, 0));
+}

@@ -387,6 +387,7 @@ impl Engine {
             let socket = event.socket;
             if event.receive {
                 self.serve_receives(socket);
+                self.serve_error_receives(socket);
             }
             if event.send {
                 self.serve_sends(socket);

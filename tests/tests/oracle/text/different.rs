@@ -38,6 +38,7 @@ pub const CASES: &[Case] = &[
     case("lent_buffer_groups", lent_groups),
     case("groups_of_registered_memory", registered_groups),
     case("length_of_a_multishot_messages_iovec", message_iovec),
+    case("ranges_that_come_back_with_a_send", msg_zerocopy::inline),
 ];
 
 /// A result that has no fixed value: whether it is one, or the error.

@@ -1,6 +1,8 @@
 //! MSG_ZEROCOPY: what is numbered, and what comes out of the error queue. Nothing is sent from where it lies: the
 //! kernel copies for a peer on the same machine, and ringwire what is not in its memory.
 
+use ringwire::msg_zerocopy::RangeArray;
+
 use super::*;
 
 pub const CASES: &[Case] = &[
@@ -25,6 +27,9 @@ pub const CASES: &[Case] = &[
     case("error_queue_and_multishot_poll", multishot_polls),
     case("error_queue_and_receives", receives),
     case("error_queue_and_a_closed_descriptor", closed),
+    case("error_queue_beside_data", beside_data),
+    case("error_queue_and_the_end_of_a_stream", end_of_stream),
+    case("error_queue_and_a_reset", reset_stream),
 ];
 
 const ZEROCOPY: (i32, i32) = (libc::SOL_SOCKET, libc::SO_ZEROCOPY);
@@ -496,4 +501,60 @@ fn closed(bench: &mut Bench) {
     bench.run(close_entry(0), 2);
     bench.cancel(1);
     bench.wait(2);
+}
+
+fn beside_data(bench: &mut Bench) {
+    bench.numbered();
+    bench.peer_sends(b"data");
+    bench.until_readable();
+    let mut errors = Errors::new();
+    bench.push(errors.entry(0, libc::MSG_ERRQUEUE), 1);
+    bench.submit();
+    bench.run(opcode::Nop::new().build(), 2);
+    bench.push(zero_copy(0, b"numbered"), 3);
+    bench.wait_for_each(2);
+}
+
+/// Ringwire's own.
+pub fn inline(bench: &mut Bench) {
+    bench.numbered();
+    bench.run(zero_copy(0, b"numbered"), 1);
+    bench.at_peer();
+    let part = libc::iovec {
+        iov_base: b"more".as_ptr().cast_mut().cast(),
+        iov_len: 4,
+    };
+    let mut array = RangeArray::<2>::new();
+    let mut header = Errors::with_room(0).header;
+    header.msg_name = std::ptr::null_mut();
+    (header.msg_iov, header.msg_iovlen) = (std::ptr::from_ref(&part).cast_mut(), 1);
+    array.attach(&mut header);
+    let send = opcode::SendMsg::new(types::Fixed(0), &raw const header);
+    bench.run(send.build(), 2);
+    let taken = array
+        .taken(&header)
+        .iter()
+        .map(|it| (it.lo, it.hi, it.zerocopy));
+    bench.say(taken.take(1).collect::<Vec<_>>());
+}
+
+fn end_of_stream(bench: &mut Bench) {
+    let stream = bench.connected();
+    let mut errors = Errors::new();
+    bench.push(errors.entry(1, libc::MSG_ERRQUEUE), 1);
+    bench.submit();
+    drop(stream);
+    bench.readable(1);
+    bench.cancel(1);
+    bench.wait(2);
+}
+
+fn reset_stream(bench: &mut Bench) {
+    let stream = bench.connected();
+    let mut errors = Errors::new();
+    bench.push(errors.entry(1, libc::MSG_ERRQUEUE), 1);
+    bench.submit();
+    reset(stream);
+    bench.push(poll_entry(1, libc::POLLIN), 2);
+    bench.wait_for_each(2);
 }
