@@ -48,6 +48,18 @@ fn numbered(bed: &mut Bed, from: &[u8]) {
     assert_eq!(completions, [(0, from.len() as i32, 0)], "no F_MORE");
 }
 
+fn no_message() -> libc::msghdr {
+    libc::msghdr {
+        msg_name: std::ptr::null_mut(),
+        msg_namelen: 0,
+        msg_iov: std::ptr::null_mut(),
+        msg_iovlen: 0,
+        msg_control: std::ptr::null_mut(),
+        msg_controllen: 0,
+        msg_flags: 0,
+    }
+}
+
 /// A message to the group, and an array for ranges.
 struct Message<const N: usize> {
     header: libc::msghdr,
@@ -61,8 +73,7 @@ impl<const N: usize> Message<N> {
             iov_base: from.as_ptr().cast_mut().cast(),
             iov_len: from.len(),
         };
-        // SAFETY: all zeroes is a valid msghdr.
-        let header: libc::msghdr = unsafe { std::mem::zeroed() };
+        let header = no_message();
         let array = RangeArray::new();
         let mut message = Box::new(Message {
             header,
@@ -101,8 +112,7 @@ fn parts(range: &ZeroCopyRange) -> (u32, u32, u8) {
 
 /// The next entry of the error queue, if there is one.
 fn queued(bed: &mut Bed) -> Option<(u32, u32, u8)> {
-    // SAFETY: all zeroes is a valid msghdr.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    let mut header = no_message();
     let mut error = ErrorMessage::new();
     error.attach(&mut header);
     let flags = (libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) as u32;
@@ -474,8 +484,7 @@ fn a_receive_waits_on_while_a_number_of_a_dead_connection_is_missing() {
     number_sends(&mut bed, 1);
     let entry = opcode::Send::new(types::Fixed(1), row.as_ptr(), 1000);
     assert_eq!(bed.run(entry.flags(ZEROCOPY).build()), [(0, 1000, 0)]);
-    // SAFETY: all zeroes is a valid msghdr.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    let mut header = no_message();
     let mut error = ErrorMessage::new();
     error.attach(&mut header);
     let receive = opcode::RecvMsg::new(types::Fixed(1), &raw mut header);
@@ -508,8 +517,7 @@ fn each_part_of_a_bundle_has_a_number() {
     let completions = bed.run(bundle.build());
     let sent = completions.iter().map(|completion| completion.1);
     assert_eq!(sent.collect::<Vec<_>>(), [4; 5]);
-    // SAFETY: all zeroes is a valid msghdr.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    let mut header = no_message();
     let mut error = ErrorMessage::new();
     error.attach(&mut header);
     let receive = opcode::RecvMsg::new(types::Fixed(1), &raw mut header);
