@@ -11,6 +11,7 @@ use ringwire_umem::{Area, AreaLayout, Umem};
 
 use crate::config::Shape;
 use crate::loans::Lent;
+use crate::pieces::{self, Piece, Pieces};
 use crate::random::Random;
 use crate::registered;
 use crate::stream_memory::scribble;
@@ -64,27 +65,36 @@ pub(crate) struct Areas {
     taken: Vec<Range<usize>>,
     slots: Vec<Area>,
     free: Vec<usize>,
+    /// Entries that name what was placed.
+    pub(crate) pieces: Pieces,
     placed: BTreeMap<u64, Placed>,
     serial: u64,
     random: Random,
 }
 
 impl Areas {
-    /// Takes the areas of a UMEM, and registers the plain one as a buffer too.
+    /// Takes the areas of a UMEM, and registers the plain one as a buffer too, and behind it all slots as one.
     pub(crate) fn register(
         engine: &mut Engine,
         umem: &Arc<Umem>,
         index: u16,
-        random: Random,
+        mut random: Random,
     ) -> Areas {
         let mut plain = umem.take_area(0).expect("the first area, once");
-        let slots = umem.take_slots(1).expect("the second area, once");
+        let mut slots = umem.take_slots(1).expect("the second area, once");
         let whole = libc::iovec {
             iov_base: plain.as_mut_ptr().cast(),
             iov_len: plain.len(),
         };
-        registered::put(engine, index, &[whole]);
+        let first = slots[0].as_mut_ptr();
+        let last = slots.last_mut().expect("some slots").as_mut_ptr_range().end;
+        let of_slots = libc::iovec {
+            iov_base: first.cast(),
+            iov_len: last as usize - first as usize,
+        };
+        registered::put(engine, index, &[whole, of_slots]);
         Areas {
+            pieces: Pieces::register(engine, Random::new(random.next())),
             umem: Arc::clone(umem),
             index,
             plain,
@@ -158,6 +168,7 @@ impl Areas {
         name: Option<Name>,
         flags: i32,
     ) -> (squeue::Entry, Lent) {
+        let provided = self.random.chance(250).then(|| self.pieces_of(number));
         let random = &mut self.random;
         let placed = self.placed.get_mut(&number).expect("it was placed");
         let lent = Lent::new(spans(&self.umem, &placed.message.parts), placed.reports);
@@ -173,6 +184,18 @@ impl Areas {
             None => (std::ptr::null(), 0),
         };
         let socket = types::Fixed(slot);
+        if let Some(pieces) = provided {
+            let manner = pieces::Manner {
+                socket,
+                flags,
+                reports: placed.reports,
+                is_stream: name.is_null(),
+            };
+            let name = message.name.as_ref();
+            if let Some(send) = self.pieces.send(number, &pieces, name, manner) {
+                return (send, lent);
+            }
+        }
         if placed.parts.len() > 1 || random.chance(300) {
             message.header.msg_name = name.cast_mut().cast();
             message.header.msg_namelen = name_len;
@@ -192,6 +215,26 @@ impl Areas {
             send = send.buf_index(Some(self.index));
         }
         (send.build(), lent)
+    }
+
+    /// What was placed, as parts of the registered buffers.
+    fn pieces_of(&self, number: u64) -> Vec<Piece> {
+        let slots = self.slots[0].as_ptr() as usize;
+        let piece = |part: &Part| match part {
+            Part::Plain(range) => Piece {
+                index: self.index,
+                offset: range.start as u64,
+                len: range.len() as u32,
+            },
+            Part::Slot(slot, len) => Piece {
+                index: self.index + 1,
+                offset: (self.slots[*slot].as_ptr() as usize - slots) as u64,
+                len: *len as u32,
+            },
+        };
+        let pieces = self.placed[&number].parts.iter().map(piece);
+        // An entry is some bytes.
+        pieces.filter(|piece| piece.len > 0).collect()
     }
 
     /// Where bytes that are the application's lie in the UMEM.

@@ -29,11 +29,26 @@ impl Buffers {
         Buffers::new(engine, group, count, 0, IOU_PBUF_RING_LENT)
     }
 
+    /// Registers a group of at most `count` entries (a power of two), which has none.
+    pub(crate) fn register_empty(engine: &mut Engine, group: u16, count: u16) -> Buffers {
+        let mut buffers = Buffers::unregistered(count, 0);
+        buffers.register_ring(engine, group, 0);
+        buffers
+    }
+
     fn new(engine: &mut Engine, group: u16, count: u16, bytes_each: usize, flags: u16) -> Buffers {
         let mut buffers = Buffers::unregistered(count, bytes_each);
+        buffers.register_ring(engine, group, flags);
+        for bid in 0..count {
+            buffers.provide(bid);
+        }
+        buffers
+    }
+
+    fn register_ring(&mut self, engine: &mut Engine, group: u16, flags: u16) {
         let reg = BufReg {
-            ring_addr: buffers.ring.as_mut_ptr() as u64,
-            ring_entries: count.into(),
+            ring_addr: self.ring.as_mut_ptr() as u64,
+            ring_entries: self.count.into(),
             bgid: group,
             flags,
             ..BufReg::default()
@@ -41,10 +56,6 @@ impl Buffers {
         // SAFETY: the mapping lives in the application, which its host keeps as long as the engine.
         unsafe { engine.register(IORING_REGISTER_PBUF_RING, &raw const reg as u64, 1) }
             .expect("a buffer ring");
-        for bid in 0..count {
-            buffers.provide(bid);
-        }
-        buffers
     }
 
     /// A ring that no engine knows, without entries.
@@ -61,20 +72,30 @@ impl Buffers {
     /// Gives a buffer (back) to the ring.
     pub(crate) fn provide(&mut self, bid: u16) {
         let addr = self.memory[usize::from(bid) * self.bytes_each..].as_mut_ptr() as u64;
-        self.put(addr, bid);
+        self.put(addr, self.bytes_each as u32, bid);
     }
 
     /// Gives an id (back) to the ring, any.
     pub(crate) fn provide_id(&mut self, bid: u16) {
-        self.put(0, bid);
+        self.put(0, self.bytes_each as u32, bid);
     }
 
-    fn put(&mut self, addr: u64, bid: u16) {
+    /// Adds an entry.
+    pub(crate) fn put(&mut self, addr: u64, len: u32, bid: u16) {
         let at = usize::from(self.tail % self.count) * 16;
         self.ring[at..at + 8].copy_from_slice(&addr.to_ne_bytes());
-        self.ring[at + 8..at + 12].copy_from_slice(&(self.bytes_each as u32).to_ne_bytes());
+        self.ring[at + 8..at + 12].copy_from_slice(&len.to_ne_bytes());
         self.ring[at + 12..at + 14].copy_from_slice(&bid.to_ne_bytes());
-        self.tail = self.tail.wrapping_add(1);
+        self.publish(self.tail.wrapping_add(1));
+    }
+
+    /// Takes back the entries that were added last, while no request can take them.
+    pub(crate) fn retract(&mut self, count: u16) {
+        self.publish(self.tail.wrapping_sub(count));
+    }
+
+    fn publish(&mut self, tail: u16) {
+        self.tail = tail;
         // The engine reads on this same thread: no ordering is needed.
         self.ring[14..16].copy_from_slice(&self.tail.to_ne_bytes());
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use io_uring::{opcode, types};
 use ringwire::engine::Engine;
 
-use crate::areas::Name;
+use crate::areas::{Areas, Name};
 use crate::buffers::Buffers;
 use crate::client_stream::{Memory, Open, Way};
 use crate::lending::{Lending, Lent, Manner};
@@ -238,6 +238,10 @@ impl Client {
             Some(refills) => refills.give_back(per_mille, bad),
             None => Ok(()),
         }
+    }
+
+    pub(crate) fn areas(&mut self) -> &mut Areas {
+        &mut self.memory.lending.areas
     }
 
     /// What it was lent.

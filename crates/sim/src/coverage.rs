@@ -77,6 +77,12 @@ coverage! {
     hostile_slots_told: "slot notifications of hostile sends",
     /// Times that all slots were registered anew.
     slots_renewed: "slots registered anew",
+    /// Zero-copy sends that took several provided registered buffers.
+    bundles: "bundles",
+    /// Provided registered buffers that were taken.
+    pieces: "provided registered buffers",
+    /// Of them, those that named nothing.
+    wrong_pieces: "of which wrong",
     /// Times that the application wrote over what it was sending.
     spoiled: "spoiled",
     /// Parts that the application was lent where the NIC wrote them.

@@ -13,7 +13,7 @@ use ringwire_stack::{
 use ringwire_umem::{Layout, Ledger, Pool, Umem};
 use ringwire_xsk::TxMetadata;
 
-use crate::areas;
+use crate::areas::{self, Areas};
 use crate::client::{self, Client};
 use crate::config::{Address, Faults, Shape};
 use crate::coverage::Coverage;
@@ -22,6 +22,7 @@ use crate::kernel::{Kicks, Queue, SimPort};
 use crate::lending::{self, Lending, Manner, setup_flags};
 use crate::loans::{Acknowledgements, Lent};
 use crate::nic::Nic;
+use crate::pieces;
 use crate::random::Random;
 use crate::registered;
 use crate::requests::{Answer, Purpose, Requests};
@@ -66,6 +67,15 @@ pub(crate) struct HostConfig<'a> {
     pub(crate) may_crowd: bool,
     /// Whether its NIC may keep some of what it sends for good.
     pub(crate) resets: bool,
+}
+
+impl Role {
+    fn areas(&mut self) -> &mut Areas {
+        match self {
+            Role::Server(server) => server.areas(),
+            Role::Client(client) => client.areas(),
+        }
+    }
 }
 
 impl Host {
@@ -188,6 +198,9 @@ impl Host {
             Role::Client(client) => client.step(requests, random, Manner::new(faults)),
         }
         self.requests.flush_slots();
+        if let Some(send) = self.role.areas().pieces.take_wrong() {
+            self.requests.push(send, Purpose::WrongPiece);
+        }
         self.submit();
         self.engine_turn(now);
         self.renew_slots(coverage);
@@ -255,7 +268,10 @@ impl Host {
                 continue;
             }
             match self.requests.completed(user_data, res, flags) {
-                Ok(Answer::Result(purpose)) => self.completed(purpose, (res, flags, place)),
+                Ok(Answer::Result(purpose)) => {
+                    self.took_pieces(purpose, res, flags);
+                    self.completed(purpose, (res, flags, place));
+                }
                 Ok(Answer::Bound(purpose)) => {
                     // To the application it is a zero-copy send like others.
                     self.completed(purpose, (res, flags | IORING_CQE_F_MORE, place));
@@ -268,6 +284,21 @@ impl Host {
                 }
                 Err(violation) => self.violates(violation),
             }
+        }
+    }
+
+    /// What a send says of the provided registered buffers that it has taken must be so.
+    fn took_pieces(&mut self, purpose: Purpose, res: i32, flags: u32) {
+        use {client::Step as Client, server::Step as Server};
+        let number = match purpose {
+            Purpose::WrongPiece => 0,
+            Purpose::Client(Client::LentDatagram(number) | Client::LentSend(_, number))
+            | Purpose::Server(Server::LentReply(number) | Server::LentSend(_, number)) => number,
+            _ => return,
+        };
+        let pieces = &mut self.role.areas().pieces;
+        if let Err(violation) = pieces.completed(number, res, flags) {
+            self.violates(violation);
         }
     }
 
@@ -407,6 +438,11 @@ impl Host {
             Role::Server(server) => server.lent(),
             Role::Client(client) => client.lent(),
         }
+    }
+
+    /// What its sends took of provided registered buffers.
+    pub(crate) fn pieces(&mut self) -> pieces::Counts {
+        self.role.areas().pieces.counts
     }
 
     /// Requests of nobody's that succeeded.

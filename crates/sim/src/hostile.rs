@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use io_uring::{opcode, types};
 use ringwire::engine::Engine;
+use ringwire::provided::entry_addr;
 use ringwire_abi::flags::*;
 use ringwire_abi::sqe::Sqe;
 
@@ -21,6 +22,7 @@ use crate::wrong_memory::Memory;
 /// A buffer ring, and the first of the groups that PROVIDE_BUFFERS makes. The application's are below.
 const RING_GROUP: u16 = 4;
 const GROUPS: u64 = 4;
+const PIECES_GROUP: u16 = 9;
 /// Registered buffers go by the same numbers, so that a wrong one is one of these too.
 const FIRST_REGISTERED: u16 = RING_GROUP;
 const FIRST_PAGE: u64 = 4096;
@@ -85,6 +87,8 @@ pub(crate) struct Hostile {
     pub(crate) succeeded: u64,
     memory: Memory,
     _ring: Buffers,
+    /// Its entries are to name parts of registered buffers.
+    pieces: Buffers,
 }
 
 impl Hostile {
@@ -98,6 +102,7 @@ impl Hostile {
             succeeded: 0,
             memory,
             _ring: Buffers::register(engine, RING_GROUP, 16, 1000),
+            pieces: Buffers::register_empty(engine, PIECES_GROUP, 16),
         }
     }
 
@@ -351,6 +356,10 @@ impl Hostile {
         } else {
             self.message_flags(sqe, form.receives, random);
         }
+        let is_plain = [IORING_OP_SEND, IORING_OP_SEND_ZC].contains(&sqe.opcode);
+        if is_plain && sqe.ioprio & IORING_SEND_VECTORIZED == 0 && random.chance(200) {
+            return self.send_pieces(sqe, random);
+        }
         let takes_fixed = form.is_zero_copy && random.chance(400);
         if form.is_fixed || takes_fixed {
             sqe.buf_index = group(random);
@@ -380,6 +389,27 @@ impl Hostile {
         }
         sqe.file_index = u32::from(slots::hostile(random)) | (to_len as u32) << 16;
         sqe.ioprio |= RINGWIRE_SEND_FLUSH * random.below(2) as u16;
+    }
+
+    /// Sends what the group of pieces has, in its registered buffers or not.
+    fn send_pieces(&mut self, sqe: &mut Sqe, random: &mut Random) {
+        for _ in 0..random.below(4) {
+            let index = FIRST_REGISTERED + random.below(4) as u16;
+            let len = 1 + random.below(3000) as u32;
+            let (index, offset, len) = match random.below(8) {
+                0 => (random.below(1 << 20) as u32, 0, len),
+                1 => (index.into(), random.below(1 << 44), len),
+                2 => (index.into(), 0, [0, 1 << 20][random.below(2) as usize]),
+                _ => (index.into(), random.below(50_000), len),
+            };
+            let bid = random.next() as u16;
+            self.pieces.put(entry_addr(index, offset), len, bid);
+        }
+        sqe.flags |= IOSQE_BUFFER_SELECT;
+        sqe.ioprio |= IORING_RECVSEND_FIXED_BUF;
+        sqe.ioprio |= IORING_RECVSEND_BUNDLE * random.below(2) as u16;
+        (sqe.addr, sqe.len) = (0, [0, 100, 10_000][random.below(3) as usize]);
+        sqe.buf_index = PIECES_GROUP;
     }
 
     fn message_flags(&mut self, sqe: &mut Sqe, receives: bool, random: &mut Random) {
@@ -479,7 +509,10 @@ impl Hostile {
         if (0..self.slots.start as i32).contains(&sqe.fd) && sqe.flags & IOSQE_FIXED_FILE != 0 {
             sqe.fd = self.slot(random) as i32;
         }
-        if sqe.buf_index < RING_GROUP {
+        // To any other request what the group of pieces has would be addresses.
+        let takes_pieces = [IORING_OP_SEND, IORING_OP_SEND_ZC].contains(&sqe.opcode)
+            && sqe.ioprio & IORING_RECVSEND_FIXED_BUF != 0;
+        if sqe.buf_index < RING_GROUP || sqe.buf_index == PIECES_GROUP && !takes_pieces {
             sqe.buf_index = group(random);
         }
         slots::keep_to_hostile(sqe);

@@ -24,6 +24,7 @@ mod loans;
 mod network;
 mod nic;
 mod payload;
+mod pieces;
 mod random;
 mod received;
 mod registered;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use io_uring::{opcode, squeue, types};
+use io_uring::{cqueue, opcode, squeue, types};
 use ringwire_abi::flags::*;
 use ringwire_abi::request::{Notify, check_flags, check_priority, notification};
 use ringwire_abi::sqe::Sqe;
@@ -25,6 +25,8 @@ pub(crate) enum Purpose {
     Quiet,
     /// Flushes slots.
     Flush,
+    /// Takes what a group has that names nothing.
+    WrongPiece,
     Server(server::Step),
     Client(client::Step),
     /// Of no use to anybody; `allocates`: it opens sockets in slots that the ring chooses.
@@ -66,6 +68,8 @@ struct Open {
     opcode: u8,
     kind: Kind,
     may_be_silent: bool,
+    /// The first buffer that its completion has named.
+    bid: Option<u16>,
     /// Memory in the UMEM that it sends from.
     lent: Option<Lent>,
 }
@@ -118,6 +122,7 @@ impl Requests {
                 false => kind(&sqe, is_behind && notify.is_some()),
             },
             may_be_silent: sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0,
+            bid: None,
             lent,
         };
         self.open.insert(id, open);
@@ -134,7 +139,8 @@ impl Requests {
     fn bind(&mut self, id: u64, sqe: &mut Sqe, purpose: Purpose, lent: &mut Option<Lent>) -> bool {
         let own = matches!(purpose, Purpose::Server(_) | Purpose::Client(_));
         // What is linked to another is bound when its turn comes.
-        if !own || self.linked || sqe.opcode != IORING_OP_SEND_ZC {
+        let selects = sqe.flags & IOSQE_BUFFER_SELECT != 0;
+        if !own || self.linked || sqe.opcode != IORING_OP_SEND_ZC || selects {
             return false;
         }
         let slots = self.slots.as_mut();
@@ -210,7 +216,7 @@ impl Requests {
     ) -> Result<Answer, String> {
         let more = flags & IORING_CQE_F_MORE != 0;
         if flags & IORING_CQE_F_NOTIF != 0 {
-            return self.notified(user_data, res, more);
+            return self.notified(user_data, res, flags);
         }
         self.rename(user_data);
         let Some(open) = self.open.get_mut(&user_data) else {
@@ -219,6 +225,7 @@ impl Requests {
             ));
         };
         let (purpose, opcode) = (open.purpose, open.opcode);
+        open.bid = cqueue::buffer_select(flags);
         if let Some(lent) = &mut open.lent {
             lent.res = res;
         }
@@ -270,7 +277,8 @@ impl Requests {
         }
     }
 
-    fn notified(&mut self, user_data: u64, res: i32, more: bool) -> Result<Answer, String> {
+    fn notified(&mut self, user_data: u64, res: i32, flags: u32) -> Result<Answer, String> {
+        let more = flags & IORING_CQE_F_MORE != 0;
         let id = self.aliases.remove(&user_data).unwrap_or(user_data);
         let open = self.open.get(&id);
         let open =
@@ -287,7 +295,12 @@ impl Requests {
                 "opcode {opcode}: a notification before its completion, or with more to come"
             ));
         }
-        let purpose = open.purpose;
+        let (purpose, bid) = (open.purpose, open.bid);
+        if cqueue::buffer_select(flags) != bid {
+            return Err(format!(
+                "the notification {user_data:#x} names another buffer than its completion, {bid:?}"
+            ));
+        }
         let open = self.open.remove(&id);
         self.repaid = open.and_then(|open| open.lent);
         if let Some(lent) = &mut self.repaid {

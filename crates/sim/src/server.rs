@@ -8,7 +8,7 @@ use io_uring::{opcode, squeue, types};
 use ringwire::engine::Engine;
 use ringwire_abi::flags::{IORING_CQE_F_BUF_MORE, IORING_SEND_ZC_REPORT_USAGE};
 
-use crate::areas::Name;
+use crate::areas::{Areas, Name};
 use crate::buffers::Buffers;
 use crate::lending::{self, Lending, Manner};
 use crate::loans::{self, Lent};
@@ -301,6 +301,10 @@ impl Server {
             lent.give_back(per_mille, manner.bad)?;
         }
         Ok(())
+    }
+
+    pub(crate) fn areas(&mut self) -> &mut Areas {
+        &mut self.lending.areas
     }
 
     /// What it was lent.

@@ -190,6 +190,11 @@ impl World {
         self.hosts().for_each(|host| lent += host.lent());
         self.network.coverage.lent = lent.parts;
         self.network.coverage.forwarded = lent.forwarded;
+        for pieces in self.hosts().map(|host| host.pieces()).collect::<Vec<_>>() {
+            self.network.coverage.bundles += pieces.bundles;
+            self.network.coverage.pieces += pieces.taken;
+            self.network.coverage.wrong_pieces += pieces.bad;
+        }
         self.network.coverage.bad_returns = lent.bad_ids + lent.bad_places;
         let tally = self.tally();
         let (echoes, streams) = (tally.echoes.len() as u64, tally.finished);
