@@ -191,8 +191,8 @@ const FRAME_OVERHEAD: u32 = 14 + 2 * 4 + 4;
 
 /// Why a driver could not write each frame of the interface whole into one chunk, if so. What exceeds its buffer igb
 /// writes into the next chunk, as if it were another frame: nothing marks the two as one without `XDP_USE_SG`.
-fn split_by_driver(chunk_bytes: u32, mtu: u32) -> Option<String> {
-    let buffer = (chunk_bytes - RECEIVE_HEADROOM) / BUFFER_UNIT * BUFFER_UNIT;
+pub fn split_by_driver(chunk_bytes: u32, mtu: u32) -> Option<String> {
+    let buffer = chunk_bytes.saturating_sub(RECEIVE_HEADROOM) / BUFFER_UNIT * BUFFER_UNIT;
     let frame = mtu.saturating_add(FRAME_OVERHEAD);
     (buffer < frame).then(|| {
         format!(
@@ -329,7 +329,7 @@ fn umem_error(umem: &Umem, source: io::Error) -> Error {
 }
 
 /// `RLIMIT_MEMLOCK` in bytes.
-fn memlock_limit() -> u64 {
+pub(crate) fn memlock_limit() -> u64 {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

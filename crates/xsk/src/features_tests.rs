@@ -1,9 +1,5 @@
 use super::*;
 
-fn answer(family: u16, attributes: &[Vec<u8>]) -> Vec<u8> {
-    message(family, DEV_GET, &attributes.concat())
-}
-
 /// As `netdev_nl_dev_fill` writes them, with the attributes that are not read.
 fn device(xdp: u64, segments: Option<u32>, xsk: u64) -> Vec<u8> {
     let mut attributes = attribute(DEV_IFINDEX, &7u32.to_ne_bytes());
@@ -19,6 +15,10 @@ fn device(xdp: u64, segments: Option<u32>, xsk: u64) -> Vec<u8> {
 #[test]
 fn a_device_with_everything_is_read() {
     let features = Features::read(&device(0x7f, Some(8), 3)).unwrap();
+    assert_eq!(
+        (features.native, features.native_scatter),
+        (Some(true), Some(true))
+    );
     assert_eq!(features.zero_copy, Some(true));
     assert_eq!(features.zero_copy_segments, Some(8));
     assert_eq!(features.tx_checksum, Some(true));
@@ -68,32 +68,17 @@ fn attributes_that_are_cut_anywhere_are_refused_or_whole() {
 }
 
 #[test]
-fn an_answer_is_the_familys_and_whole() {
-    let whole = answer(30, &[device(8, None, 0)]);
-    assert!(answered(&whole, 30).is_ok());
-    assert!(matches!(answered(&whole, 31), Err(Silence::Malformed)));
-    for len in 0..whole.len() {
-        let cut = answered(&whole[..len], 30);
-        assert!(matches!(cut, Err(Silence::Malformed)), "{len}");
-    }
-}
-
-#[test]
-fn an_error_is_the_kernels_errno() {
-    let mut error = message(libc::NLMSG_ERROR as u16, 0, &[0; 16]);
-    error[MESSAGE_HEADER..MESSAGE_HEADER + 4].copy_from_slice(&(-libc::ENOENT).to_ne_bytes());
-    let Err(Silence::Io(error)) = answered(&error, 30) else {
-        panic!("no error");
-    };
-    assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
-    let mut least = message(libc::NLMSG_ERROR as u16, 0, &[]);
-    least[MESSAGE_HEADER..].copy_from_slice(&i32::MIN.to_ne_bytes());
-    assert!(matches!(answered(&least, 30), Err(Silence::Io(_))));
-}
-
-#[test]
 fn an_interface_that_is_not_there_is_unknown() {
     let features = Features::of(u32::MAX);
     assert!(features.unknown.is_some(), "{features:?}");
     assert_eq!((features.zero_copy, features.tx_checksum), (None, None));
+}
+
+#[test]
+fn a_driver_that_cannot_redirect_is_not_native() {
+    for (offered, native) in [(0, false), (1, false), (2, false), (3, true)] {
+        let features = Features::read(&device(offered, None, 0)).unwrap();
+        assert_eq!(features.native, Some(native), "{offered}");
+        assert_eq!(features.native_scatter, Some(false));
+    }
 }

@@ -9,19 +9,26 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::error::Error;
 use crate::features::Features;
-use crate::netlink::link_flags;
+use crate::link::Link;
+use crate::netlink::string_of;
 
 /// `ETHTOOL_GDRVINFO` (linux/ethtool.h).
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 /// `ETHTOOL_GCHANNELS` (linux/ethtool.h).
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
+/// `ETHTOOL_GRXCLSRLCNT` (linux/ethtool.h).
+const ETHTOOL_GRXCLSRLCNT: u32 = 0x2e;
+
 /// `struct ethtool_drvinfo`.
 #[repr(C)]
 struct DriverInfo {
     cmd: u32,
     driver: [u8; 32],
-    _version_to_reserved: [u8; 140],
+    version: [u8; 32],
+    firmware: [u8; 32],
+    bus: [u8; 32],
+    _reserved: [u8; 44],
     _counts: [u32; 5],
 }
 
@@ -37,6 +44,30 @@ struct Channels {
     _tx: u32,
     _other: u32,
     combined: u32,
+}
+
+/// `struct ethtool_rxnfc`, as far as the count of rules goes.
+#[repr(C, align(8))]
+struct FlowRules {
+    cmd: u32,
+    _flow: [u32; 45],
+    count: u32,
+    _end: u32,
+}
+
+const _: () = assert!(size_of::<FlowRules>() == 192);
+
+/// What a driver says of itself (`ethtool -i`). What it does not say is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Driver {
+    /// Its name.
+    pub name: String,
+    /// Its version: the kernel's release, for most of those that are part of the kernel.
+    pub version: String,
+    /// The version of the device's firmware.
+    pub firmware: String,
+    /// Where the device is, as a PCI address for one.
+    pub bus: String,
 }
 
 /// What has to be known of an interface before packets are taken from it.
@@ -92,25 +123,39 @@ impl Interface {
         // are plain integers.
         let (index, mac, mtu) =
             unsafe { (index.ifru_ifindex, mac.ifru_hwaddr.sa_data, mtu.ifru_mtu) };
-        let flags = link_flags(index).map_err(|source| Error::Io {
+        let index = u32::try_from(index).map_err(|_| no_interface())?;
+        let link = Link::by_index(index).map_err(|source| Error::Io {
             doing: "reading the interface's flags",
             source,
         })?;
         Ok(Interface {
-            index: u32::try_from(index).map_err(|_| no_interface())?,
+            index,
             name: name.to_owned(),
             mac: std::array::from_fn(|byte| mac[byte] as u8),
             mtu: u32::try_from(mtu).unwrap_or(0),
-            up: flags & libc::IFF_UP as u32 != 0,
-            carrier: flags & libc::IFF_LOWER_UP as u32 != 0,
+            up: link.up,
+            carrier: link.carrier,
             rx_queues: control.rx_queues(),
-            driver: control.driver(),
+            driver: control.driver().unwrap_or_default().name,
         })
     }
 
     /// What the driver offers to XDP and AF_XDP.
     pub fn features(&self) -> Features {
         Features::of(self.index)
+    }
+
+    /// What the driver says of itself.
+    pub fn driver_info(&self) -> Driver {
+        let control = Control::open(&self.name).ok();
+        let driver = control.and_then(|control| control.driver().ok());
+        driver.unwrap_or_default()
+    }
+
+    /// How many rules put received flows on queues of their own (`ethtool -n`); `None` where the driver has no such
+    /// rules.
+    pub fn steering_rules(&self) -> Option<u32> {
+        Control::open(&self.name).ok()?.steering_rules()
     }
 
     /// Has the NIC let the frames of a multicast group through, for as long as the guard lives. An owned
@@ -198,22 +243,34 @@ impl Control {
         }
     }
 
-    fn driver(&self) -> String {
+    fn driver(&self) -> io::Result<Driver> {
         let mut info = DriverInfo {
             cmd: ETHTOOL_GDRVINFO,
             driver: [0; 32],
-            _version_to_reserved: [0; 140],
+            version: [0; 32],
+            firmware: [0; 32],
+            bus: [0; 32],
+            _reserved: [0; 44],
             _counts: [0; 5],
         };
-        if self.ethtool(&mut info).is_err() {
-            return String::new();
-        }
-        let name = info
-            .driver
-            .split(|byte| *byte == 0)
-            .next()
-            .unwrap_or_default();
-        String::from_utf8_lossy(name).into_owned()
+        self.ethtool(&mut info)?;
+        Ok(Driver {
+            name: string_of(&info.driver),
+            version: string_of(&info.version),
+            firmware: string_of(&info.firmware),
+            bus: string_of(&info.bus),
+        })
+    }
+
+    fn steering_rules(&self) -> Option<u32> {
+        let mut rules = FlowRules {
+            cmd: ETHTOOL_GRXCLSRLCNT,
+            _flow: [0; 45],
+            count: 0,
+            _end: 0,
+        };
+        self.ethtool(&mut rules).ok()?;
+        Some(rules.count)
     }
 }
 

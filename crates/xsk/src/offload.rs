@@ -35,7 +35,7 @@ impl fmt::Display for NoTxChecksum {
 /// they are skbs like any other's, and what the NIC cannot do is done before it (`xsk_skb_metadata`,
 /// `skb_csum_hwoffload_help`). Under zero copy it is the driver's part, and one that does not know metadata
 /// ignores it.
-pub(crate) fn tx_checksum(mode: Mode, driver: &str, features: &Features) -> Option<NoTxChecksum> {
+pub fn tx_checksum(mode: Mode, driver: &str, features: &Features) -> Option<NoTxChecksum> {
     match (mode, features.tx_checksum) {
         // The one driver with IFF_TX_SKB_NO_LINEAR (`xsk_build_skb_zerocopy`).
         (Mode::Copy, _) if driver == "virtio_net" => Some(NoTxChecksum::Pages),

@@ -11,6 +11,7 @@ use libbpf_rs::libbpf_sys;
 use libbpf_rs::{ErrorKind, Object, ObjectBuilder, PrintLevel, set_print};
 
 use crate::error::Error;
+use crate::host::{FRAGS_SINCE, kernel_before};
 use crate::interface::Interface;
 use crate::maps::{MAX_QUEUES, Maps, Protocol, SteerCounters, solicited_node};
 use crate::socket::Socket;
@@ -237,21 +238,6 @@ fn load() -> Result<Object, Error> {
     })
 }
 
-/// The first kernel that loads `SEC("xdp.frags")`.
-const FRAGS_SINCE: (u32, u32) = (5, 18);
-
-/// Whether the running kernel is older than a version. A release that cannot be read is not.
-fn kernel_before(version: (u32, u32)) -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    parse_release(&release).is_some_and(|running| running < version)
-}
-
-/// Major and minor number of a kernel release, as in `6.1.0-13-amd64`.
-fn parse_release(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 impl Drop for Program {
     /// Closing the link would not do: a child of the process has a copy of it, between its fork and
     /// its exec.
@@ -353,18 +339,4 @@ fn with_log<T>(work: impl FnOnce() -> T) -> (T, String) {
         cut += 1;
     }
     (result, log[cut..].to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_release_is_compared_by_its_numbers() {
-        assert_eq!(parse_release("6.1.0-13-amd64\n"), Some((6, 1)));
-        assert_eq!(parse_release("5.9-rc1"), Some((5, 9)));
-        assert_eq!(parse_release("odd"), None);
-        assert!(parse_release("5.9.1") < Some(FRAGS_SINCE));
-        assert!(!kernel_before((2, 6)));
-    }
 }

@@ -1,0 +1,148 @@
+//! What drivers are known to do that one has to know, by driver and kernel version, each with its source.
+//!
+//! A table to be read, by people and by `ringwire doctor`. What ringwire does about it is decided elsewhere, where the
+//! table says.
+
+/// Something that a driver does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Quirk {
+    /// The driver's name (`ethtool -i`).
+    pub driver: &'static str,
+    /// The first Linux version without it, if there is one.
+    pub fixed: Option<(u32, u32)>,
+    /// Whether it concerns sockets without copies only.
+    pub zero_copy_only: bool,
+    /// Whether it can make ringwire fail or slow, and is not taken care of.
+    pub hurts: bool,
+    /// What it does.
+    pub does: &'static str,
+    /// What ringwire does about it, or what can be done.
+    pub answer: &'static str,
+    /// Who says so.
+    pub source: &'static str,
+}
+
+/// All that is known.
+pub const QUIRKS: &[Quirk] = &[
+    Quirk {
+        driver: "igb",
+        fixed: None,
+        zero_copy_only: false,
+        hurts: false,
+        does: "resets the link for one to two seconds when an XDP program is attached or detached",
+        answer: "ringwire attaches once, and waits for the carrier before it sends",
+        source: "seen in `make test-zc`; docs/DRIVERS.md",
+    },
+    Quirk {
+        driver: "igb",
+        fixed: None,
+        zero_copy_only: true,
+        hurts: false,
+        does: "goes on in the next chunk, as if it were another frame, where a frame exceeds a chunk's buffer",
+        answer: "ringwire does not ask for zero copy where the MTU does not fit (line `chunks`)",
+        source: "`igb_setup_srrctl`: the buffer is of whole KiB; seen in `make test-zc`",
+    },
+    Quirk {
+        driver: "igb",
+        fixed: None,
+        zero_copy_only: true,
+        hurts: false,
+        does: "takes one descriptor a packet without copies",
+        answer: "payloads are sent in place from slots: docs/ZERO_COPY.md",
+        source: "netdev netlink, `xdp-zc-max-segs`; docs/DRIVERS.md",
+    },
+    Quirk {
+        driver: "igb",
+        fixed: None,
+        zero_copy_only: false,
+        hurts: false,
+        does: "in QEMU, loses what is queued beyond the hardware's ring, without a counter",
+        answer: "ringwire keeps a window of descriptors in flight",
+        source: "seen in `make test-zc`; docs/DRIVERS.md",
+    },
+    Quirk {
+        driver: "virtio_net",
+        fixed: None,
+        zero_copy_only: true,
+        hurts: false,
+        does: "binds without copies only if the device takes DMA addresses (VIRTIO_F_ACCESS_PLATFORM), else EINVAL",
+        answer: "ringwire copies then; in QEMU, `iommu_platform=on` cures it",
+        source: "`virtnet_xsk_pool_enable`; seen in `make test-zc`",
+    },
+    Quirk {
+        driver: "virtio_net",
+        fixed: None,
+        zero_copy_only: true,
+        hurts: false,
+        does: "takes one descriptor a packet without copies",
+        answer: "payloads are sent in place from slots: docs/ZERO_COPY.md",
+        source: "netdev netlink, `xdp-zc-max-segs`; docs/DRIVERS.md",
+    },
+    Quirk {
+        driver: "ice",
+        fixed: Some((6, 11)),
+        zero_copy_only: true,
+        hurts: true,
+        does: "can reset, and then crash, when a socket without copies is opened or closed under load",
+        answer: "use Linux 6.10.4, 6.11 or later, or `BindMode::Copy`",
+        source: "github.com/intel/ethernet-linux-ice/issues/61; commits 99099c6bc75a, 405d9999aa0b, 9da75a511c55",
+    },
+    Quirk {
+        driver: "ixgbe",
+        fixed: None,
+        zero_copy_only: false,
+        hurts: false,
+        does: "hangs in transmission with a program in the driver if it has more channels than queues for XDP",
+        answer: "keep channels and CPUs together below its queues: `ethtool -L IFACE combined N`",
+        source: "github.com/facebookincubator/katran/issues/20",
+    },
+    Quirk {
+        driver: "ena",
+        fixed: None,
+        zero_copy_only: true,
+        hurts: false,
+        does: "was slower without copies than with in some versions",
+        answer: "measure, and compare with `BindMode::Copy`",
+        source: "github.com/amzn/amzn-drivers/issues/221",
+    },
+    Quirk {
+        driver: "veth",
+        fixed: None,
+        zero_copy_only: false,
+        hurts: false,
+        does: "refuses a program in the driver if the other end has more TX queues than this one has RX queues",
+        answer: "ringwire runs the program generically then",
+        source: "`veth_xdp_set`; seen on Linux 6.18",
+    },
+];
+
+/// The quirks of a driver on a kernel; all that were ever there if its version is not known.
+pub fn quirks(driver: &str, version: Option<(u32, u32)>) -> impl Iterator<Item = &'static Quirk> {
+    QUIRKS.iter().filter(move |quirk| {
+        quirk.driver == driver
+            && match (quirk.fixed, version) {
+                (Some(fixed), Some(version)) => version < fixed,
+                _ => true,
+            }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quirk_is_its_drivers_until_it_is_fixed() {
+        let of = |driver, version| quirks(driver, version).filter(|quirk| quirk.hurts).count();
+        assert_eq!(of("ice", Some((6, 9))), 1);
+        assert_eq!(of("ice", Some((6, 11))), 0);
+        assert_eq!(of("ice", None), 1);
+        assert_eq!(of("e1000e", None), 0);
+    }
+
+    #[test]
+    fn each_has_its_source() {
+        assert!(QUIRKS.iter().all(|quirk| !quirk.source.is_empty()));
+    }
+}
