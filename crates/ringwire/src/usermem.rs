@@ -292,7 +292,8 @@ impl Message {
         }
     }
 
-    /// Writes what a receive reports in the `msghdr`: lengths and flags.
+    /// Writes what a receive reports in the `msghdr`: lengths and flags. Where no name is asked for, its length stays
+    /// (`____sys_recvmsg`).
     pub(crate) fn write_back(
         &self,
         name_len: u32,
@@ -300,21 +301,12 @@ impl Message {
         flags: i32,
     ) -> Result<(), Errno> {
         let mut raw: libc::msghdr = read_plain(self.header)?;
-        raw.msg_namelen = name_len;
+        if self.name.addr != 0 {
+            raw.msg_namelen = name_len;
+        }
         raw.msg_controllen = control_len;
         raw.msg_flags = flags;
         write_plain(self.header, raw)
-    }
-
-    /// Writes what a receive from the error queue reports: no name, and control messages. The name's length stays where
-    /// no name is asked for (`____sys_recvmsg`).
-    pub(crate) fn write_error(&self, control_len: usize, flags: i32) -> Result<(), Errno> {
-        let name_len = if self.name.addr == 0 {
-            self.name_area as u32
-        } else {
-            0
-        };
-        self.write_back(name_len, control_len, flags)
     }
 
     /// Writes how many bytes of the control messages count.

@@ -112,7 +112,8 @@ fn a_message_is_copied_with_its_iovecs() {
     message.write_back(28, 0, libc::MSG_TRUNC).unwrap();
     assert_eq!(
         (header.msg_namelen, header.msg_flags),
-        (28, libc::MSG_TRUNC)
+        (16, libc::MSG_TRUNC),
+        "no name was asked for"
     );
     for iovec in &mut iovecs {
         iovec.iov_len = 1 << 40;

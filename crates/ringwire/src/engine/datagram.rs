@@ -214,21 +214,16 @@ impl Engine {
         usermem::write(message.name, &name[..name_len])?;
         let truncated = full > room;
         let out_flags = if truncated { libc::MSG_TRUNC } else { 0 };
-        // The kernel reports the name's length only where a name was asked for.
-        let reported = if message.name.addr == 0 {
-            0
-        } else {
-            name_len as u32
-        };
-        message.write_back(reported, 0, out_flags)?;
+        message.write_back(name_len as u32, 0, out_flags)?;
         let wants_all = recv.msg_flags & libc::MSG_WAITALL != 0;
+        let waits_for_all = wants_all && message.control_area == 0;
         let stored = full.min(room);
         let res = if recv.msg_flags & libc::MSG_TRUNC != 0 {
             full
         } else {
             stored
         };
-        let short = wants_all && (res < room || truncated);
+        let short = waits_for_all && res < room || wants_all && truncated;
         Ok(Received {
             res: res as i32,
             flags: 0,

@@ -320,7 +320,7 @@ impl Engine {
         let put = |area: Span| message::put_control(area, (level, kind), &error[..bytes]);
         let request = self.requests.get(id);
         let mut single = [Span::default()];
-        let mut room = match &selected {
+        let room: usize = match &selected {
             Some(selected) => selected.span.len,
             None => request
                 .own_memory(&mut single)
@@ -339,11 +339,7 @@ impl Engine {
             } else {
                 let used;
                 (used, cut) = put(message.control);
-                message.write_error(used, cut | libc::MSG_ERRQUEUE)?;
-                // Who asks for control messages does not wait for a payload (`io_recvmsg`).
-                if message.control_area > 0 {
-                    room = 0;
-                }
+                message.write_back(0, used, cut | libc::MSG_ERRQUEUE)?;
             }
         }
         let flags = match selected {
@@ -356,7 +352,7 @@ impl Engine {
         Ok(Attempt::Done {
             res: res as i32,
             flags,
-            failed: wanted.has(libc::MSG_WAITALL) && (room > 0 || cut != 0),
+            failed: wanted.waits_for_all() && room > 0 || wanted.has(libc::MSG_WAITALL) && cut != 0,
         })
     }
 }

@@ -172,11 +172,8 @@ impl Engine {
                 room = header_len(areas);
             } else {
                 let truncated = if full > count { libc::MSG_TRUNC } else { 0 };
-                let written = usermem::write(message.name, name).and_then(|_| {
-                    // The kernel reports the name's length only where a name was asked for.
-                    let asked = if message.name.addr == 0 { 0 } else { name_len };
-                    message.write_back(asked as u32, 0, truncated)
-                });
+                let written = usermem::write(message.name, name)
+                    .and_then(|_| message.write_back(name_len as u32, 0, truncated));
                 if let Err(error) = written {
                     // UDP drops a datagram that it could not tell of (`udp_recvmsg`).
                     self.stack.udp_consume(&mut self.ledger, socket);

@@ -48,6 +48,8 @@ pub(super) struct Wanted {
     pub(super) msg_flags: i32,
     /// It is a READ.
     pub(super) reads: bool,
+    /// It has room for control messages.
+    pub(super) control: bool,
 }
 
 impl Wanted {
@@ -57,7 +59,13 @@ impl Wanted {
 
     /// Whether what is linked behind it is cancelled if it receives less than it asked for.
     pub(super) fn whole(&self) -> bool {
-        self.has(libc::MSG_WAITALL) || self.reads && !self.multishot
+        self.waits_for_all() || self.reads && !self.multishot
+    }
+
+    /// Whether it waits for more than comes first. Room for control messages takes MSG_WAITALL this meaning
+    /// (`io_recvmsg`).
+    pub(super) fn waits_for_all(&self) -> bool {
+        self.has(libc::MSG_WAITALL) && !self.control
     }
 }
 
@@ -178,6 +186,7 @@ impl Engine {
                 bundle: recv.bundle,
                 msg_flags: recv.msg_flags,
                 reads: false,
+                control: false,
             },
             Op::Read(read) => Wanted {
                 group: read.group,
@@ -190,6 +199,7 @@ impl Engine {
                 bundle: false,
                 msg_flags: read_write::message_flags(read),
                 reads: true,
+                control: false,
             },
             Op::RecvMsg(recv) => {
                 let limit = match &request.prepared {
@@ -206,6 +216,8 @@ impl Engine {
                     bundle: false,
                     msg_flags: recv.msg_flags,
                     reads: false,
+                    control: matches!(&request.prepared,
+                        Prepared::Message(message) if message.control_area > 0),
                 }
             }
             _ => unreachable!("receive: a request that receives nothing"),

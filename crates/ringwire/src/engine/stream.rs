@@ -203,7 +203,7 @@ impl Engine {
         let request = self.requests.get_mut(id);
         request.inq = Some(inq);
         let short = count < size;
-        if short && wanted.has(libc::MSG_WAITALL) && count > 0 {
+        if short && wanted.waits_for_all() && count > 0 {
             request.done += count;
             return self.await_rest(id, socket, wanted, room);
         }

@@ -13,6 +13,7 @@ pub const CASES: &[Case] = &[
     case("source_addresses_of_sends", sources),
     case("source_addresses_of_sends_v6", sources_v6),
     case("a_refused_port", refused_port),
+    case("messages_with_room_for_control_and_all", control_and_all),
     case("send_from_provided_buffers", provided_sends),
     case("udp_send_that_fails_binds", failed_send_binds),
 ];
@@ -482,4 +483,50 @@ fn failed_send_binds(bench: &mut Bench) {
     bench.run(shutdown_entry(1, libc::SHUT_WR), 4);
     bench.run(send_on(1, b"to nobody", 0), 5);
     bench.run(bind_entry(1, &any_v4(PORT)), 6);
+}
+
+/// A message to receive into 16 bytes, with so much room for control messages and a name's length without a name.
+fn named_by_length(part: &libc::iovec, control: &mut [u8]) -> libc::msghdr {
+    // SAFETY: all zeroes is a valid msghdr.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    (header.msg_iov, header.msg_iovlen) = (std::ptr::from_ref(part).cast_mut(), 1);
+    header.msg_namelen = 32;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = control.len();
+    header
+}
+
+/// Room for control messages takes MSG_WAITALL its meaning, but for what is cut; and a length without a name stays.
+fn control_and_all(bench: &mut Bench) {
+    bench.bound();
+    let (mut buffer, mut control) = ([0; 16], [0; 64]);
+    let part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: 16,
+    };
+    let all = libc::MSG_WAITALL as u32;
+    for (room, payload) in [(0, &b"short"[..]), (64, b"short"), (64, &[0; 20])] {
+        let mut header = named_by_length(&part, &mut control[..room]);
+        bench.peer_sends(payload);
+        bench.until_readable();
+        let receive = opcode::RecvMsg::new(types::Fixed(0), &raw mut header).flags(all);
+        bench.push(receive.build().flags(link()), 1);
+        bench.push(opcode::Nop::new().build(), 2);
+        bench.wait_for_each(2);
+        bench.say((header.msg_namelen, header.msg_controllen, header.msg_flags));
+    }
+    bench.listener_in(1);
+    let mut stream = bench.peer_streams.pop().expect("a socket of the peer's");
+    let address = v4(RING_V4, PORT + 10);
+    // SAFETY: a valid address of that length.
+    unsafe { libc::connect(stream.as_raw_fd(), std::ptr::from_ref(&address).cast(), 16) };
+    bench.run(accept_entry(1, Some(2)), 3);
+    stream.write_all(b"short").expect("the peer writes");
+    bench.readable(2);
+    let mut header = named_by_length(&part, &mut control);
+    let receive = opcode::RecvMsg::new(types::Fixed(2), &raw mut header).flags(all);
+    bench.push(receive.build().flags(link()), 4);
+    bench.push(opcode::Nop::new().build(), 5);
+    bench.wait_for_each(2);
+    bench.say((header.msg_namelen, header.msg_controllen, header.msg_flags));
 }
