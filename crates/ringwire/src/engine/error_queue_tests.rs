@@ -14,17 +14,10 @@ const ZEROCOPY: i32 = libc::MSG_ZEROCOPY;
 const EINVAL: i32 = -libc::EINVAL;
 const ENOBUFS: i32 = -libc::ENOBUFS;
 
-/// Has the socket in a slot number its sends.
+/// Has the socket in a slot number its sends, as SETSOCKOPT has it.
 fn number_sends(bed: &mut Bed, slot: u32) {
-    let on = 1i32.to_ne_bytes();
-    let entry = opcode::SetSockOpt::new(
-        types::Fixed(slot),
-        libc::SOL_SOCKET as u32,
-        libc::SO_ZEROCOPY as u32,
-        on.as_ptr().cast(),
-        4,
-    );
-    assert_eq!(bed.run(entry.build()), [(0, 0, 0)]);
+    let socket = bed.engine.files.lookup(slot).unwrap();
+    bed.engine.files.number_sends(socket, true);
 }
 
 /// An engine with a UDP socket in slot 0 that numbers its sends, and memory in UMEM.
@@ -80,14 +73,17 @@ impl<const N: usize> Message<N> {
             part,
             array,
         });
-        message.header.msg_iov = &raw mut message.part;
-        message.header.msg_iovlen = 1;
         message.header.msg_name = at(&GROUP).cast_mut().cast();
         message.header.msg_namelen = 16;
         message
     }
 
+    fn gather(&mut self) {
+        (self.header.msg_iov, self.header.msg_iovlen) = (&raw mut self.part, 1);
+    }
+
     fn entry(&mut self, slot: u32, flags: i32) -> squeue::Entry {
+        self.gather();
         self.array.attach(&mut self.header);
         opcode::SendMsg::new(types::Fixed(slot), &raw const self.header)
             .flags(flags as u32)
@@ -365,6 +361,7 @@ fn the_array_stands_among_other_control_messages() {
     };
     message.header.msg_control = (&raw mut two).cast();
     message.header.msg_controllen = size_of::<Two>();
+    message.gather();
     let entry = opcode::SendMsg::new(types::Fixed(0), &raw const message.header);
     assert_eq!(bed.run(entry.build()), [(0, 16, 0)]);
     assert_eq!(message.header.msg_controllen, 24 + 32);
@@ -383,6 +380,7 @@ fn with_control(bed: &mut Bed, data_bytes: usize, len: usize) -> i32 {
     let mut message = Message::<1>::new(b"x");
     message.header.msg_control = control.as_mut_ptr().cast();
     message.header.msg_controllen = 16 + data_bytes;
+    message.gather();
     let entry = opcode::SendMsg::new(types::Fixed(0), &raw const message.header);
     let completions = bed.run(entry.build());
     assert_eq!(completions.len(), 1);
@@ -423,6 +421,7 @@ fn an_array_needs_a_socket_that_numbers_its_sends() {
 fn a_send_with_its_own_notification_takes_no_array() {
     let (mut bed, memory) = bed(0);
     let mut message = Message::<1>::new(&memory[0]);
+    message.gather();
     message.array.attach(&mut message.header);
     let entry = opcode::SendMsgZc::new(types::Fixed(0), &raw const message.header);
     let completions = bed.run(entry.build());
