@@ -291,8 +291,8 @@ check "one notification for each frame" one_notification
 check "no payload was copied" uncopied
 
 say "messages that are numbered, to the peer"
-check "TCP, IPv4, told in the error queue" numbered "TCP4-LISTEN:$UPSTREAM" 10.7.0.1
-check "TCP, IPv6, told with the sends" numbered "TCP6-LISTEN:$UPSTREAM" '[fd07::1]' --inline
+check "TCP, IPv4, told in the error queue" numbered "TCP4-LISTEN:$UPSTREAM,reuseaddr" 10.7.0.1
+check "TCP, IPv6, told with the sends" numbered "TCP6-LISTEN:$UPSTREAM,reuseaddr" '[fd07::1]' --inline
 check "UDP, IPv4, told with the sends" numbered "UDP4-RECV:$UPSTREAM" 10.7.0.1 --udp --inline
 check "UDP, IPv6, told in the error queue" numbered "UDP6-RECV:$UPSTREAM" '[fd07::1]' --udp --limit 1
 
