@@ -158,7 +158,7 @@ start_http() {
 }
 
 start_proxy() { # to a server of the kernel's at the peer, which sends back what it gets
-    on_peer socat "TCP4-LISTEN:$UPSTREAM,fork,reuseaddr,backlog=512" EXEC:cat &
+    ip netns exec "$PEER" socat "TCP4-LISTEN:$UPSTREAM,fork,reuseaddr,backlog=512" EXEC:cat &
     upstream_pid=$!
     ip netns exec "$RING" "$PROXY" --interface rw0 --address "$V4/24" --address "$V6/64" \
         --port "$PORT" --to "10.7.0.1:$UPSTREAM" >"$work/echo" 2>&1 &
@@ -171,7 +171,7 @@ start_proxy() { # to a server of the kernel's at the peer, which sends back what
 numbered() {
     local listener=$1 to=$2
     shift 2
-    on_peer socat -u "$listener,reuseaddr" "CREATE:$work/got" &
+    ip netns exec "$PEER" socat -u "$listener,reuseaddr" "CREATE:$work/got" &
     upstream_pid=$!
     for _ in $(seq 100); do
         on_peer ss -Hlntu "sport = :$UPSTREAM" | grep -q . && break
@@ -291,8 +291,8 @@ check "one notification for each frame" one_notification
 check "no payload was copied" uncopied
 
 say "messages that are numbered, to the peer"
-check "TCP, IPv4, told in the error queue" numbered "TCP4-LISTEN:$UPSTREAM,reuseaddr" 10.7.0.1
-check "TCP, IPv6, told with the sends" numbered "TCP6-LISTEN:$UPSTREAM,reuseaddr" '[fd07::1]' --inline
+check "TCP, IPv4, told in the error queue" numbered "TCP4-LISTEN:$UPSTREAM" 10.7.0.1
+check "TCP, IPv6, told with the sends" numbered "TCP6-LISTEN:$UPSTREAM" '[fd07::1]' --inline
 check "UDP, IPv4, told with the sends" numbered "UDP4-RECV:$UPSTREAM" 10.7.0.1 --udp --inline
 check "UDP, IPv6, told in the error queue" numbered "UDP6-RECV:$UPSTREAM" '[fd07::1]' --udp --limit 1
 
