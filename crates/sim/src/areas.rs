@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use io_uring::{opcode, squeue, types};
 use ringwire::engine::Engine;
+use ringwire::msg_zerocopy::{RangeArray, ZeroCopyRange};
 use ringwire_abi::flags::IORING_SEND_ZC_REPORT_USAGE;
 use ringwire_umem::{Area, AreaLayout, Umem};
 
@@ -21,6 +22,8 @@ const PLAIN_BYTES: usize = 24 * 4096 - 100;
 const SLOTS: u32 = 24;
 /// Places looked at for some bytes.
 const TRIES: u32 = 4;
+/// Ranges of numbers that a send has room for.
+const RANGES: usize = 2;
 /// Parts that bytes are spread over.
 const MOST_PARTS: u64 = 6;
 
@@ -48,6 +51,9 @@ struct Message {
     header: libc::msghdr,
     parts: Vec<libc::iovec>,
     name: Option<Name>,
+    /// For numbers that are told with it, and the slot of the socket that tells them.
+    array: RangeArray<RANGES>,
+    asks: Option<u32>,
 }
 
 /// Bytes that are being sent.
@@ -152,6 +158,8 @@ impl Areas {
             header: unsafe { std::mem::zeroed() },
             parts: parts.iter().map(iovec).collect(),
             name: None,
+            array: RangeArray::new(),
+            asks: None,
         };
         Placed {
             parts,
@@ -215,6 +223,46 @@ impl Areas {
             send = send.buf_index(Some(self.index));
         }
         (send.build(), lent)
+    }
+
+    /// As [`send`](Self::send) to a name, with MSG_ZEROCOPY; some ask for numbers that are told.
+    pub(crate) fn send_numbered(
+        &mut self,
+        number: u64,
+        slot: u32,
+        name: Name,
+    ) -> (squeue::Entry, Lent) {
+        let random = &mut self.random;
+        let placed = self.placed.get_mut(&number).expect("it was placed");
+        let lent = Lent::new(spans(&self.umem, &placed.message.parts), false);
+        let message = &mut *placed.message;
+        let Name(name, name_len) = message.name.insert(name);
+        let name = std::ptr::from_ref(name);
+        let socket = types::Fixed(slot);
+        let asks = random.chance(400);
+        if placed.parts.len() == 1 && !asks {
+            let part = message.parts[0];
+            let send = opcode::Send::new(socket, part.iov_base.cast(), part.iov_len as u32);
+            let send = send.dest_addr(name.cast()).dest_addr_len(*name_len);
+            return (send.flags(libc::MSG_ZEROCOPY).build(), lent);
+        }
+        message.header.msg_name = name.cast_mut().cast();
+        message.header.msg_namelen = *name_len;
+        message.header.msg_iov = message.parts.as_mut_ptr();
+        message.header.msg_iovlen = message.parts.len();
+        if asks {
+            message.array.attach(&mut message.header);
+            message.asks = Some(slot);
+        }
+        let send = opcode::SendMsg::new(socket, &raw const message.header);
+        (send.flags(libc::MSG_ZEROCOPY as u32).build(), lent)
+    }
+
+    /// The numbers that were told with a send that asked for them, which has completed well, and the socket's slot.
+    pub(crate) fn ranges(&self, number: u64) -> Option<(u32, Vec<ZeroCopyRange>)> {
+        let message = &self.placed.get(&number)?.message;
+        let ranges = message.array.taken(&message.header);
+        message.asks.map(|slot| (slot, ranges.to_vec()))
     }
 
     /// What was placed, as parts of the registered buffers.

@@ -86,6 +86,7 @@ impl Client {
                 socket.file_index(Some(target(slot))).build(),
                 Purpose::Quiet,
             );
+            requests.number(slot);
         }
         let lent_datagrams = lending.group(engine, LENT_DATAGRAMS, IDS);
         Client {
@@ -149,7 +150,11 @@ impl Client {
     fn send_lent(&mut self, requests: &mut Requests, v6: bool, number: u64) {
         let socket = SOCKETS[usize::from(v6)];
         let to = *name(traffic::server(v6, DATAGRAM_PORT));
-        let (send, lent) = self.memory.lending.areas.send(number, socket, Some(to), 0);
+        let areas = &mut self.memory.lending.areas;
+        let (send, lent) = match requests.takes_number() {
+            true => areas.send_numbered(number, socket, to),
+            false => areas.send(number, socket, Some(to), 0),
+        };
         let purpose = Purpose::Client(Step::LentDatagram(number));
         requests.push_lent(send, purpose, lent);
     }

@@ -81,6 +81,8 @@ pub struct Shape {
     pub big_completions: u32,
     /// Whether some of its zero-copy sends are bound to notification slots.
     pub slots: bool,
+    /// Whether some of its datagrams are sent with MSG_ZEROCOPY.
+    pub numbers: bool,
     /// Payloads of fewer bytes are copied behind their headers.
     pub scatter_from_bytes: u32,
     /// Whether the kernel writes the checksums of what is sent.
@@ -222,6 +224,7 @@ fn shape(random: &mut Random) -> Shape {
         big_completions: [0, IORING_SETUP_CQE32, IORING_SETUP_CQE_MIXED][random.below(3) as usize],
         scatter_from_bytes: [0, 0, 300][random.below(3) as usize],
         slots: random.chance(600),
+        numbers: random.chance(600),
         offload: false,
     }
 }

@@ -77,6 +77,12 @@ coverage! {
     hostile_slots_told: "slot notifications of hostile sends",
     /// Times that all slots were registered anew.
     slots_renewed: "slots registered anew",
+    /// Sends with MSG_ZEROCOPY whose numbers came out of error queues.
+    queued_numbers: "numbers in error queues",
+    /// Those whose numbers came back with sends.
+    inline_numbers: "numbers with sends",
+    /// Ranges of several numbers.
+    ranges: "ranges of several",
     /// Zero-copy sends that took several provided registered buffers.
     bundles: "bundles",
     /// Provided registered buffers that were taken.

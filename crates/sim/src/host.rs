@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use io_uring::cqueue;
 use ringwire::engine::{Engine, EngineConfig};
-use ringwire_abi::flags::{IORING_CQE_F_MORE, IORING_SETUP_CQE_MIXED};
+use ringwire_abi::flags::IORING_SETUP_CQE_MIXED;
 use ringwire_abi::register::{IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE, RsrcRegister};
 use ringwire_stack::{
     DadConfig, Instant, METADATA_BYTES, PlanLimits, RxChecksum, Stack, TxChecksum,
@@ -20,14 +19,17 @@ use crate::coverage::Coverage;
 use crate::hostile::Hostile;
 use crate::kernel::{Kicks, Queue, SimPort};
 use crate::lending::{self, Lending, Manner, setup_flags};
-use crate::loans::{Acknowledgements, Lent};
+use crate::loans::Acknowledgements;
 use crate::nic::Nic;
+use crate::numbers::Numbers;
 use crate::pieces;
 use crate::random::Random;
 use crate::registered;
-use crate::requests::{Answer, Purpose, Requests};
+use crate::requests::{Purpose, Requests};
 use crate::server::{self, Server};
-use crate::slots::{self, Slots};
+use crate::slots::Slots;
+
+mod completions;
 
 /// Direct descriptors; those behind the application's own are for requests that are none of its own.
 const SLOTS: u32 = 24;
@@ -144,6 +146,8 @@ impl Host {
             .expect("a table of direct descriptors");
         registered::table(&mut engine, REGISTERED);
         let mut requests = Requests::default();
+        let numbers = || Numbers::new(Random::new(config.seed.rotate_left(24)));
+        requests.numbers = config.shape.numbers.then(numbers);
         let lending = Lending::new(&mut engine, &umem, config.shape, config.seed);
         let registered_slots = register_slots(&mut engine, &mut requests, config);
         Host {
@@ -198,6 +202,7 @@ impl Host {
             Role::Client(client) => client.step(requests, random, Manner::new(faults)),
         }
         self.requests.flush_slots();
+        self.requests.receive_numbers();
         if let Some(send) = self.role.areas().pieces.take_wrong() {
             self.requests.push(send, Purpose::WrongPiece);
         }
@@ -260,144 +265,16 @@ impl Host {
         self.violation.get_or_insert(violation);
     }
 
-    fn take(&mut self, coverage: &mut Coverage) {
-        for (user_data, res, flags, place) in self.completions() {
-            self.completions += 1;
-            if slots::is_tag(user_data) {
-                self.slot_told((user_data, res, flags), coverage);
-                continue;
-            }
-            match self.requests.completed(user_data, res, flags) {
-                Ok(Answer::Result(purpose)) => {
-                    self.took_pieces(purpose, res, flags);
-                    self.completed(purpose, (res, flags, place));
-                }
-                Ok(Answer::Bound(purpose)) => {
-                    // To the application it is a zero-copy send like others.
-                    self.completed(purpose, (res, flags | IORING_CQE_F_MORE, place));
-                }
-                Ok(Answer::Notification(purpose)) => {
-                    if let Some(lent) = self.requests.repaid.take() {
-                        self.check_repaid(&lent, coverage);
-                    }
-                    self.notified(purpose);
-                }
-                Err(violation) => self.violates(violation),
-            }
-        }
-    }
-
-    /// What a send says of the provided registered buffers that it has taken must be so.
-    fn took_pieces(&mut self, purpose: Purpose, res: i32, flags: u32) {
-        use {client::Step as Client, server::Step as Server};
-        let number = match purpose {
-            Purpose::WrongPiece => 0,
-            Purpose::Client(Client::LentDatagram(number) | Client::LentSend(_, number))
-            | Purpose::Server(Server::LentReply(number) | Server::LentSend(_, number)) => number,
-            _ => return,
-        };
-        let pieces = &mut self.role.areas().pieces;
-        if let Err(violation) = pieces.completed(number, res, flags) {
-            self.violates(violation);
-        }
-    }
-
-    fn completed(&mut self, purpose: Purpose, (res, flags, place): (i32, u32, u64)) {
-        match (purpose, &mut self.role) {
-            (Purpose::Server(step), Role::Server(server)) => {
-                server.completed(&mut self.requests, step, res, flags);
-            }
-            (Purpose::Client(step), Role::Client(client)) => {
-                client.completed(&mut self.requests, step, (res, flags, place));
-            }
-            (Purpose::Hostile { allocates }, _) => self.hostile.completed(allocates, res),
-            _ => {}
-        }
-    }
-
-    /// All that a slot's sends lent is the application's again.
-    fn slot_told(&mut self, (tag, res, flags): (u64, i32, u32), coverage: &mut Coverage) {
-        if tag & slots::HOSTILE_TAG != 0 {
-            coverage.hostile_slots_told += 1;
-            return;
-        }
-        let sends = match self.requests.told(tag, res, flags) {
-            Ok(sends) => sends,
-            Err(violation) => return self.violates(violation),
-        };
-        coverage.slots_told += 1;
-        coverage.slots_told_of_several += u64::from(sends.len() > 1);
-        for mut send in sends {
-            let silently = send.silently();
-            coverage.bound += 1;
-            coverage.bound_silently += u64::from(silently.is_some());
-            coverage.bound_flushing += u64::from(send.flushes);
-            if let Some(lent) = &mut send.lent {
-                lent.res = silently.unwrap_or(lent.res);
-                self.check_repaid(lent, coverage);
-            }
-            if let Some(res) = silently {
-                self.completed(send.purpose, (res, IORING_CQE_F_MORE, 0));
-            }
-            self.notified(send.purpose);
-        }
-    }
-
-    /// What has completed: `user_data`, result, flags, and the first of the other 16 bytes.
-    fn completions(&mut self) -> Vec<(u64, i32, u32, u64)> {
-        if !self.big {
-            let small = |cqe: cqueue::Entry| (cqe.user_data(), cqe.result(), cqe.flags(), 0);
-            return self.engine.completion().map(small).collect();
-        }
-        let big = |cqe: cqueue::Entry32| {
-            let place = cqe.big_cqe()[0];
-            (cqe.user_data(), cqe.result(), cqe.flags(), place)
-        };
-        self.engine.completion_of().map(big).collect()
-    }
-
-    fn notified(&mut self, purpose: Purpose) {
-        match (purpose, &mut self.role) {
-            (Purpose::Server(step), Role::Server(server)) => {
-                server.notified(&mut self.requests, step);
-            }
-            (Purpose::Client(step), Role::Client(client)) => {
-                client.notified(&mut self.requests, step);
-            }
-            _ => {}
-        }
-    }
-
-    /// What is the application's again must be nobody else's, and with the peer.
-    fn check_repaid(&mut self, lent: &Lent, coverage: &mut Coverage) {
-        let is_whole = lent.uncopied && lent.res > 0;
-        coverage.uncopied += u64::from(is_whole);
-        coverage.maybe_copied += u64::from(!is_whole);
-        // What waits for a neighbour may be dropped, and what waits for a peer that hangs up.
-        let dropped = match lent.stream {
-            Some((connection, _)) => self.acknowledgements.is_reset(connection),
-            None => self.engine.stack().counters().tx_unresolved > 0,
-        };
-        // What was copied may be forgotten before it is acknowledged.
-        let count = match is_whole {
-            true => lent.res as u64,
-            false => self.nic.read_in_place(lent),
-        };
-        if let Err(violation) = self.nic.check_repaid(lent, dropped) {
-            self.violates(violation);
-        }
-        if let Some((connection, offset)) = lent.stream.filter(|_| count > 0) {
-            let end = offset + count;
-            if !self.acknowledgements.has(connection, end) {
-                self.violates(format!(
-                    "notified of a send before {end} bytes of {connection:?} were acknowledged"
-                ));
-            }
-        }
+    /// Numbers that must still be told.
+    pub(crate) fn untold_numbers(&self) -> usize {
+        self.requests.numbers.as_ref().map_or(0, Numbers::untold)
     }
 
     /// The hostile requests end: what they opened is closed.
     pub(crate) fn calm(&mut self) {
+        if let Some(numbers) = &mut self.requests.numbers {
+            numbers.calm();
+        }
         let in_use = |slot| match &self.role {
             Role::Server(server) => server.uses(slot),
             Role::Client(client) => client.uses(slot),
@@ -482,12 +359,15 @@ impl Host {
         self.violation.take().or(of_role).map_or(Ok(()), Err)
     }
 
-    /// No request pends, and no chunk is anywhere but in its pool or a fill ring, or with a NIC that keeps it.
+    /// No request pends, nothing is owed to the application, and no chunk is anywhere but in its pool or a fill ring,
+    /// or with a NIC that keeps it.
     pub(crate) fn is_at_rest(&self) -> bool {
         let census = self.engine.census();
         self.nic.is_at_rest(&census)
             && census.app == self.registered
             && self.engine.pending_requests() == 0
+            // A connection that is closed may have memory of the application's only.
+            && self.requests.unanswered() == 0
     }
 
     /// What must hold once everything is closed and at rest.
@@ -510,7 +390,9 @@ impl Host {
     /// Where things stand, for a violation's text.
     pub(crate) fn state(&self) -> String {
         let pending = self.engine.pending_requests();
-        format!("{:?}, {pending} requests pend", self.engine.census())
+        let owed = self.requests.unanswered();
+        let census = self.engine.census();
+        format!("{census:?}, {pending} requests pend, {owed} are owed an answer")
     }
 }
 

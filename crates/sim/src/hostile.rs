@@ -291,7 +291,8 @@ impl Hostile {
 
     /// A command of a socket. Whatever it says, there is room for the values.
     fn command(&mut self, sqe: &mut Sqe, random: &mut Random) {
-        const OPTIONS: [(i32, i32); 8] = [
+        const OPTIONS: [(i32, i32); 9] = [
+            (libc::SOL_SOCKET, libc::SO_ZEROCOPY),
             (libc::SOL_SOCKET, libc::SO_ERROR),
             (libc::SOL_SOCKET, libc::SO_RCVBUF),
             (libc::SOL_SOCKET, libc::SO_REUSEADDR),
@@ -413,15 +414,17 @@ impl Hostile {
     }
 
     fn message_flags(&mut self, sqe: &mut Sqe, receives: bool, random: &mut Random) {
-        const FLAGS: [i32; 6] = [
+        const FLAGS: [i32; 8] = [
             0,
+            libc::MSG_ZEROCOPY,
             0,
             libc::MSG_DONTWAIT,
             libc::MSG_WAITALL,
             libc::MSG_PEEK,
             libc::MSG_TRUNC,
+            libc::MSG_ERRQUEUE,
         ];
-        sqe.op_flags = FLAGS[random.below(if receives { 6 } else { 4 }) as usize] as u32;
+        sqe.op_flags = FLAGS[random.below(if receives { 8 } else { 5 }) as usize] as u32;
         let is_plain = [IORING_OP_SEND, IORING_OP_SEND_ZC].contains(&sqe.opcode);
         if is_plain && random.chance(500) {
             let (addr, len) = self.memory.remote(random);

@@ -23,6 +23,7 @@ mod lending;
 mod loans;
 mod network;
 mod nic;
+mod numbers;
 mod payload;
 mod pieces;
 mod random;

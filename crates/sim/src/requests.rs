@@ -13,6 +13,7 @@ use ringwire_abi::sqe::Sqe;
 
 use crate::client;
 use crate::loans::Lent;
+use crate::numbers::{Numbers, Sent};
 use crate::server;
 use crate::slots::{Bound, Slots};
 
@@ -25,6 +26,8 @@ pub(crate) enum Purpose {
     Quiet,
     /// Flushes slots.
     Flush,
+    /// Receives from the error queue of the socket in a slot.
+    ErrorReceive(u32),
     /// Takes what a group has that names nothing.
     WrongPiece,
     Server(server::Step),
@@ -50,6 +53,8 @@ enum Kind {
     Notification,
     /// A completion; the notification is that of a slot.
     Bound,
+    /// A completion; its socket, in this slot, numbers it and tells the number.
+    Numbered(u32),
 }
 
 /// What a completion is to the one who asked.
@@ -57,7 +62,7 @@ enum Kind {
 pub(crate) enum Answer {
     /// A result; more may come.
     Result(Purpose),
-    /// A result; a slot's notification comes.
+    /// A result; a slot's notification comes, or a number.
     Bound(Purpose),
     /// The memory of a zero-copy send is the application's again.
     Notification(Purpose),
@@ -87,6 +92,8 @@ pub(crate) struct Requests {
     pub(crate) repaid: Option<Lent>,
     /// If the application uses any.
     pub(crate) slots: Option<Slots>,
+    /// If it uses MSG_ZEROCOPY.
+    pub(crate) numbers: Option<Numbers>,
     serial: u64,
 }
 
@@ -119,6 +126,7 @@ impl Requests {
             opcode: sqe.opcode,
             kind: match is_bound {
                 true => Kind::Bound,
+                false if lent.is_some() && is_numbered(&sqe) => Kind::Numbered(sqe.fd as u32),
                 false => kind(&sqe, is_behind && notify.is_some()),
             },
             may_be_silent: sqe.flags & IOSQE_CQE_SKIP_SUCCESS != 0,
@@ -146,6 +154,26 @@ impl Requests {
         let slots = self.slots.as_mut();
         let bound = slots.and_then(|slots| slots.bind(id, sqe, purpose, lent));
         bound.map(|bound| *sqe = bound).is_some()
+    }
+
+    /// Has the socket that will be in a slot number its sends, if any do.
+    pub(crate) fn number(&mut self, slot: u32) {
+        if let Some(numbers) = &mut self.numbers {
+            let option = numbers.add(slot);
+            self.push(option, Purpose::Quiet);
+        }
+    }
+
+    /// Whether a send is to be numbered.
+    pub(crate) fn takes_number(&mut self) -> bool {
+        self.numbers.as_mut().is_some_and(Numbers::takes)
+    }
+
+    /// Receives from an error queue, now and then.
+    pub(crate) fn receive_numbers(&mut self) {
+        if let Some((receive, slot)) = self.numbers.as_mut().and_then(Numbers::receive) {
+            self.push(receive, Purpose::ErrorReceive(slot));
+        }
     }
 
     /// Flushes some slots, now and then.
@@ -236,13 +264,19 @@ impl Requests {
             (Kind::Notification, _) => {
                 return Err(format!("request {user_data:#x} completed twice"));
             }
-            (Kind::Plain | Kind::Bound, true) => {
+            (Kind::Plain | Kind::Bound | Kind::Numbered(_), true) => {
                 return Err(format!("opcode {opcode} says that more completions come"));
             }
             (Kind::Bound, false) => {
                 self.open.remove(&user_data);
                 let slots = self.slots.as_mut().expect("it was bound to one of them");
                 slots.send_completed(user_data, res);
+                return Ok(Answer::Bound(purpose));
+            }
+            (Kind::Numbered(slot), false) if res >= 0 => {
+                let lent = self.open.remove(&user_data).and_then(|open| open.lent);
+                let numbers = self.numbers.as_mut().expect("its sockets number");
+                numbers.sent(slot, Sent { purpose, lent });
                 return Ok(Answer::Bound(purpose));
             }
             (_, false) => {
@@ -287,7 +321,7 @@ impl Requests {
         let is_due = match open.kind {
             Kind::Notification => true,
             Kind::ZeroCopy { unsaid } => unsaid && open.may_be_silent,
-            Kind::Plain | Kind::Multishot | Kind::Bound => false,
+            Kind::Plain | Kind::Multishot | Kind::Bound | Kind::Numbered(_) => false,
         };
         if !is_due || more {
             let opcode = open.opcode;
@@ -343,7 +377,9 @@ impl Requests {
         let meet = |a: &Range<u64>, b: &Range<u64>| a.start < b.end && b.start < a.end;
         let open = self.open.values_mut();
         let bound = self.slots.iter_mut().flat_map(Slots::lents);
-        for lent in open.filter_map(|open| open.lent.as_mut()).chain(bound) {
+        let numbered = self.numbers.iter_mut().flat_map(Numbers::lents);
+        let lents = open.filter_map(|open| open.lent.as_mut()).chain(bound);
+        for lent in lents.chain(numbered) {
             let mut spans = spans.iter();
             lent.is_lost |= spans.any(|lost| lent.spans.iter().any(|span| meet(span, lost)));
         }
@@ -368,6 +404,12 @@ fn notified(sqe: &Sqe) -> Option<Notify> {
         .and_then(|()| check_priority(sqe, |_| false))
         .ok()
         .and_then(|()| notification(sqe))
+}
+
+/// Whether it is a send with MSG_ZEROCOPY.
+fn is_numbered(sqe: &Sqe) -> bool {
+    let sends = [IORING_OP_SEND, IORING_OP_SENDMSG].contains(&sqe.opcode);
+    sends && sqe.op_flags as i32 & libc::MSG_ZEROCOPY != 0
 }
 
 /// Whether the request gives a poll another name.

@@ -172,6 +172,7 @@ impl Server {
             );
             requests.push(bind.build(), Purpose::Quiet);
         }
+        requests.number(SOCKET);
         let listen = opcode::Listen::new(types::Fixed(LISTENER), BACKLOG);
         requests.push(listen.build(), Purpose::Quiet);
     }
@@ -442,7 +443,10 @@ impl Server {
             // SAFETY: the bytes are a sockaddr_in6's, which any bytes are.
             let to = unsafe { name.as_ptr().cast::<libc::sockaddr_in6>().read_unaligned() };
             let to = Name(to, name.len() as u32);
-            let (send, lent) = self.lending.areas.send(number, SOCKET, Some(to), 0);
+            let (send, lent) = match requests.takes_number() {
+                true => self.lending.areas.send_numbered(number, SOCKET, to),
+                false => self.lending.areas.send(number, SOCKET, Some(to), 0),
+            };
             requests.push_lent(send, Purpose::Server(Step::LentReply(number)), lent);
             return self.replied(bid);
         }

@@ -268,6 +268,16 @@ impl World {
 
     /// Everything is cancelled and closed: every frame is in its pool or in a fill ring.
     fn end(&mut self) -> Result<(), String> {
+        let deadline = self.now.as_nanos() + REST_PATIENCE_NS;
+        while let untold @ 1.. = self.hosts().map(|host| host.untold_numbers()).sum() {
+            self.step(&Faults::default())?;
+            if self.now.as_nanos() > deadline {
+                return Err(format!(
+                    "{untold} numbers are never told; {}",
+                    self.states()
+                ));
+            }
+        }
         self.hosts().for_each(Host::finish);
         let deadline = self.now.as_nanos() + REST_PATIENCE_NS;
         for _ in 0..LEAST_LAST_STEPS {

@@ -20,3 +20,10 @@ fn a_send_that_waits_for_chunks_is_woken_though_another_socket_had_its_slot() {
 fn datagrams_get_through_while_streams_wait_in_a_black_hole() {
     holds(9886);
 }
+
+/// The simulator's own: a connection that was closed needed nothing but the application's memory, and the end did not
+/// wait for it.
+#[test]
+fn the_end_waits_for_memory_that_a_closed_connection_sends_from() {
+    holds(2002);
+}
