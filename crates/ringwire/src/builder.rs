@@ -13,7 +13,7 @@ use ringwire_abi::setup::ring_sizes;
 use ringwire_stack::{
     AddressState, Cidr, DadConfig, MAX_ADDRESSES, RxChecksum, Stack, multicast_mac, solicited_node,
 };
-use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem};
+use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem, UmemError};
 use ringwire_xsk::{
     AttachMode, BindMode, Interface, Mode, Program, QueueConfig, Rings, Socket, Waiter,
 };
@@ -26,7 +26,8 @@ use crate::report::{Report, scatter_from};
 use crate::ring::{Core, IoUring, now};
 use crate::setup_error::SetupError;
 
-const CHUNK_BYTES: u32 = 4096;
+/// Bytes of a chunk of UMEM.
+pub const CHUNK_BYTES: u32 = 4096;
 const RX_RING: u32 = 2048;
 const TX_RING: u32 = 1024;
 const FILL_RING: u32 = 2048;
@@ -39,8 +40,10 @@ const SEND_CHUNKS: u32 = 4096;
 /// Chunks for segments without payload, and those sent again: no send can use them up.
 const HEADER_CHUNKS: u32 = 512;
 
-const LEAST_MTU_V4: u32 = 576;
-const LEAST_MTU_V6: u32 = 1280;
+/// The smallest MTU, in bytes, of an interface whose ring has an IPv4 address.
+pub const LEAST_MTU_V4: u32 = 576;
+/// The smallest MTU, in bytes, of an interface whose ring has an IPv6 address (RFC 8200, section 5).
+pub const LEAST_MTU_V6: u32 = 1280;
 
 /// How long to wait for a link that attaching has reset.
 const CARRIER_WAIT: Duration = Duration::from_secs(5);
@@ -402,6 +405,15 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             .into());
         }
         Ok(queues)
+    }
+
+    /// Bytes of UMEM that a ring over so many queues takes.
+    ///
+    /// # Errors
+    /// [`SetupError::Umem`] if there can be no such UMEM.
+    pub fn umem_bytes(&self, queues: u32) -> Result<usize, SetupError> {
+        let chunks = self.layout(queues).check().map_err(UmemError::from)?;
+        Ok(chunks as usize * CHUNK_BYTES as usize)
     }
 
     fn layout(&self, queues: u32) -> Layout {

@@ -48,7 +48,7 @@ pub use ringwire_stack::{Cidr, CidrError, MAX_ADDRESSES, RxChecksum};
 pub use ringwire_umem::{Area, Lent, RingGone};
 pub use ringwire_xsk::{AttachMode, Attached, BindMode, Features, Mode};
 
-pub use builder::Builder;
+pub use builder::{Builder, CHUNK_BYTES, LEAST_MTU_V4, LEAST_MTU_V6};
 pub use lent::{IOU_PBUF_RING_LENT, LentBuffers};
 pub use offload::TxChecksum;
 pub use params::Parameters;

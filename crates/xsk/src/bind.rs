@@ -202,6 +202,12 @@ pub fn split_by_driver(chunk_bytes: u32, mtu: u32) -> Option<String> {
     })
 }
 
+/// Whether each frame of an interface fits into one chunk, with what the kernel leaves free in front of it. One that
+/// does not takes several, which must be asked for (`XDP_USE_SG`, Linux 6.6).
+pub fn fits_chunk(chunk_bytes: u32, mtu: u32) -> bool {
+    chunk_bytes.saturating_sub(RECEIVE_HEADROOM) >= mtu.saturating_add(FRAME_OVERHEAD)
+}
+
 /// A socket and its rings.
 struct Made {
     fd: Arc<OwnedFd>,

@@ -23,9 +23,10 @@ mod ring;
 mod socket;
 #[doc(hidden)]
 pub mod sync;
+mod virtio;
 mod waiter;
 
-pub use bind::split_by_driver;
+pub use bind::{fits_chunk, split_by_driver};
 pub use desc::{Desc, TxMetadata};
 pub use error::Error;
 pub use ethtool::{Amount, Channels, Nic, Offload};
@@ -40,6 +41,7 @@ pub use program::{AttachMode, Attached, Program};
 pub use quirks::{QUIRKS, Quirk, quirks};
 pub use ring::{Consumer, Entry, Producer, Rings, pair};
 pub use socket::{BindMode, Kick, Mode, QueueConfig, Socket, Statistics};
+pub use virtio::VirtioFeatures;
 pub use waiter::{Waiter, Waker, block_signals, clock, run_on_cpu};
 
 #[cfg(all(test, loom))]

@@ -66,15 +66,6 @@ pub const QUIRKS: &[Quirk] = &[
         fixed: None,
         zero_copy_only: true,
         hurts: false,
-        does: "binds without copies only if the device takes DMA addresses (VIRTIO_F_ACCESS_PLATFORM), else EINVAL",
-        answer: "ringwire copies then; in QEMU, `iommu_platform=on` cures it",
-        source: "`virtnet_xsk_pool_enable`; seen in `make test-zc`",
-    },
-    Quirk {
-        driver: "virtio_net",
-        fixed: None,
-        zero_copy_only: true,
-        hurts: false,
         does: "takes one descriptor a packet without copies",
         answer: "payloads are sent in place from slots: docs/ZERO_COPY.md",
         source: "netdev netlink, `xdp-zc-max-segs`; docs/DRIVERS.md",
@@ -105,15 +96,6 @@ pub const QUIRKS: &[Quirk] = &[
         does: "was slower without copies than with in some versions",
         answer: "measure, and compare with `BindMode::Copy`",
         source: "github.com/amzn/amzn-drivers/issues/221",
-    },
-    Quirk {
-        driver: "veth",
-        fixed: None,
-        zero_copy_only: false,
-        hurts: false,
-        does: "refuses a program in the driver if the other end has more TX queues than this one has RX queues",
-        answer: "ringwire runs the program generically then",
-        source: "`veth_xdp_set`; seen on Linux 6.18",
     },
 ];
 

@@ -1,0 +1,150 @@
+//! The `ringwire` command. `ringwire doctor IFACE` says what has to be known of a machine and an interface before
+//! ringwire runs there: docs/DOCTOR.md.
+#![forbid(unsafe_code)]
+
+mod doctor;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use doctor::{Diagnosis, Machine};
+
+const USAGE: &str = "\
+usage: ringwire doctor INTERFACE [--queues N,N,...] [--json]
+
+  --queues   the queues that ringwire is to have; all of them by default
+  --json     the same, for programs
+
+The exit status is 0 if nothing hurts, 1 if something does, and 2 for wrong arguments or no such interface.";
+
+/// Something hurts.
+const PROBLEMS: u8 = 1;
+/// Wrong arguments, or nothing to look at.
+const NOTHING_SEEN: u8 = 2;
+
+struct Options {
+    interface: String,
+    queues: Option<Vec<u32>>,
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let options = match parse(std::env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            say(USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => {
+            eprintln!("ringwire: {message}\n{USAGE}");
+            return ExitCode::from(NOTHING_SEEN);
+        }
+    };
+    let machine = match Machine::look(&options.interface, options.queues) {
+        Ok(machine) => machine,
+        Err(error) => {
+            eprintln!("ringwire: {error}");
+            return ExitCode::from(NOTHING_SEEN);
+        }
+    };
+    let diagnosis = Diagnosis::of(&machine);
+    if options.json {
+        say(&format!("{:#}", diagnosis.to_json()));
+    } else {
+        say(&diagnosis.to_string());
+    }
+    match diagnosis.problems() {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(PROBLEMS),
+    }
+}
+
+/// Who closed the pipe has seen enough: that is no error.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// What was asked for; nothing if that was help.
+fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Box<dyn Error>> {
+    match args.next().as_deref() {
+        Some("doctor") => {}
+        Some("--help" | "-h" | "help") => return Ok(None),
+        Some(other) => return Err(format!("{other} is no command").into()),
+        None => return Err("a command is missing".into()),
+    }
+    let (mut interface, mut queues, mut json) = (None, None, false);
+    while let Some(argument) = args.next() {
+        match argument.as_str() {
+            "--json" => json = true,
+            "--queues" => queues = Some(list(&args.next().ok_or("--queues takes a list")?)?),
+            "--help" | "-h" => return Ok(None),
+            option if option.starts_with('-') => {
+                return Err(format!("{option} is not known").into());
+            }
+            _ if interface.is_some() => return Err("one interface at a time".into()),
+            _ => interface = Some(argument),
+        }
+    }
+    Ok(Some(Options {
+        interface: interface.ok_or("an interface is missing")?,
+        queues,
+        json,
+    }))
+}
+
+/// Queues, as in `0,1,2`, each once and in order.
+fn list(text: &str) -> Result<Vec<u32>, Box<dyn Error>> {
+    let queues = text.split(',').map(str::parse);
+    let mut queues: Vec<u32> = queues
+        .collect::<Result<_, _>>()
+        .map_err(|_| format!("--queues {text}: not a list as in 0,1"))?;
+    queues.sort_unstable();
+    queues.dedup();
+    Ok(queues)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &str) -> Result<Option<Options>, String> {
+        parse(args.split_whitespace().map(str::to_owned)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_interface_and_options_come_in_any_order() {
+        let options = parsed("doctor --json eth1 --queues 2,0,2")
+            .unwrap()
+            .unwrap();
+        assert_eq!(options.interface, "eth1");
+        assert_eq!(options.queues, Some(vec![0, 2]));
+        assert!(options.json);
+        let options = parsed("doctor eth1").unwrap().unwrap();
+        assert_eq!((options.queues, options.json), (None, false));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let wrong = [
+            "",
+            "doctor",
+            "nurse eth1",
+            "doctor a b",
+            "doctor eth1 --loud",
+            "doctor eth1 --queues",
+            "doctor eth1 --queues 0,x",
+            "doctor eth1 --queues ,",
+        ];
+        for args in wrong {
+            assert!(parsed(args).is_err(), "{args}");
+        }
+    }
+
+    #[test]
+    fn help_is_no_error() {
+        for args in ["--help", "doctor --help", "doctor eth1 -h"] {
+            assert!(parsed(args).unwrap().is_none(), "{args}");
+        }
+    }
+}
