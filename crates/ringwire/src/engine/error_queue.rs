@@ -222,20 +222,24 @@ impl Engine {
 
     /// Serves the receives that wait for an entry, or for the end of what entries come of.
     pub(super) fn serve_error_receives(&mut self, socket: SocketId) {
-        while let Some(queue) = self
-            .files
-            .get(socket)
-            .and_then(|it| it.errors.as_deref_mut())
-            && let Some(&id) = queue.waiters.front()
-        {
+        let mut at = 0;
+        while let Some(id) = self.error_waiter(socket, at) {
             let wanted = self.wanted(id);
-            let Attempt::Done { res, flags, failed } = self.attempt_error(id, socket, &wanted)
-            else {
-                return;
-            };
-            self.forget_error_receive(id, socket);
-            self.complete_as(id, res, flags, failed);
+            match self.attempt_error(id, socket, &wanted) {
+                Attempt::Done { res, flags, failed } => {
+                    self.forget_error_receive(id, socket);
+                    self.complete_as(id, res, flags, failed);
+                }
+                // Of those behind it another may end.
+                _ => at += 1,
+            }
         }
+    }
+
+    fn error_waiter(&mut self, socket: SocketId, at: usize) -> Option<RequestId> {
+        let file = self.files.get(socket)?;
+        let queue = file.errors.as_deref()?;
+        queue.waiters.get(at).copied()
     }
 
     /// Whether something is in a socket's error queue.
@@ -257,7 +261,8 @@ impl Engine {
         };
         let Some(range) = self.take_error(socket) else {
             self.put_back(selected);
-            return match wanted.has(libc::MSG_DONTWAIT) || self.is_over(socket) {
+            let in_vain = !wanted.multishot && self.is_over(socket);
+            return match wanted.has(libc::MSG_DONTWAIT) || in_vain {
                 true => Attempt::failed(Errno::EAGAIN),
                 false => Attempt::Wait,
             };
@@ -271,14 +276,15 @@ impl Engine {
         }
     }
 
-    /// Whether nothing is to be waited for: an error of the socket or the end of its connection would wake the receive
-    /// again and again, as in the kernel, and no number is missing.
+    /// Whether nothing is to be waited for: an error of the socket, or the end of what it receives, would wake the
+    /// receive again and again, as in the kernel (`APOLL_MAX_RETRY`), and no number is missing.
     fn is_over(&mut self, socket: SocketId) -> bool {
         let readiness = self.stack.readiness(&self.ledger, socket);
         let file = self.files.get(socket);
         let queue = file.and_then(|file| file.errors.as_deref());
         let promised = queue.map_or(0, |queue| queue.promised);
-        (readiness.error || readiness.hung_up) && promised == 0
+        let wakes = readiness.error || readiness.hung_up || readiness.receive_shut;
+        wakes && promised == 0
     }
 
     fn take_error(&mut self, socket: SocketId) -> Option<ZeroCopyRange> {

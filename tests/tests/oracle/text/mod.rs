@@ -24,6 +24,7 @@ mod connection;
 mod datagram;
 mod different;
 mod entries;
+mod error_queue;
 mod fields;
 mod link;
 mod link_timeout;
@@ -101,6 +102,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         completions::CASES,
         connection::CASES,
         datagram::CASES,
+        error_queue::CASES,
         msg_zerocopy::CASES,
         multishot::CASES,
         multishot_end::CASES,

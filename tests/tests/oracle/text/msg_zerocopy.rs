@@ -28,22 +28,20 @@ pub const CASES: &[Case] = &[
     case("error_queue_and_receives", receives),
     case("error_queue_and_a_closed_descriptor", closed),
     case("error_queue_beside_data", beside_data),
-    case("error_queue_and_the_end_of_a_stream", end_of_stream),
-    case("error_queue_and_a_reset", reset_stream),
 ];
 
 const ZEROCOPY: (i32, i32) = (libc::SOL_SOCKET, libc::SO_ZEROCOPY);
-const NO_WAIT: i32 = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+pub const NO_WAIT: i32 = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
 
 /// A receive from the error queue, and the memory of its message.
-struct Errors {
-    header: libc::msghdr,
+pub struct Errors {
+    pub header: libc::msghdr,
     name: [u8; 32],
     control: [u8; 128],
 }
 
 impl Errors {
-    fn with_room(room: usize) -> Box<Errors> {
+    pub fn with_room(room: usize) -> Box<Errors> {
         let mut errors = Box::new(Errors {
             // SAFETY: all zeroes is a valid msghdr.
             header: unsafe { std::mem::zeroed() },
@@ -58,11 +56,11 @@ impl Errors {
         errors
     }
 
-    fn new() -> Box<Errors> {
+    pub fn new() -> Box<Errors> {
         Errors::with_room(128)
     }
 
-    fn entry(&mut self, slot: u32, flags: i32) -> squeue::Entry {
+    pub fn entry(&mut self, slot: u32, flags: i32) -> squeue::Entry {
         opcode::RecvMsg::new(types::Fixed(slot), &raw mut self.header)
             .flags(flags as u32)
             .build()
@@ -70,7 +68,7 @@ impl Errors {
 }
 
 impl Bench {
-    fn say_errors(&mut self, errors: &Errors) {
+    pub fn say_errors(&mut self, errors: &Errors) {
         let header = errors.header;
         let lengths = (header.msg_namelen, header.msg_controllen);
         self.say((lengths, header.msg_flags, errors.name[0]));
@@ -78,18 +76,18 @@ impl Bench {
     }
 
     /// What is in the error queue now.
-    fn errors(&mut self, slot: u32, user_data: u64) {
+    pub fn errors(&mut self, slot: u32, user_data: u64) {
         let mut errors = Errors::new();
         self.run(errors.entry(slot, NO_WAIT), user_data);
         self.say_errors(&errors);
     }
 
-    fn number_sends(&mut self, slot: u32) {
+    pub fn number_sends(&mut self, slot: u32) {
         self.set_int(slot, ZEROCOPY, 1, 800);
     }
 
     /// A datagram socket in slot 0 that numbers its sends to the peer.
-    fn numbered(&mut self) {
+    pub fn numbered(&mut self) {
         self.bound();
         let peer = v4(PEER_V4, self.peer.local_addr().unwrap().port());
         self.run(connect_entry(0, &peer), 801);
@@ -100,7 +98,7 @@ impl Bench {
     }
 }
 
-fn zero_copy(slot: u32, bytes: &[u8]) -> squeue::Entry {
+pub fn zero_copy(slot: u32, bytes: &[u8]) -> squeue::Entry {
     send_on(slot, bytes, libc::MSG_ZEROCOPY)
 }
 
@@ -536,25 +534,4 @@ pub fn inline(bench: &mut Bench) {
         .iter()
         .map(|it| (it.lo, it.hi, it.zerocopy));
     bench.say(taken.take(1).collect::<Vec<_>>());
-}
-
-fn end_of_stream(bench: &mut Bench) {
-    let stream = bench.connected();
-    let mut errors = Errors::new();
-    bench.push(errors.entry(1, libc::MSG_ERRQUEUE), 1);
-    bench.submit();
-    drop(stream);
-    bench.readable(1);
-    bench.cancel(1);
-    bench.wait(2);
-}
-
-fn reset_stream(bench: &mut Bench) {
-    let stream = bench.connected();
-    let mut errors = Errors::new();
-    bench.push(errors.entry(1, libc::MSG_ERRQUEUE), 1);
-    bench.submit();
-    reset(stream);
-    bench.push(poll_entry(1, libc::POLLIN), 2);
-    bench.wait_for_each(2);
 }
