@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 declare -A PACKAGES=(
-    [build]="gcc pkg-config libelf-dev zlib1g-dev linux-libc-dev iproute2"
+    [build]="gcc pkg-config libelf-dev zlib1g-dev linux-libc-dev iproute2 ethtool"
     [demo]="iputils-ping socat ncat sockperf ethtool curl"
     [audit]="valgrind"
     [bench]="ethtool valgrind"

@@ -1,1 +1,333 @@
-fn main() {}
+//! `ringwire doctor` on veth pairs: what it says is what the kernel then does, and its commands cure.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Output};
+
+use libtest_mimic::Arguments;
+use ringwire_tests::net::{RING_INTERFACE, RING_V4, Veth, ip};
+use ringwire_tests::privileged;
+use ringwire_xsk::{AttachMode, Attached, Interface, Program};
+use serde_json::Value;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_ringwire");
+/// The user `nobody`, and its group, wherever there are users.
+const NOBODY: u32 = 65534;
+
+/// What the doctor said.
+struct Said {
+    findings: Vec<Value>,
+    status: i32,
+}
+
+impl Said {
+    fn of(output: &Output) -> Said {
+        let json: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        let findings = json["findings"].as_array().expect("findings").clone();
+        let status = output.status.code().expect("an exit status");
+        let problems = findings
+            .iter()
+            .filter(|one| one["verdict"] == "problem")
+            .count();
+        assert_eq!(json["problems"], problems);
+        assert_eq!(status, i32::from(problems > 0), "{json:#}");
+        Said { findings, status }
+    }
+
+    /// The verdict on a subject and what is said; nothing if nothing is.
+    fn about(&self, subject: &str) -> Option<(&str, &str)> {
+        let finding = self.finding(subject)?;
+        Some((finding["verdict"].as_str()?, finding["says"].as_str()?))
+    }
+
+    fn verdict(&self, subject: &str) -> Option<&str> {
+        self.about(subject).map(|(verdict, _)| verdict)
+    }
+
+    fn finding(&self, subject: &str) -> Option<&Value> {
+        self.findings.iter().find(|one| one["subject"] == subject)
+    }
+
+    /// Runs the command that is to cure a subject.
+    fn cure(&self, subject: &str) {
+        let finding = self.finding(subject).expect("a finding");
+        let command = finding["cure"].as_str().expect("a cure");
+        let output = Command::new("sh").args(["-c", command]).output();
+        let output = output.expect("a shell");
+        assert!(output.status.success(), "{command}: {output:?}");
+    }
+}
+
+/// Looks at an interface of this thread's namespace.
+fn doctor(interface: &str) -> Said {
+    let output = Command::new(BINARY)
+        .args(["doctor", interface, "--json"])
+        .output();
+    Said::of(&output.expect("the doctor"))
+}
+
+/// A namespace in which both ends of a pair are, `a0` and `a1`, of so many RX and TX queues each.
+fn both_here(a0: u32, a1: u32) -> Veth {
+    let veth = Veth::new(1, 1500, false);
+    veth.in_ring(|| {
+        ip(&format!(
+            "link add a0 numrxqueues {a0} numtxqueues {a0} type veth peer name a1 numrxqueues {a1} numtxqueues {a1}\n\
+             link set a0 up\nlink set a1 up\n"
+        ));
+    });
+    veth
+}
+
+/// What the library gets where the doctor says what it would get.
+fn attached(interface: &str) -> Attached {
+    let interface = Interface::by_name(interface).expect("the interface");
+    let program = Program::attach(&interface, AttachMode::Auto).expect("the program");
+    program.mode()
+}
+
+fn a_veth_pair_is_copy_mode_and_nothing_hurts() {
+    let veth = Veth::new(2, 1500, true);
+    veth.in_ring(|| {
+        let said = doctor(RING_INTERFACE);
+        assert_eq!(
+            said.about("mode"),
+            Some(("note", "copy: veth has no zero copy"))
+        );
+        assert_eq!(
+            said.about("attach"),
+            Some(("ok", "native: veth runs the XDP program"))
+        );
+        assert_eq!(attached(RING_INTERFACE), Attached::Native);
+        assert_eq!(said.verdict("link"), Some("ok"));
+        assert_eq!(said.verdict("xdp"), Some("ok"));
+        let (_, addresses) = said.about("addresses").expect("addresses");
+        assert!(addresses.contains(&format!("{RING_V4}/24")), "{addresses}");
+        let (_, queues) = said.about("queues").expect("queues");
+        assert!(
+            queues.starts_with("2 RX (at most 2), 2 TX (at most 2)"),
+            "{queues}"
+        );
+        // The other end is in another namespace.
+        assert_eq!(said.verdict("checksums"), Some("note"));
+        assert_eq!(said.status, 0);
+    });
+}
+
+fn text_has_a_line_for_each_finding_and_the_cure() {
+    both_here(1, 1).in_ring(|| {
+        let output = Command::new(BINARY).args(["doctor", "a0"]).output();
+        let output = output.expect("the doctor");
+        let text = String::from_utf8(output.stdout).expect("text");
+        for line in [
+            "ok       driver       veth, 1.0",
+            "note     mode         copy: veth has no zero copy",
+            "problem  checksums    a1, the other end, leaves checksums unwritten",
+            "                      cure: ethtool -K a1 tx off",
+            "a0: 1 problem",
+        ] {
+            assert!(text.lines().any(|said| said == line), "{line}\n{text}");
+        }
+        assert_eq!(output.status.code(), Some(1));
+    });
+}
+
+fn unwritten_checksums_are_cured_by_the_command() {
+    both_here(1, 1).in_ring(|| {
+        let said = doctor("a0");
+        assert_eq!(said.status, 1);
+        said.cure("checksums");
+        let said = doctor("a0");
+        assert_eq!(said.verdict("checksums"), None);
+        assert_eq!(said.status, 0);
+    });
+}
+
+fn hidden_tags_are_cured_by_the_command() {
+    both_here(1, 1).in_ring(|| {
+        let said = doctor("a0");
+        // No VLAN interface is here.
+        assert_eq!(said.verdict("vlan"), Some("note"));
+        said.cure("vlan");
+        assert_eq!(doctor("a0").verdict("vlan"), None);
+    });
+}
+
+fn a_veth_with_too_few_queues_is_generic_until_cured() {
+    both_here(1, 2).in_ring(|| {
+        let said = doctor("a0");
+        assert_eq!(said.verdict("attach"), Some("problem"));
+        assert_eq!(said.verdict("gso"), Some("problem"));
+        assert_eq!(attached("a0"), Attached::Generic);
+        said.cure("attach");
+        let said = doctor("a0");
+        assert_eq!(said.verdict("attach"), Some("ok"));
+        assert_eq!(said.verdict("gso"), None);
+        assert_eq!(attached("a0"), Attached::Native);
+    });
+}
+
+fn an_interface_that_is_down_is_cured_by_the_command() {
+    both_here(1, 1).in_ring(|| {
+        ip("link set a1 down");
+        let said = doctor("a0");
+        assert_eq!(
+            said.about("link"),
+            Some(("problem", "up, but without a carrier"))
+        );
+        said.cure("link");
+        assert_eq!(doctor("a0").verdict("link"), Some("ok"));
+        ip("link set a0 down");
+        doctor("a0").cure("link");
+        assert_eq!(doctor("a0").verdict("link"), Some("ok"));
+    });
+}
+
+fn another_program_is_seen_in_its_place_and_left_there() {
+    let veth = Veth::new(1, 1500, false);
+    veth.in_ring(|| {
+        for (mode, place) in [
+            (AttachMode::Native, "is attached in the driver"),
+            (AttachMode::Generic, "is attached generically"),
+        ] {
+            let interface = Interface::by_name(RING_INTERFACE).expect("the interface");
+            let program = Program::attach(&interface, mode).expect("the program");
+            let said = doctor(RING_INTERFACE);
+            let (verdict, says) = said.about("xdp").expect("programs");
+            assert!(verdict == "problem" && says.ends_with(place), "{says}");
+            assert_eq!(said.status, 1);
+            drop(program);
+            assert_eq!(doctor(RING_INTERFACE).verdict("xdp"), Some("ok"));
+        }
+    });
+}
+
+fn an_ordinary_user_can_look() {
+    // Where cargo builds, such a user may have no access.
+    let folder = std::env::temp_dir().join(format!("ringwire-doctor-{}", std::process::id()));
+    let binary = Copied::new(folder);
+    let veth = Veth::new(2, 1500, true);
+    veth.in_ring(|| {
+        let output = Command::new(binary.path())
+            .args(["doctor", RING_INTERFACE, "--json"])
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .output();
+        let said = Said::of(&output.expect("the doctor"));
+        let root = doctor(RING_INTERFACE);
+        for subject in [
+            "kernel",
+            "driver",
+            "link",
+            "mtu",
+            "addresses",
+            "xdp",
+            "attach",
+            "mode",
+            "queues",
+            "huge pages",
+            "bpf",
+        ] {
+            assert!(said.about(subject).is_some(), "{subject}");
+            assert_eq!(said.about(subject), root.about(subject));
+        }
+        let (verdict, says) = said.about("privileges").expect("privileges");
+        assert_eq!(verdict, "note");
+        assert!(says.contains("no CAP_NET_RAW"), "{says}");
+        assert_eq!(said.status, 0);
+    });
+}
+
+/// A copy of the binary that anybody may run, for as long as this lives.
+struct Copied {
+    folder: PathBuf,
+}
+
+impl Copied {
+    fn new(folder: PathBuf) -> Copied {
+        let for_all = fs::Permissions::from_mode(0o755);
+        fs::create_dir(&folder).expect("a folder");
+        let copied = Copied { folder };
+        fs::set_permissions(&copied.folder, for_all.clone()).expect("its permissions");
+        fs::copy(BINARY, copied.path()).expect("a copy");
+        fs::set_permissions(copied.path(), for_all).expect("its permissions");
+        // Whoever runs it must not find it open for writing.
+        File::open(copied.path())
+            .and_then(|file| file.sync_all())
+            .expect("the copy");
+        copied
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("ringwire")
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn what_is_not_there_is_an_error_of_its_own() {
+    let refused = |args: &[&str], words: &str| {
+        let output = Command::new(BINARY)
+            .args(args)
+            .output()
+            .expect("the doctor");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(words), "{error}");
+        assert!(output.stdout.is_empty());
+    };
+    refused(&["doctor", "no-such-if"], "no interface 'no-such-if'");
+    refused(&["doctor"], "usage:");
+}
+
+fn main() -> ExitCode {
+    let tests: [(&str, fn()); 8] = [
+        (
+            "a_veth_pair_is_copy_mode_and_nothing_hurts",
+            a_veth_pair_is_copy_mode_and_nothing_hurts,
+        ),
+        (
+            "text_has_a_line_for_each_finding_and_the_cure",
+            text_has_a_line_for_each_finding_and_the_cure,
+        ),
+        (
+            "unwritten_checksums_are_cured_by_the_command",
+            unwritten_checksums_are_cured_by_the_command,
+        ),
+        (
+            "hidden_tags_are_cured_by_the_command",
+            hidden_tags_are_cured_by_the_command,
+        ),
+        (
+            "a_veth_with_too_few_queues_is_generic_until_cured",
+            a_veth_with_too_few_queues_is_generic_until_cured,
+        ),
+        (
+            "an_interface_that_is_down_is_cured_by_the_command",
+            an_interface_that_is_down_is_cured_by_the_command,
+        ),
+        (
+            "another_program_is_seen_in_its_place_and_left_there",
+            another_program_is_seen_in_its_place_and_left_there,
+        ),
+        ("an_ordinary_user_can_look", an_ordinary_user_can_look),
+    ];
+    let mut trials: Vec<_> = tests
+        .into_iter()
+        .map(|(name, test)| privileged(name, test))
+        .collect();
+    trials.push(libtest_mimic::Trial::test(
+        "what_is_not_there_is_an_error_of_its_own",
+        || {
+            what_is_not_there_is_an_error_of_its_own();
+            Ok(())
+        },
+    ));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
