@@ -41,13 +41,15 @@ impl Engine {
     }
 
     fn look(&mut self, id: RequestId, socket: SocketId, events: u32) {
-        let queued = if self.has_queued_error(socket) {
-            ERR
-        } else {
-            0
-        };
-        let state = mask(&self.stack.readiness(&self.ledger, socket));
-        self.report_poll(id, socket, events, state | queued);
+        let state = mask(&self.stack.readiness(&self.ledger, socket)) | self.queued_error(socket);
+        self.report_poll(id, socket, events, state);
+    }
+
+    fn queued_error(&mut self, socket: SocketId) -> u32 {
+        match self.has_queued_error(socket) {
+            true => ERR,
+            false => 0,
+        }
     }
 
     /// Serves the polls of a socket after something happened on one of its sides.
@@ -56,7 +58,11 @@ impl Engine {
         let sides = if event.receive { IN | RDHUP } else { 0 } | if event.send { OUT } else { 0 };
         let socket = event.socket;
         self.each_poll(socket, |engine, id, events| {
-            let state = mask(&engine.stack.readiness(&engine.ledger, socket));
+            let mut state = mask(&engine.stack.readiness(&engine.ledger, socket));
+            // An end is told with all that is so, the arrival of data is not (`sk_state_change`).
+            if state & (HUP | RDHUP) != 0 {
+                state |= engine.queued_error(socket);
+            }
             engine.report_poll(id, socket, events & sides, state);
         });
     }

@@ -26,6 +26,10 @@ pub const CASES: &[Case] = &[
         "error_queue_and_polls_of_a_connection",
         polls_of_a_connection,
     ),
+    case(
+        "error_queue_and_multishot_polls_of_a_connection",
+        multishot_polls_of_a_connection,
+    ),
     case("error_queue_with_other_flags", other_flags),
     case("error_queue_into_bundles", into_bundles),
     case("msg_zerocopy_of_provided_buffers", of_provided_buffers),
@@ -194,6 +198,23 @@ fn polls_of_a_connection(bench: &mut Bench) {
     drop(stream);
     bench.errors(1, 3);
     bench.run(poll_entry(1, libc::POLLIN), 4);
+}
+
+fn multishot_polls_of_a_connection(bench: &mut Bench) {
+    let mut stream = bench.connected();
+    bench.number_sends(1);
+    let poll = opcode::PollAdd::new(types::Fixed(1), libc::POLLIN as u32);
+    bench.push(poll.multi(true).build(), 1);
+    bench.submit();
+    bench.push(zero_copy(1, b"numbered"), 2);
+    bench.wait_for_each(2);
+    bench.peer_reads(&mut stream, 8);
+    stream.write_all(b"data").unwrap();
+    bench.wait(1);
+    drop(stream);
+    bench.wait(1);
+    bench.cancel(1);
+    bench.wait(2);
 }
 
 fn other_flags(bench: &mut Bench) {
