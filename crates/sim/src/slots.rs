@@ -318,21 +318,21 @@ impl Slots {
         if let Some(lent) = &mut send.lent {
             lent.res = res;
         }
-        let whole = u32::try_from(res) == Ok(send.len);
+        let whole = send.flushes && u32::try_from(res) == Ok(send.len);
         self.closed(request, key, whole);
     }
 
     /// A send that flushes its slot if it is `whole` has completed: the set is flushed then, if it was not before.
     fn closed(&mut self, request: u64, key: (u64, u32), whole: bool) {
-        let closing = |slot: &&mut Slot| slot.closing == Some(request);
-        let Some(slot) = self.slots.iter_mut().find(closing) else {
-            return;
-        };
-        slot.closing = None;
         if whole {
             let set = self.sets.get_mut(&key);
             set.expect("it waits for its notification").flush = Flush::Done;
-            if slot.begun && (slot.tag, slot.sequence) == key {
+        }
+        // It may have been registered anew since.
+        let closing = |slot: &&mut Slot| slot.closing == Some(request);
+        if let Some(slot) = self.slots.iter_mut().find(closing) {
+            slot.closing = None;
+            if whole && slot.begun && (slot.tag, slot.sequence) == key {
                 (slot.begun, slot.sequence) = (false, slot.sequence.wrapping_add(1));
             }
         }

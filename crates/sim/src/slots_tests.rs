@@ -136,6 +136,23 @@ fn a_notification_says_that_a_silent_send_has_flushed_its_slot() {
 }
 
 #[test]
+fn a_send_that_flushes_does_so_though_a_flush_behind_it_has_not_completed_and_the_slots_are_others()
+{
+    let mut slots = slots();
+    slots.join(
+        1,
+        Bound {
+            flushes: true,
+            ..bound(5)
+        },
+    );
+    slots.flush_range(1..2, Flush::By(9), 0);
+    slots.slots.clear();
+    slots.send_completed(5, LEN);
+    assert_eq!(told(&mut slots, 1, 0), Ok(vec![5]));
+}
+
+#[test]
 fn hostile_requests_keep_to_their_slots_and_tags() {
     let mut send = Sqe {
         opcode: RINGWIRE_OP_SEND_ZC_SLOT,

@@ -27,3 +27,12 @@ fn datagrams_get_through_while_streams_wait_in_a_black_hole() {
 fn the_end_waits_for_memory_that_a_closed_connection_sends_from() {
     holds(2002);
 }
+
+/// The simulator's own: the notification of a slot came before a flush that another send had forestalled, and the slots
+/// had been registered anew meanwhile.
+#[test]
+fn a_slot_that_was_registered_anew_is_told_of_though_its_second_flush_is_not() {
+    for seed in [6079, 14332] {
+        holds(seed);
+    }
+}
