@@ -169,8 +169,8 @@ fn unsafe_stands_only_where_it_may() {
         let first = uses.into_iter().next();
         assert!(first.is_none() || may(&name), "{name}: {first:?}");
     }
-    for name in ["tcp", "stack"] {
-        let text = std::fs::read_to_string(root().join(format!("crates/{name}/src/lib.rs")))
+    for (name, file) in [("tcp", "lib"), ("stack", "lib"), ("cli", "main")] {
+        let text = std::fs::read_to_string(root().join(format!("crates/{name}/src/{file}.rs")))
             .expect("a source");
         assert!(
             text.contains("#![forbid(unsafe_code)]"),
