@@ -54,6 +54,9 @@ pub struct SocketOptions {
     pub time_to_live: Option<NonZeroU8>,
     /// `IPV6_UNICAST_HOPS`; `None` for the default, 64.
     pub hop_limit: Option<u8>,
+    /// `SO_ZEROCOPY`: sends with MSG_ZEROCOPY have numbers. They are given by who borrows the memory; here it is only
+    /// kept.
+    pub zero_copy: bool,
     receive_buffer_bytes: u32,
     send_buffer_bytes: u32,
     receive_low_bytes: u32,
@@ -75,6 +78,7 @@ impl SocketOptions {
             traffic_class: 0,
             time_to_live: None,
             hop_limit: None,
+            zero_copy: false,
             receive_buffer_bytes,
             send_buffer_bytes,
             receive_low_bytes: 1,

@@ -54,7 +54,7 @@ impl Engine {
             true => IORING_CQE_F_SOCK_NONEMPTY,
             false => 0,
         };
-        match self.install_accepted(socket, accept, &accepted) {
+        match self.install_accepted(accept, &accepted) {
             Ok(res) if accept.multishot && self.post_more(id, res, flags) => Attempt::More,
             result => Attempt::Done {
                 res: result.unwrap_or_else(Errno::res),
@@ -66,23 +66,13 @@ impl Engine {
 
     /// Writes the peer's address, and puts the socket into its slot. A connection that nobody can be
     /// given is lost, as with the kernel.
-    fn install_accepted(
-        &mut self,
-        listener: SocketId,
-        accept: &Accept,
-        accepted: &Accepted,
-    ) -> Result<i32, Errno> {
-        let zero_copy = self.files.numbers_sends(listener);
+    fn install_accepted(&mut self, accept: &Accept, accepted: &Accepted) -> Result<i32, Errno> {
         if let Err(error) = self.write_peer(accept, accepted) {
             let (now, ledger) = (self.now, &mut self.ledger);
             self.stack.close(now, ledger, accepted.socket);
             return Err(error);
         }
-        let res = self.install(accept.slot, accepted.socket)?;
-        if zero_copy {
-            self.files.number_sends(accepted.socket, true);
-        }
-        Ok(res)
+        self.install(accept.slot, accepted.socket)
     }
 
     fn write_peer(&self, accept: &Accept, accepted: &Accepted) -> Result<(), Errno> {

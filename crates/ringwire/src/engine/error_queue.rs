@@ -12,6 +12,7 @@ use super::Engine;
 use super::address::{IN_BYTES, IN6_BYTES};
 use super::buffers::Selected;
 use super::chain::Work;
+use super::files::File;
 use super::message::{self, MultishotLayout};
 use super::receive::{Attempt, Wanted};
 use super::request::{Prepared, RequestId};
@@ -27,8 +28,6 @@ const EXTENDED_ERROR: usize = 16;
 /// A socket's zero-copy sends by number, and what is said of them.
 #[derive(Debug, Default)]
 pub(super) struct ErrorQueue {
-    /// `SO_ZEROCOPY`.
-    pub(super) zero_copy: bool,
     /// The number of the next send.
     next: u32,
     /// Sends that have a number, or may get one, and are not repaid.
@@ -93,11 +92,9 @@ impl Engine {
         }
         let empty = socket.protocol() == Protocol::Tcp && request.is_empty();
         let has_notification = request.promise.is_some();
-        let queue = self
-            .files
-            .get(socket)
-            .and_then(|it| it.errors.as_deref_mut());
-        let queue = queue.filter(|queue| queue.zero_copy);
+        let numbers = self.stack.options(socket).is_ok_and(|it| it.zero_copy);
+        let file = self.files.get(socket).filter(|_| numbers);
+        let queue = file.map(File::errors);
         if array.is_some() && (queue.is_none() || has_notification) {
             return Err(Errno::EINVAL);
         }

@@ -17,7 +17,9 @@ const ENOBUFS: i32 = -libc::ENOBUFS;
 /// Has the socket in a slot number its sends, as SETSOCKOPT has it.
 fn number_sends(bed: &mut Bed, slot: u32) {
     let socket = bed.engine.files.lookup(slot).unwrap();
-    bed.engine.files.number_sends(socket, true);
+    let mut options = bed.engine.stack.options(socket).unwrap();
+    options.zero_copy = true;
+    bed.engine.stack.set_options(socket, options).unwrap();
 }
 
 /// An engine with a UDP socket in slot 0 that numbers its sends, and memory in UMEM.

@@ -165,19 +165,6 @@ impl Files {
             .filter(|file| file.socket == socket)
     }
 
-    /// Whether a socket has `SO_ZEROCOPY`.
-    pub(super) fn numbers_sends(&mut self, socket: SocketId) -> bool {
-        let file = self.get(socket);
-        let queue = file.and_then(|file| file.errors.as_deref());
-        queue.is_some_and(|queue| queue.zero_copy)
-    }
-
-    pub(super) fn number_sends(&mut self, socket: SocketId, on: bool) {
-        if let Some(file) = self.get(socket) {
-            file.errors().zero_copy = on;
-        }
-    }
-
     pub(super) fn hold(&mut self, socket: SocketId) {
         self.get(socket)
             .expect("files: a socket in the table is open")

@@ -40,7 +40,7 @@ impl Engine {
             libc::SO_RCVBUF => options.receive_buffer_bytes() as i32,
             libc::SO_SNDBUF => options.send_buffer_bytes() as i32,
             libc::SO_RCVLOWAT => options.receive_low_bytes() as i32,
-            libc::SO_ZEROCOPY => self.files.numbers_sends(socket).into(),
+            libc::SO_ZEROCOPY => options.zero_copy.into(),
             libc::SO_LINGER => {
                 let linger = [options.linger.on.into(), options.linger.seconds];
                 return Ok(linger.map(i32::to_ne_bytes).concat());
@@ -74,9 +74,7 @@ impl Engine {
             }
             libc::SO_ZEROCOPY => {
                 let on = matches!(int, 0 | 1).then_some(int == 1);
-                let on = on.ok_or(Errno::EINVAL)?;
-                self.files.number_sends(socket, on);
-                return Ok(());
+                options.zero_copy = on.ok_or(Errno::EINVAL)?;
             }
             libc::SO_LINGER => {
                 let seconds = value.read::<8>()?;

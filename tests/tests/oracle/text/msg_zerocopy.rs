@@ -8,6 +8,10 @@ use super::*;
 pub const CASES: &[Case] = &[
     case("msg_zerocopy_option", option),
     case("msg_zerocopy_option_is_the_listeners", inherited),
+    case(
+        "msg_zerocopy_option_of_a_listener_that_is_set_late",
+        inherited_late,
+    ),
     case("msg_zerocopy_datagrams", datagrams),
     case("msg_zerocopy_messages", messages),
     case("msg_zerocopy_to_a_connection", to_connection),
@@ -135,6 +139,18 @@ fn inherited(bench: &mut Bench) {
     bench.say_errors(&errors);
     bench.set_int(0, ZEROCOPY, 0, 7);
     bench.get_int(1, ZEROCOPY, 8);
+}
+
+fn inherited_late(bench: &mut Bench) {
+    bench.listener(4);
+    let _early = bench.peer_connects();
+    bench.number_sends(0);
+    let _late = bench.peer_connects();
+    bench.set_int(0, ZEROCOPY, 0, 1);
+    bench.run(accept_entry(0, Some(1)), 2);
+    bench.get_int(1, ZEROCOPY, 3);
+    bench.run(accept_entry(0, Some(2)), 4);
+    bench.get_int(2, ZEROCOPY, 5);
 }
 
 fn datagrams(bench: &mut Bench) {
