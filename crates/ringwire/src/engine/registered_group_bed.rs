@@ -213,6 +213,15 @@ impl Group {
         engine.stack.set_options(socket, options).unwrap();
     }
 
+    /// Has the socket in a slot number its sends with MSG_ZEROCOPY.
+    pub(super) fn number_sends(&mut self, slot: types::Fixed) {
+        let engine = &mut self.bed.engine;
+        let socket = engine.files.lookup(slot.0).unwrap();
+        let mut options = engine.stack.options(socket).unwrap();
+        options.zero_copy = true;
+        engine.stack.set_options(socket, options).unwrap();
+    }
+
     fn now(&self) -> Instant {
         Instant::ZERO + Duration::from_millis(self.at)
     }

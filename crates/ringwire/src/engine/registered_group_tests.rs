@@ -456,6 +456,33 @@ fn a_plain_send_that_waits_holds_its_registered_buffer() {
 }
 
 #[test]
+fn the_registered_buffer_of_a_numbered_send_is_told_of_behind_its_completion() {
+    let mut group = Group::new(false);
+    group.connect(true);
+    group.number_sends(STREAM);
+    group
+        .bed
+        .register_at(IORING_UNREGISTER_BUFFERS, 0, 0)
+        .unwrap();
+    group.bed.completions();
+    // What is copied is free as soon as it is queued.
+    let own = vec![7u8; ROW];
+    group.register(&[(own.as_ptr(), own.len())], &[94]);
+    group.give(0, 0, ROW, 1);
+    assert_eq!(
+        group.run(send(STREAM, GROUP, 0).flags(libc::MSG_ZEROCOPY)),
+        []
+    );
+    group
+        .bed
+        .register_at(IORING_UNREGISTER_BUFFERS, 0, 0)
+        .unwrap();
+    let mut completions = Vec::new();
+    group.read(ROW, &mut completions);
+    assert_eq!(completions, [(1, ROW as i32, named(1)), (94, 0, 0)]);
+}
+
+#[test]
 fn sends_wait_their_turn_before_they_take_buffers() {
     let mut group = Group::new(false);
     group.connect(true);

@@ -216,7 +216,11 @@ impl Engine {
         let request = self.requests.get_mut(id);
         request.loan = None;
         let notice = self.notices.get_mut(loan);
-        (notice.buffer, notice.promise) = (request.buffer.take(), promise);
+        (notice.buffer, notice.promise) = (request.buffer, promise);
+        // A number may be told of before its request's completion, which holds the buffer, too.
+        if let Some(buffer) = request.buffer {
+            self.registered.hold(buffer);
+        }
         let (_, flags, _) = request.result;
         notice.named = flags & (IORING_CQE_F_BUFFER | !0 << IORING_CQE_BUFFER_SHIFT);
         self.ledger.end_loan(loan);
