@@ -35,6 +35,8 @@ pub(super) struct ErrorQueue {
     entries: VecDeque<ZeroCopyRange>,
     /// Receives that wait for an entry.
     waiters: VecDeque<RequestId>,
+    /// Those that wait, and the polls, are to be told, and have not had their turn.
+    telling: bool,
 }
 
 impl ErrorQueue {
@@ -150,7 +152,9 @@ impl Engine {
         if let Some(number) = number {
             queue.add(number, !copied);
         }
-        if !queue.waiters.is_empty() || number.is_some() && !file.polls.is_empty() {
+        let told = !queue.waiters.is_empty() || number.is_some() && !file.polls.is_empty();
+        // What ends at once is told of once.
+        if told && !std::mem::replace(&mut queue.telling, true) {
             self.work.push_back(Work::ErrorQueue(socket));
         }
     }
@@ -213,6 +217,10 @@ impl Engine {
 
     /// Something came into a socket's error queue: tells its polls and serves those that wait.
     pub(super) fn serve_error_queue(&mut self, socket: SocketId) {
+        let file = self.files.get(socket);
+        if let Some(queue) = file.and_then(|file| file.errors.as_deref_mut()) {
+            queue.telling = false;
+        }
         self.report_queued_error(socket);
         self.serve_error_receives(socket);
     }
@@ -289,7 +297,8 @@ impl Engine {
         let queue = file.errors.as_deref_mut()?;
         let range = queue.entries.pop_front()?;
         // Those that poll hear of the next one (`sock_dequeue_err_skb`).
-        if !queue.entries.is_empty() && !file.polls.is_empty() {
+        let told = !queue.entries.is_empty() && !file.polls.is_empty();
+        if told && !std::mem::replace(&mut queue.telling, true) {
             self.work.push_back(Work::ErrorQueue(socket));
         }
         Some(range)

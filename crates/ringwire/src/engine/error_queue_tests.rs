@@ -469,6 +469,27 @@ fn notifications_of_a_batch_that_defers_wait_for_a_turn() {
 }
 
 #[test]
+fn a_multishot_poll_hears_once_of_what_ends_at_once() {
+    let (mut bed, memory) = bed(0);
+    let poll = opcode::PollAdd::new(types::Fixed(0), 0).multi(true).build();
+    assert_eq!(bed.run(poll.user_data(1)), []);
+    for slot in &memory[..3] {
+        numbered(&mut bed, slot);
+    }
+    bed.turn();
+    let sent = bed.sent();
+    bed.report_sent(&sent);
+    bed.turn();
+    assert_eq!(bed.completions(), [(1, libc::POLLERR.into(), 2)]);
+    numbered(&mut bed, &memory[0]);
+    bed.turn();
+    let sent = bed.sent();
+    bed.report_sent(&sent);
+    bed.turn();
+    assert_eq!(bed.completions(), [(1, libc::POLLERR.into(), 2)]);
+}
+
+#[test]
 fn the_option_is_read_as_it_was_set() {
     let (mut bed, _) = bed(0);
     let mut value = [0u8; 4];
