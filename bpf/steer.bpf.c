@@ -11,6 +11,10 @@
  * Fragments to a claimed port are passed: only the kernel can reassemble them, since all but the
  * first carry no port.
  *
+ * Where a header lies behind others of any length, it is copied by bpf_xdp_load_bytes. The verifier lets a
+ * packet pointer be moved by a number read from the packet only for CAP_PERFMON (`retrieve_ptr_limit` in
+ * kernel/bpf/verifier.c), and that is a capability to read the kernel's memory.
+ *
  * Built by scripts/bpf.sh; the object is committed, so that users need no clang.
  */
 #include <linux/bpf.h>
@@ -144,18 +148,18 @@ static __always_inline int is_owned(const struct steer_addr *addr)
 	return bpf_map_lookup_elem(&owned, addr) != NULL;
 }
 
-/* `at` is the transport header of an unfragmented packet; `any` is the family's zero address. */
-static __always_inline int steer_ports(struct xdp_md *ctx, void *at, __u8 protocol,
+/* `at` is where the transport header of an unfragmented packet begins; `any` is the family's zero address. */
+static __always_inline int steer_ports(struct xdp_md *ctx, __u32 at, __u8 protocol,
 				       const struct steer_addr *dest, const struct steer_addr *any)
 {
 	struct steer_claim claim = { .protocol = protocol };
-	struct ports *ports = at;
+	struct ports ports;
 
 	if (protocol != IPPROTO_UDP && protocol != IPPROTO_TCP)
 		return pass(STEER_PASS_FOREIGN);
-	if ((void *)(ports + 1) > (void *)(long)ctx->data_end)
+	if (bpf_xdp_load_bytes(ctx, at, &ports, sizeof(ports)))
 		return pass(STEER_PASS_TRUNCATED);
-	claim.port = ports->dest;
+	claim.port = ports.dest;
 	claim.addr = *dest;
 	if (bpf_map_lookup_elem(&claims, &claim))
 		return redirect(ctx, STEER_REDIRECT_CLAIM);
@@ -188,11 +192,10 @@ static __always_inline int steer_arp(struct xdp_md *ctx, void *at)
 	return pass(STEER_PASS_FOREIGN);
 }
 
-static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at)
+static __always_inline int steer_ipv4(struct xdp_md *ctx, struct iphdr *ip)
 {
 	const __u8 zero[4] = { 0 };
 	struct steer_addr dest, any;
-	struct iphdr *ip = at;
 
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return pass(STEER_PASS_TRUNCATED);
@@ -204,38 +207,35 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at)
 	if (ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK))
 		return pass(STEER_PASS_FRAGMENT);
 	map_ipv4(&any, zero);
-	return steer_ports(ctx, at + ip->ihl * 4, ip->protocol, &dest, &any);
+	return steer_ports(ctx, ETH_HLEN + ip->ihl * 4, ip->protocol, &dest, &any);
 }
 
 /*
  * The answer to duplicate address detection goes to all nodes (RFC 4861, section 7.2.4), not to the
  * address that it is about.
  */
-static __always_inline int steer_icmpv6(struct xdp_md *ctx, void *at, __u8 hop_limit)
+static __always_inline int steer_icmpv6(struct xdp_md *ctx, __u32 at, __u8 hop_limit)
 {
-	struct neighbor_advertisement *na = at;
-	struct steer_addr target;
+	struct neighbor_advertisement na;
 
-	if ((void *)(na + 1) > (void *)(long)ctx->data_end)
+	if (bpf_xdp_load_bytes(ctx, at, &na, sizeof(na)))
 		/* Most ICMPv6 messages are shorter than this one. */
 		return pass(STEER_PASS_FOREIGN);
-	if (na->type != ICMPV6_NEIGHBOR_ADVERTISEMENT || na->code != 0 || hop_limit != ND_HOP_LIMIT)
+	if (na.type != ICMPV6_NEIGHBOR_ADVERTISEMENT || na.code != 0 || hop_limit != ND_HOP_LIMIT)
 		return pass(STEER_PASS_FOREIGN);
-	target = na->target;
-	if (is_owned(&target))
+	if (is_owned(&na.target))
 		return redirect(ctx, STEER_REDIRECT_NEIGHBOR);
 	return pass(STEER_PASS_FOREIGN);
 }
 
-static __always_inline int steer_ipv6(struct xdp_md *ctx, void *at)
+static __always_inline int steer_ipv6(struct xdp_md *ctx, struct ipv6hdr *ip)
 {
-	void *data_end = (void *)(long)ctx->data_end;
+	__u32 at = ETH_HLEN + sizeof(*ip);
 	const struct steer_addr any = {};
-	struct ipv6hdr *ip = at;
 	struct steer_addr dest;
 	__u8 next, hop_limit;
 
-	if ((void *)(ip + 1) > data_end)
+	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return pass(STEER_PASS_TRUNCATED);
 	if (ip->version != 6)
 		return pass(STEER_PASS_MALFORMED);
@@ -244,32 +244,31 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, void *at)
 		return redirect(ctx, STEER_REDIRECT_OWNED);
 	next = ip->nexthdr;
 	hop_limit = ip->hop_limit;
-	at = ip + 1;
 
 	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
-		struct extension *extension = at;
-		struct fragment *fragment = at;
+		struct extension extension;
+		struct fragment fragment;
 
 		switch (next) {
 		case IPPROTO_HOPOPTS:
 		case IPPROTO_DSTOPTS:
 		case IPPROTO_ROUTING:
-			if ((void *)(extension + 1) > data_end)
+			if (bpf_xdp_load_bytes(ctx, at, &extension, sizeof(extension)))
 				return pass(STEER_PASS_TRUNCATED);
 			/* On its way to somewhere else: the ports are not for this host. */
-			if (next == IPPROTO_ROUTING && extension->segments_left)
+			if (next == IPPROTO_ROUTING && extension.segments_left)
 				return pass(STEER_PASS_FOREIGN);
-			next = extension->next;
-			at += (extension->len + 1) * 8;
+			next = extension.next;
+			at += (extension.len + 1) * 8;
 			break;
 		case IPPROTO_FRAGMENT:
-			if ((void *)(fragment + 1) > data_end)
+			if (bpf_xdp_load_bytes(ctx, at, &fragment, sizeof(fragment)))
 				return pass(STEER_PASS_TRUNCATED);
 			/* An atomic fragment (RFC 6946) is a whole packet. */
-			if (fragment->offset_and_more & bpf_htons(IPV6_OFFSET_AND_MORE))
+			if (fragment.offset_and_more & bpf_htons(IPV6_OFFSET_AND_MORE))
 				return pass(STEER_PASS_FRAGMENT);
-			next = fragment->next;
-			at = fragment + 1;
+			next = fragment.next;
+			at += sizeof(fragment);
 			break;
 		case IPPROTO_ICMPV6:
 			return steer_icmpv6(ctx, at, hop_limit);
@@ -291,9 +290,9 @@ int steer(struct xdp_md *ctx)
 	case ETH_P_ARP:
 		return steer_arp(ctx, eth + 1);
 	case ETH_P_IP:
-		return steer_ipv4(ctx, eth + 1);
+		return steer_ipv4(ctx, (void *)(eth + 1));
 	case ETH_P_IPV6:
-		return steer_ipv6(ctx, eth + 1);
+		return steer_ipv6(ctx, (void *)(eth + 1));
 	case ETH_P_8021Q:
 	case ETH_P_8021AD:
 		return pass(STEER_PASS_VLAN);

@@ -8,9 +8,12 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use libbpf_rs::libbpf_sys;
 use libtest_mimic::{Arguments, Trial};
-use ringwire_xsk::{AttachMode, Program, Protocol, Rings, Socket};
+use ringwire_xsk::{AttachMode, Error, Program, Protocol, Rings, Socket};
 
-use support::{ethernet, ipv4, open, trial, udp, umem, veth};
+use support::{
+    CAP_BPF, CAP_IPC_LOCK, CAP_NET_ADMIN, CAP_NET_RAW, ethernet, ipv4, keep_capabilities, open,
+    trial, udp, umem, veth,
+};
 
 const XDP_PASS: u32 = 2;
 const XDP_REDIRECT: u32 = 4;
@@ -85,6 +88,10 @@ fn main() {
         trial(
             "without_a_socket_the_kernel_gets_the_packet",
             without_a_socket_the_kernel_gets_the_packet,
+        ),
+        trial(
+            "it_is_loaded_with_two_capabilities_and_used_with_none",
+            it_is_loaded_with_two_capabilities_and_used_with_none,
         ),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
@@ -533,5 +540,29 @@ fn without_a_socket_the_kernel_gets_the_packet() {
     bench.passes(
         &ethernet(IPV4, &ipv4(OURS, UDP, 0, 0, &[0; 8])),
         "no_socket",
+    );
+}
+
+/// Without CAP_PERFMON the verifier allows less than it allows root. From Linux 5.19 on, maps and links are used
+/// without a capability, by whoever has their descriptors.
+fn it_is_loaded_with_two_capabilities_and_used_with_none() {
+    let interface = veth();
+    keep_capabilities(&[CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK]);
+    let (socket, _rings) = open(&interface, 0, &umem());
+    keep_capabilities(&[CAP_BPF, CAP_NET_ADMIN]);
+    let program = Program::attach(&interface, AttachMode::Auto).unwrap();
+    keep_capabilities(&[]);
+    program.set_queue(0, &socket).unwrap();
+    program.own_address(OURS.into()).unwrap();
+    program.disown_address(OURS.into()).unwrap();
+    let claim = (Protocol::Udp, THEIRS.into(), PORT);
+    program.claim(claim.0, claim.1, claim.2).unwrap();
+    program.unclaim(claim.0, claim.1, claim.2).unwrap();
+    assert_eq!(program.counters().unwrap().redirect_claim, 0);
+    drop(program);
+    let again = Program::attach(&interface, AttachMode::Auto).unwrap_err();
+    assert!(
+        matches!(again, Error::MissingCapability { .. }),
+        "{again:?}"
     );
 }

@@ -12,8 +12,12 @@ use ringwire_xsk::{BindMode, Interface, QueueConfig, Rings, Socket};
 pub const CHUNK: u32 = 4096;
 pub const RING: u32 = 64;
 
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_NET_RAW: u32 = 13;
+pub const CAP_NET_ADMIN: u32 = 12;
+pub const CAP_NET_RAW: u32 = 13;
+#[allow(dead_code)] // Of the two tests that share this file, one needs these.
+pub const CAP_IPC_LOCK: u32 = 14;
+#[allow(dead_code)]
+pub const CAP_BPF: u32 = 39;
 /// unshare(2), and bpf(2) on kernels that have no CAP_BPF.
 const CAP_SYS_ADMIN: u32 = 21;
 
@@ -35,6 +39,23 @@ fn has_capability(capability: u32) -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
     effective.is_some_and(|bits| bits & (1 << capability) != 0)
+}
+
+/// Leaves this thread these capabilities of those that it has (capset(2)).
+#[allow(dead_code)]
+pub fn keep_capabilities(kept: &[u32]) {
+    let set: u64 = kept.iter().map(|capability| 1u64 << capability).sum();
+    /// `struct __user_cap_header_struct`.
+    #[repr(C)]
+    struct Header(u32, i32);
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = Header(VERSION_3, 0);
+    let words = [set as u32, (set >> 32) as u32];
+    // Effective, permitted, inheritable.
+    let data = words.map(|word| [word, word, 0]);
+    // SAFETY: the structs are as capset(2) has them for version 3.
+    let status = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
+    assert_eq!(status, 0, "capset: {}", std::io::Error::last_os_error());
 }
 
 fn in_namespace(test: fn()) -> Result<(), Failed> {
