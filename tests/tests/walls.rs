@@ -87,7 +87,15 @@ fn each_crate_imports_only_what_it_may() {
             ],
         ),
         // What it tests is run over the tests' network.
-        ("cli", &["ringwire", "ringwire-tests", "ringwire-xsk"]),
+        (
+            "cli",
+            &[
+                "ringwire",
+                "ringwire-tests",
+                "ringwire-umem",
+                "ringwire-xsk",
+            ],
+        ),
     ]);
     let crates = std::fs::read_dir(root().join("crates")).expect("the crates");
     for folder in crates.map(|entry| entry.expect("an entry").path()) {

@@ -6,15 +6,18 @@ mod doctor;
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use doctor::{Diagnosis, Machine};
 
 const USAGE: &str = "\
-usage: ringwire doctor INTERFACE [--queues N,N,...] [--json]
+usage: ringwire doctor INTERFACE [--queues N,N,...] [--json] [--probe [--target IP]]
 
   --queues   the queues that ringwire is to have; all of them by default
   --json     the same, for programs
+  --probe    attach the program, bind each queue, send a frame by each, and look for an answer: takes root
+  --target   the IPv4 neighbour that the probe asks; one that the kernel knows by default
 
 The exit status is 0 if nothing hurts, 1 if something does, and 2 for wrong arguments or no such interface.";
 
@@ -27,6 +30,8 @@ struct Options {
     interface: String,
     queues: Option<Vec<u32>>,
     json: bool,
+    probe: bool,
+    target: Option<Ipv4Addr>,
 }
 
 fn main() -> ExitCode {
@@ -48,7 +53,10 @@ fn main() -> ExitCode {
             return ExitCode::from(NOTHING_SEEN);
         }
     };
-    let diagnosis = Diagnosis::of(&machine);
+    let mut diagnosis = Diagnosis::of(&machine);
+    if options.probe {
+        diagnosis.probe(&machine, options.target);
+    }
     if options.json {
         say(&format!("{:#}", diagnosis.to_json()));
     } else {
@@ -73,10 +81,19 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Box<
         Some(other) => return Err(format!("{other} is no command").into()),
         None => return Err("a command is missing".into()),
     }
-    let (mut interface, mut queues, mut json) = (None, None, false);
+    let (mut interface, mut queues, mut target) = (None, None, None);
+    let (mut json, mut probe) = (false, false);
     while let Some(argument) = args.next() {
         match argument.as_str() {
             "--json" => json = true,
+            "--probe" => probe = true,
+            "--target" => {
+                let ip = args.next().ok_or("--target takes an address")?;
+                let parsed = ip
+                    .parse()
+                    .map_err(|_| format!("--target {ip}: not an IPv4 address"))?;
+                target = Some(parsed);
+            }
             "--queues" => queues = Some(list(&args.next().ok_or("--queues takes a list")?)?),
             "--help" | "-h" => return Ok(None),
             option if option.starts_with('-') => {
@@ -86,10 +103,15 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Box<
             _ => interface = Some(argument),
         }
     }
+    if target.is_some() && !probe {
+        return Err("--target is for --probe".into());
+    }
     Ok(Some(Options {
         interface: interface.ok_or("an interface is missing")?,
         queues,
         json,
+        probe,
+        target,
     }))
 }
 
@@ -122,6 +144,12 @@ mod tests {
         assert!(options.json);
         let options = parsed("doctor eth1").unwrap().unwrap();
         assert_eq!((options.queues, options.json), (None, false));
+        assert!(!options.probe);
+        let options = parsed("doctor eth1 --target 10.0.0.1 --probe")
+            .unwrap()
+            .unwrap();
+        assert!(options.probe);
+        assert_eq!(options.target, Some(Ipv4Addr::new(10, 0, 0, 1)));
     }
 
     #[test]
@@ -135,6 +163,8 @@ mod tests {
             "doctor eth1 --queues",
             "doctor eth1 --queues 0,x",
             "doctor eth1 --queues ,",
+            "doctor eth1 --target 10.0.0.1",
+            "doctor eth1 --probe --target gateway",
         ];
         for args in wrong {
             assert!(parsed(args).is_err(), "{args}");

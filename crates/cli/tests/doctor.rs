@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output};
 
 use libtest_mimic::Arguments;
-use ringwire_tests::net::{RING_INTERFACE, RING_V4, Veth, ip};
+use ringwire_tests::net::{PEER_V4, RING_INTERFACE, RING_V4, Veth, ip};
 use ringwire_tests::privileged;
 use ringwire_xsk::{AttachMode, Attached, Interface, Program};
 use serde_json::Value;
@@ -63,8 +63,13 @@ impl Said {
 
 /// Looks at an interface of this thread's namespace.
 fn doctor(interface: &str) -> Said {
+    doctor_with(interface, &[])
+}
+
+fn doctor_with(interface: &str, options: &[&str]) -> Said {
     let output = Command::new(BINARY)
         .args(["doctor", interface, "--json"])
+        .args(options)
         .output();
     Said::of(&output.expect("the doctor"))
 }
@@ -237,6 +242,118 @@ fn an_ordinary_user_can_look() {
         assert_eq!(verdict, "note");
         assert!(says.contains("no CAP_NET_RAW"), "{says}");
         assert_eq!(said.status, 0);
+        let output = Command::new(binary.path())
+            .args(["doctor", RING_INTERFACE, "--json", "--probe"])
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .output();
+        let said = Said::of(&output.expect("the doctor"));
+        let lacks = "not made: this process lacks CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW";
+        assert_eq!(probed(&said), [("problem", lacks)]);
+    });
+}
+
+/// What the probe said: the verdicts with the words.
+fn probed(said: &Said) -> Vec<(&str, &str)> {
+    let probe = said.findings.iter().filter(|one| one["subject"] == "probe");
+    let texts = probe.map(|one| Some((one["verdict"].as_str()?, one["says"].as_str()?)));
+    texts.collect::<Option<_>>().expect("texts")
+}
+
+fn neighbours() -> String {
+    let output = Command::new("ip").args(["-4", "neigh", "show"]).output();
+    String::from_utf8(output.expect("the ip command").stdout).expect("text")
+}
+
+fn a_probe_is_answered_and_leaves_nothing_behind() {
+    let veth = Veth::new(2, 1500, true);
+    veth.in_ring(|| {
+        let said = doctor_with(RING_INTERFACE, &["--probe", "--target", PEER_V4]);
+        let lines = probed(&said);
+        let has = |words: &str| {
+            lines
+                .iter()
+                .any(|(verdict, says)| *verdict == "ok" && says.starts_with(words))
+        };
+        for words in [
+            "the program ran in the driver",
+            "queue 0: bound (copy), sent, and the descriptor came back",
+            "queue 1: bound (copy), sent, and the descriptor came back",
+            "sending is proven: 2 answers to 2 questions",
+            "receiving is proven on ",
+        ] {
+            assert!(has(words), "{words}: {lines:?}");
+        }
+        assert_eq!(
+            doctor(RING_INTERFACE).verdict("xdp"),
+            Some("ok"),
+            "it is detached"
+        );
+        // The kernel did not hear the answers.
+        assert_eq!(neighbours(), "");
+    });
+    veth.in_peer(|| assert_eq!(neighbours(), "", "the question names nobody"));
+}
+
+fn a_probe_says_what_it_did_not_prove() {
+    let veth = Veth::new(1, 1500, true);
+    veth.in_ring(|| {
+        let said = doctor_with(RING_INTERFACE, &["--probe"]);
+        let lines = probed(&said);
+        let words = "receiving is not proven: the kernel knows no IPv4 neighbour";
+        assert!(
+            lines
+                .iter()
+                .any(|(verdict, says)| *verdict == "note" && says.starts_with(words)),
+            "{lines:?}"
+        );
+        let nobody = "10.7.0.99";
+        let said = doctor_with(RING_INTERFACE, &["--probe", "--target", nobody]);
+        let words = "receiving is not proven: 10.7.0.99 did not answer";
+        let lines = probed(&said);
+        assert!(
+            lines
+                .iter()
+                .any(|(verdict, says)| *verdict == "problem" && says.starts_with(words)),
+            "{lines:?}"
+        );
+    });
+}
+
+fn a_queue_that_cannot_send_is_found_by_looking_and_by_probing() {
+    let veth = Veth::new(1, 1500, false);
+    veth.in_ring(|| {
+        ip("link add a0 numrxqueues 2 numtxqueues 1 type veth peer name a1 numrxqueues 1 numtxqueues 2\n\
+            link set a0 up\nlink set a1 up\n");
+        let said = doctor_with("a0", &["--probe"]);
+        let looked = said.findings.iter().find(|one| one["subject"] == "queues" && one["verdict"] == "problem");
+        let looked = looked.expect("a problem")["says"].as_str().expect("text");
+        assert!(looked.starts_with("nothing can be sent by 1:"), "{looked}");
+        let lines = probed(&said);
+        let words = "queue 1: bound (copy), but its descriptor did not come back";
+        assert!(lines.iter().any(|(verdict, says)| *verdict == "problem" && says.starts_with(words)), "{lines:?}");
+        Command::new("sh").args(["-c", "ethtool -L a0 rx 1"]).output().expect("a shell");
+        assert_eq!(doctor("a0").verdict("queues"), Some("ok"));
+    });
+}
+
+fn a_probe_does_not_start_beside_another_program() {
+    let veth = Veth::new(1, 1500, false);
+    veth.in_ring(|| {
+        let interface = Interface::by_name(RING_INTERFACE).expect("the interface");
+        let _program = Program::attach(&interface, AttachMode::Native).expect("the program");
+        let said = doctor_with(RING_INTERFACE, &["--probe"]);
+        let lines = probed(&said);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].1.starts_with("another XDP program is attached"),
+            "{lines:?}"
+        );
+        assert_eq!(
+            doctor(RING_INTERFACE).verdict("xdp"),
+            Some("problem"),
+            "it is still there"
+        );
     });
 }
 
@@ -287,7 +404,7 @@ fn what_is_not_there_is_an_error_of_its_own() {
 }
 
 fn main() -> ExitCode {
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 12] = [
         (
             "a_veth_pair_is_copy_mode_and_nothing_hurts",
             a_veth_pair_is_copy_mode_and_nothing_hurts,
@@ -317,6 +434,22 @@ fn main() -> ExitCode {
             another_program_is_seen_in_its_place_and_left_there,
         ),
         ("an_ordinary_user_can_look", an_ordinary_user_can_look),
+        (
+            "a_probe_is_answered_and_leaves_nothing_behind",
+            a_probe_is_answered_and_leaves_nothing_behind,
+        ),
+        (
+            "a_probe_says_what_it_did_not_prove",
+            a_probe_says_what_it_did_not_prove,
+        ),
+        (
+            "a_queue_that_cannot_send_is_found_by_looking_and_by_probing",
+            a_queue_that_cannot_send_is_found_by_looking_and_by_probing,
+        ),
+        (
+            "a_probe_does_not_start_beside_another_program",
+            a_probe_does_not_start_beside_another_program,
+        ),
     ];
     let mut trials: Vec<_> = tests
         .into_iter()

@@ -34,7 +34,7 @@ pub use eventfd::{EventFd, is_open};
 pub use features::Features;
 pub use host::{Host, HugePages};
 pub use interface::{Driver, Interface, MulticastMembership};
-pub use link::{Link, XdpMode, XdpProgram, addresses};
+pub use link::{Link, XdpMode, XdpProgram, addresses, neighbours};
 pub use maps::{Protocol, SteerCounters};
 pub use offload::{NoTxChecksum, tx_checksum};
 pub use program::{AttachMode, Attached, Program};

@@ -3,11 +3,20 @@
 use std::io;
 use std::net::IpAddr;
 
-use crate::netlink::{Netlink, Silence, find, string_of, u32_of};
+use crate::netlink::{Netlink, Silence, find, string_of, u32_of, u64_of};
 
 /// Bytes of `struct ifinfomsg` and `struct ifaddrmsg`.
 const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
+/// Bytes of `struct ndmsg`.
+const NEIGHBOUR_HEADER: usize = 12;
+/// States in which a neighbour's Ethernet address is known: `NUD_REACHABLE` and `NUD_PERMANENT` first, then those in
+/// which it may have changed.
+const SURE: u16 = libc::NUD_REACHABLE | libc::NUD_PERMANENT;
+const KNOWN: u16 = SURE | libc::NUD_STALE | libc::NUD_DELAY | libc::NUD_PROBE;
+/// `IFLA_STATS64`, and in it where `tx_packets` is.
+const STATS: u16 = 23;
+const STATS_TX_PACKETS: usize = 8;
 /// `IFLA_XDP_DRV_PROG_ID`, `IFLA_XDP_SKB_PROG_ID`, `IFLA_XDP_HW_PROG_ID` (linux/if_link.h).
 const XDP_IDS: [(u16, XdpMode); 3] = [
     (5, XdpMode::Native),
@@ -61,6 +70,8 @@ pub struct Link {
     pub tied_elsewhere: bool,
     /// The XDP programs on it.
     pub xdp: Vec<XdpProgram>,
+    /// Packets that it has sent, as far as its driver counts them.
+    pub tx_packets: u64,
 }
 
 impl Link {
@@ -112,6 +123,7 @@ impl Link {
             tied_to: number(libc::IFLA_LINK)?.filter(|index| *index != 0),
             tied_elsewhere: find(attributes, libc::IFLA_LINK_NETNSID)?.is_some(),
             xdp: xdp_programs(attributes)?,
+            tx_packets: tx_packets(attributes)?,
         })
     }
 }
@@ -127,6 +139,51 @@ fn xdp_programs(attributes: &[u8]) -> Result<Vec<XdpProgram>, Silence> {
         }
     }
     Ok(programs)
+}
+
+fn tx_packets(attributes: &[u8]) -> Result<u64, Silence> {
+    let stats = find(attributes, STATS)?.unwrap_or_default();
+    let packets = stats.get(STATS_TX_PACKETS..STATS_TX_PACKETS + 8);
+    Ok(packets.and_then(u64_of).unwrap_or(0))
+}
+
+/// The neighbours on an interface whose Ethernet address the kernel knows, those that it is sure of first.
+///
+/// # Errors
+/// What the kernel said.
+pub fn neighbours(index: u32) -> io::Result<Vec<IpAddr>> {
+    let netlink = Netlink::open(libc::NETLINK_ROUTE)?;
+    let question = [0; NEIGHBOUR_HEADER];
+    let answers = netlink.dump(libc::RTM_GETNEIGH, &question, libc::RTM_NEWNEIGH)?;
+    let mut neighbours = Vec::new();
+    for answer in answers {
+        neighbours.extend(neighbour(&answer, index)?);
+    }
+    neighbours.sort_by_key(|(_, state)| state & SURE == 0);
+    Ok(neighbours.into_iter().map(|(ip, _)| ip).collect())
+}
+
+/// The neighbour of an answer with its state, if it is the interface's and known.
+fn neighbour(answer: &[u8], index: u32) -> Result<Option<(IpAddr, u16)>, Silence> {
+    let (header, attributes) = answer
+        .split_first_chunk::<NEIGHBOUR_HEADER>()
+        .ok_or(Silence::Malformed)?;
+    let state = u16::from_ne_bytes([header[8], header[9]]);
+    if u32::from_ne_bytes([4, 5, 6, 7].map(|byte: usize| header[byte])) != index
+        || state & KNOWN == 0
+    {
+        return Ok(None);
+    }
+    let ip = find(attributes, libc::NDA_DST)?;
+    // A bridge's entries have none.
+    Ok(ip.and_then(ip_of).map(|ip| (ip, state)))
+}
+
+fn ip_of(value: &[u8]) -> Option<IpAddr> {
+    match <[u8; 4]>::try_from(value) {
+        Ok(v4) => Some(IpAddr::from(v4)),
+        Err(_) => <[u8; 16]>::try_from(value).ok().map(IpAddr::from),
+    }
 }
 
 /// The addresses that the kernel has on an interface, each with its prefix's length in bits.
@@ -157,11 +214,7 @@ fn address(answer: &[u8], index: u32) -> Result<Option<(IpAddr, u8)>, Silence> {
         None => find(attributes, libc::IFA_ADDRESS)?,
     };
     let value = value.ok_or(Silence::Malformed)?;
-    let ip = if let Ok(v4) = <[u8; 4]>::try_from(value) {
-        IpAddr::from(v4)
-    } else {
-        IpAddr::from(<[u8; 16]>::try_from(value).map_err(|_| Silence::Malformed)?)
-    };
+    let ip = ip_of(value).ok_or(Silence::Malformed)?;
     Ok(Some((ip, header[1])))
 }
 

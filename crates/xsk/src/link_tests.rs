@@ -26,6 +26,7 @@ fn veth() -> Vec<u8> {
         number(libc::IFLA_LINK, 9),
         number(libc::IFLA_LINK_NETNSID, 0),
         nest(libc::IFLA_XDP, &xdp),
+        attribute(STATS, &[1u64, 5, 0].map(u64::to_ne_bytes).concat()),
     ]
     .concat()
 }
@@ -48,6 +49,7 @@ fn a_link_is_read() {
             mode: XdpMode::Native,
             id: 40,
         }],
+        tx_packets: 5,
     };
     assert_eq!(link, expected);
 }
@@ -100,6 +102,31 @@ fn an_address_is_the_interfaces_own_and_local() {
     assert_eq!(address(&v6, 7).expect("an address"), Some(local));
     let odd = [header, attribute(libc::IFA_LOCAL, &[1; 5])].concat();
     assert!(address(&odd, 7).is_err());
+}
+
+#[test]
+fn a_neighbour_is_the_interfaces_own_and_its_address_known() {
+    let answer = |state: u16| {
+        let mut header = vec![0; NEIGHBOUR_HEADER];
+        header[4..8].copy_from_slice(&7u32.to_ne_bytes());
+        header[8..10].copy_from_slice(&state.to_ne_bytes());
+        [header, attribute(libc::NDA_DST, &[10, 0, 0, 9])].concat()
+    };
+    let ip = IpAddr::from([10, 0, 0, 9]);
+    for (state, known) in [
+        (libc::NUD_REACHABLE, true),
+        (libc::NUD_STALE, true),
+        (libc::NUD_PERMANENT, true),
+        (libc::NUD_INCOMPLETE, false),
+        (libc::NUD_FAILED, false),
+        (libc::NUD_NOARP, false),
+    ] {
+        let read = neighbour(&answer(state), 7).expect("a neighbour");
+        assert_eq!(read, known.then_some((ip, state)));
+        assert_eq!(neighbour(&answer(state), 8).expect("another's"), None);
+    }
+    let cut = &answer(libc::NUD_STALE)[..NEIGHBOUR_HEADER + 3];
+    assert!(neighbour(cut, 7).is_err());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod memory;
 mod mode;
 mod offloads;
 mod privileges;
+mod probe;
 mod queues;
 mod quirks;
 #[cfg(test)]
@@ -17,6 +18,8 @@ mod tests;
 
 pub(crate) use finding::Diagnosis;
 pub(crate) use machine::Machine;
+
+use std::net::Ipv4Addr;
 
 use finding::Finding;
 
@@ -37,5 +40,11 @@ impl Diagnosis {
             interface: machine.link.name.clone(),
             findings: parts.iter().flat_map(|judge| judge(machine)).collect(),
         }
+    }
+
+    /// Probes too: this takes privileges, attaches ringwire's program for a second or two, and sends a frame by each
+    /// queue. `target` is the neighbour to ask; one that the kernel knows by default.
+    pub(crate) fn probe(&mut self, machine: &Machine, target: Option<Ipv4Addr>) {
+        self.findings.extend(probe::examine(machine, target));
     }
 }

@@ -33,6 +33,13 @@ pub(crate) fn has(host: &Host, capability: Capability) -> bool {
     set(capability) || capability.0 == BPF.0 && set(SYS_ADMIN)
 }
 
+/// The capabilities that a process lacks to attach a program and to open sockets.
+pub(crate) fn lacking(host: &Host) -> Vec<&'static str> {
+    let needed = [BPF, NET_ADMIN, NET_RAW].into_iter();
+    let lacks = needed.filter(|one| !has(host, *one));
+    lacks.map(|Capability(_, name)| name).collect()
+}
+
 pub(crate) fn judge(machine: &Machine) -> Vec<Finding> {
     let host = &machine.host;
     vec![capabilities(host), unprivileged_bpf(host)]

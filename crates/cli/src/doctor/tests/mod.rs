@@ -1,6 +1,7 @@
 //! Machines that are made up, and what the doctor says of them.
 
 mod nic;
+mod probe;
 mod process;
 
 use ringwire_xsk::{Amount, Channels, HugePages, Offload, VirtioFeatures, XdpMode, XdpProgram};
