@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use ringwire::msg_zerocopy::{ErrorMessage, RangeArray, ZeroCopyRange};
 use ringwire::provided::{entry_addr, send_zc};
 use ringwire::{cqueue, opcode, slots, squeue, types};
 use ringwire_abi::notifier::{NotifierRegister, NotifierSlot, RINGWIRE_REGISTER_NOTIFIERS};
@@ -260,6 +261,77 @@ fn messages() {
             );
             wait(&mut engines, 1, 1);
         });
+    }
+}
+
+/// Has the socket in a slot number its sends with MSG_ZEROCOPY.
+fn number_sends(engines: &mut Engines, slot: u32) {
+    let on = 1i32;
+    let (level, name) = (libc::SOL_SOCKET as u32, libc::SO_ZEROCOPY as u32);
+    let value = std::ptr::from_ref(&on).cast();
+    let set = opcode::SetSockOpt::new(types::Fixed(slot), level, name, value, 4);
+    push(&mut engines.a, set.build());
+    wait(engines, 1, 0);
+}
+
+/// Sends that their socket numbers, on a stream and as datagrams. Their ranges come back with a later one, or out of the
+/// error queue. Two full segments are acknowledged at once.
+#[test]
+fn numbered_messages() {
+    for (slot, inline) in [(0, true), (0, false), (2, true), (2, false)] {
+        let slots = AreaLayout::Slots {
+            count: 1,
+            payload_bytes: FULL as u32,
+        };
+        let mut engines = Engines::with(&Setup {
+            areas: vec![slots],
+            ..Setup::default()
+        });
+        engines.connect_streams();
+        engines.connect_datagrams();
+        number_sends(&mut engines, slot);
+        let part = engines.a.slots(0).remove(0);
+        let mut source = libc::iovec {
+            iov_base: part.as_ptr().cast_mut().cast(),
+            iov_len: FULL,
+        };
+        // SAFETY: a msghdr of zeroes is one without a name, control messages and memory.
+        let zeroes: libc::msghdr = unsafe { std::mem::zeroed() };
+        let (mut out, mut from_queue) = (zeroes, zeroes);
+        (out.msg_iov, out.msg_iovlen) = (&raw mut source, 1);
+        let (mut array, mut error) = (RangeArray::<4>::new(), ErrorMessage::new());
+        let mut to = [[0; FULL]; 2];
+        let mut over = 0;
+        assert_no_calls(|| {
+            for to in &mut to {
+                let recv = recv(slot, to).flags(libc::MSG_WAITALL);
+                push(&mut engines.b, recv.build());
+            }
+            let first = send(slot, &part).flags(libc::MSG_ZEROCOPY);
+            push(&mut engines.a, first.build());
+            if inline {
+                array.attach(&mut out);
+            }
+            let second = opcode::SendMsg::new(types::Fixed(slot), &raw const out);
+            let second = second.flags(libc::MSG_ZEROCOPY as u32);
+            push(&mut engines.a, second.build());
+            wait(&mut engines, 2, 2);
+            let mut count = |range: &ZeroCopyRange| over += range.hi - range.lo + 1;
+            if inline {
+                array.taken(&out).iter().for_each(count);
+            } else {
+                error.attach(&mut from_queue);
+                let recv = opcode::RecvMsg::new(types::Fixed(slot), &raw mut from_queue);
+                push(
+                    &mut engines.a,
+                    recv.flags(libc::MSG_ERRQUEUE as u32).build(),
+                );
+                wait(&mut engines, 1, 0);
+                count(&error.range(&from_queue).expect("a range"));
+            }
+        });
+        // Some of the last ones may not be over.
+        assert!((7900..=8000).contains(&over), "{over}");
     }
 }
 

@@ -317,16 +317,28 @@ impl Message {
     }
 }
 
-/// Copies the control messages of a send.
-pub(crate) fn read_control(control: Span) -> Result<Vec<u8>, Errno> {
+/// Copies the control messages of a send, and looks at the copy.
+pub(crate) fn with_control<T>(
+    control: Span,
+    look: impl FnOnce(&[u8]) -> Result<T, Errno>,
+) -> Result<T, Errno> {
     // `sysctl net.core.optmem_max` bounds this in the kernel, with ENOBUFS.
     const MAX_CONTROL: usize = 128 << 10;
+    // One of each kind, and the longest array.
+    const ORDINARY: usize = 384;
     if control.len > MAX_CONTROL {
         return Err(Errno::ENOBUFS);
     }
-    let mut bytes = vec![0; control.len];
-    read(control, &mut bytes)?;
-    Ok(bytes)
+    let (mut ordinary, mut long) = ([0; ORDINARY], Vec::new());
+    let bytes = match ordinary.get_mut(..control.len) {
+        Some(bytes) => bytes,
+        None => {
+            long.resize(control.len, 0);
+            &mut long
+        }
+    };
+    read(control, bytes)?;
+    look(bytes)
 }
 
 /// Reads a `__kernel_timespec`: seconds and nanoseconds.

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ringwire_abi::errno::Errno;
-use ringwire_abi::error_queue::{RINGWIRE_SCM_ZC_NOTIFICATION, ZeroCopyRange};
+use ringwire_abi::error_queue::{
+    MAX_ZERO_COPY_RANGES, RINGWIRE_SCM_ZC_NOTIFICATION, ZeroCopyRange,
+};
 use ringwire_stack::SendOptions;
 
 use super::error_queue::RangeArray;
@@ -93,10 +95,19 @@ pub(super) fn put_control(area: Span, (level, kind): (i32, i32), data: &[u8]) ->
     }
     let full = CMSG_HEADER + data.len();
     let len = full.min(area.len);
-    let head = [level.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    let bytes = [&len.to_ne_bytes()[..], &head, data].concat();
+    let mut head = [0; CMSG_HEADER];
+    head[..8].copy_from_slice(&len.to_ne_bytes());
+    head[8..12].copy_from_slice(&level.to_ne_bytes());
+    head[12..].copy_from_slice(&kind.to_ne_bytes());
     let flags = if len < full { libc::MSG_CTRUNC } else { 0 };
-    match usermem::write(Span { len, ..area }, &bytes) {
+    let written = usermem::write(Span { len, ..area }, &head).and_then(|head| {
+        let behind = Span {
+            addr: area.addr + head as u64,
+            len: len - head,
+        };
+        usermem::write(behind, data)
+    });
+    match written {
         Ok(_) => (full.next_multiple_of(CMSG_ALIGN).min(area.len), flags),
         // Nobody hears of it but by the length, as in the kernel.
         Err(_) => (0, flags),
@@ -114,11 +125,12 @@ pub(super) fn write_ranges<'a>(
     if data == 0 {
         return message.write_control_len(0);
     }
-    let mut bytes = Vec::with_capacity(data);
-    for range in ranges {
-        bytes.extend_from_slice(&range.lo.to_ne_bytes());
-        bytes.extend_from_slice(&range.hi.to_ne_bytes());
-        bytes.extend_from_slice(&[range.zerocopy, 0, 0, 0]);
+    let mut bytes = [0; size_of::<ZeroCopyRange>() * MAX_ZERO_COPY_RANGES];
+    let places = bytes.chunks_exact_mut(size_of::<ZeroCopyRange>());
+    for (place, range) in places.zip(ranges) {
+        place[..4].copy_from_slice(&range.lo.to_ne_bytes());
+        place[4..8].copy_from_slice(&range.hi.to_ne_bytes());
+        place[8] = range.zerocopy;
     }
     let len = CMSG_HEADER + data;
     let addr = message.control.addr + array.offset as u64;
@@ -197,26 +209,27 @@ fn controls(bytes: &[u8]) -> impl Iterator<Item = Result<Control<'_>, Errno>> {
 /// Reads the control messages of a send: `UDP_SEGMENT`, TTL, TOS and PKTINFO, and their IPv6 twins. Others
 /// are refused, as the kernel refuses what it does not know.
 pub(super) fn read_control(control: Span, options: &mut SendOptions) -> Result<(), Errno> {
-    let bytes = usermem::read_control(control)?;
-    for control in controls(&bytes) {
-        let control = control?;
-        apply(control.level, control.kind, control.data, options)?;
-    }
-    Ok(())
+    usermem::with_control(control, |bytes| {
+        controls(bytes).try_for_each(|control| {
+            let control = control?;
+            apply(control.level, control.kind, control.data, options)
+        })
+    })
 }
 
 /// Finds the array among the control messages of a send that is to be filled with ranges.
 pub(super) fn range_array(control: Span) -> Result<Option<RangeArray>, Errno> {
-    let bytes = usermem::read_control(control)?;
-    for control in controls(&bytes) {
-        let control = control?;
-        if (control.level, control.kind) == (libc::SOL_SOCKET, RINGWIRE_SCM_ZC_NOTIFICATION) {
-            let room = ZeroCopyRange::count(control.data.len())?;
-            let offset = control.offset;
-            return Ok(Some(RangeArray { offset, room }));
+    usermem::with_control(control, |bytes| {
+        for control in controls(bytes) {
+            let control = control?;
+            if (control.level, control.kind) == (libc::SOL_SOCKET, RINGWIRE_SCM_ZC_NOTIFICATION) {
+                let room = ZeroCopyRange::count(control.data.len())?;
+                let offset = control.offset;
+                return Ok(Some(RangeArray { offset, room }));
+            }
         }
-    }
-    Ok(None)
+        Ok(None)
+    })
 }
 
 fn apply(level: i32, kind: i32, data: &[u8], options: &mut SendOptions) -> Result<(), Errno> {
