@@ -50,10 +50,20 @@ pub enum Error {
         /// What it takes.
         capability: &'static str,
     },
+    /// The process has its capabilities in a user namespace of its own, and they do not count outside it.
+    #[error(
+        "{doing} takes capabilities of the initial user namespace, and this process is in another one, as in a \
+         rootless container: start it outside of that"
+    )]
+    UserNamespace {
+        /// What was refused.
+        doing: &'static str,
+    },
     /// The kernel does not let us pin that much memory.
     #[error(
-        "the kernel refuses to pin a UMEM of {bytes} bytes (`ulimit -l` allows {memlock_limit}): ask for \
-         a smaller one, raise `ulimit -l`, or `setcap cap_ipc_lock+ep PROGRAM`"
+        "the kernel refuses to pin a UMEM of {bytes} bytes (`ulimit -l` allows {memlock_limit} without \
+         CAP_IPC_LOCK): ask for a smaller one, raise `ulimit -l`, or \
+         `setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock+ep PROGRAM`"
     )]
     UmemTooLarge {
         /// Its size.

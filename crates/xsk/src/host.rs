@@ -51,7 +51,7 @@ impl Host {
             huge_pages: huge_pages(),
             memlock_limit: memlock_limit(),
             capabilities: capabilities(&read("/proc/self/status").unwrap_or_default()),
-            initial_user_namespace: read("/proc/self/uid_map").is_none_or(|map| is_identity(&map)),
+            initial_user_namespace: in_initial_user_namespace(),
             unprivileged_bpf_disabled: number("/proc/sys/kernel/unprivileged_bpf_disabled"),
         }
     }
@@ -92,6 +92,15 @@ fn huge_pages() -> Option<HugePages> {
         total: of("nr_hugepages")?,
         free: free.saturating_sub(of("resv_hugepages")?),
     })
+}
+
+/// The calling thread's effective capabilities: each thread has its own (capabilities(7)).
+pub(crate) fn effective_capabilities() -> u64 {
+    capabilities(&read("/proc/thread-self/status").unwrap_or_default())
+}
+
+pub(crate) fn in_initial_user_namespace() -> bool {
+    read("/proc/self/uid_map").is_none_or(|map| is_identity(&map))
 }
 
 /// The effective set, of what `/proc/PID/status` says.

@@ -216,7 +216,8 @@ fn libbpf_error(doing: &'static str, error: libbpf_rs::Error) -> Error {
     match error.kind() {
         ErrorKind::PermissionDenied => Error::MissingCapability {
             doing,
-            capability: "CAP_BPF and CAP_NET_ADMIN",
+            // From then on the descriptor is enough (`__sys_bpf`).
+            capability: "CAP_BPF before Linux 5.19",
         },
         _ => Error::Io {
             doing,

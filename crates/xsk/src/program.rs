@@ -11,7 +11,7 @@ use libbpf_rs::libbpf_sys;
 use libbpf_rs::{ErrorKind, Object, ObjectBuilder, PrintLevel, set_print};
 
 use crate::error::Error;
-use crate::host::{FRAGS_SINCE, kernel_before};
+use crate::host::{FRAGS_SINCE, effective_capabilities, in_initial_user_namespace, kernel_before};
 use crate::interface::Interface;
 use crate::maps::{MAX_QUEUES, Maps, Protocol, SteerCounters, solicited_node};
 use crate::socket::Socket;
@@ -21,6 +21,11 @@ use crate::socket::Socket;
 struct Aligned<T: ?Sized>(T);
 
 static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../bpf/steer.bpf.o"));
+
+/// <linux/capability.h>.
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_BPF: u32 = 39;
 
 /// How much of the verifier's words an error repeats, in bytes: its verdict is at the end.
 const LOG_TAIL: usize = 2000;
@@ -71,7 +76,7 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::ForeignProgram`] if the interface has an XDP program already (it is never replaced),
-    /// [`Error::MissingCapability`], [`Error::Program`] if the kernel refuses the program, or what
+    /// [`Error::MissingCapability`], [`Error::UserNamespace`], [`Error::Program`] if the kernel refuses the program, or what
     /// else the kernel said.
     pub fn attach(interface: &Interface, mode: AttachMode) -> Result<Program, Error> {
         let object = load()?;
@@ -223,19 +228,39 @@ fn load() -> Result<Object, Error> {
         let mut builder = ObjectBuilder::default();
         builder.name("ringwire")?.open_memory(&OBJECT.0)?.load()
     });
-    loaded.map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied => Error::MissingCapability {
-            doing: "loading the steering program",
-            capability: "CAP_BPF and CAP_NET_ADMIN",
-        },
-        _ if kernel_before(FRAGS_SINCE) => Error::KernelTooOld {
+    let refused = |error: &libbpf_rs::Error| match error.kind() {
+        ErrorKind::PermissionDenied => unprivileged("loading the steering program"),
+        _ => None,
+    };
+    loaded.map_err(|error| match refused(&error) {
+        Some(unprivileged) => unprivileged,
+        None if kernel_before(FRAGS_SINCE) => Error::KernelTooOld {
             feature: "XDP programs for packets in several pieces (xdp.frags)",
             since: "5.18",
         },
-        _ => Error::Program {
+        None => Error::Program {
             log: format!("{error:#}; libbpf says: {}", log.trim()),
         },
     })
+}
+
+/// Which privilege to load a program this thread lacks, if one. With all of them it is the verifier that says
+/// EACCES, or a security module.
+fn unprivileged(doing: &'static str) -> Option<Error> {
+    let missing = missing_to_load(effective_capabilities());
+    let missing = missing.map(|capability| Error::MissingCapability { doing, capability });
+    missing.or((!in_initial_user_namespace()).then_some(Error::UserNamespace { doing }))
+}
+
+/// `bpf_prog_load`, `map_create`: CAP_SYS_ADMIN stands for both (`bpf_token_capable`, kernel/bpf/token.c).
+fn missing_to_load(effective: u64) -> Option<&'static str> {
+    let has = |capability: u32| effective & (1 << capability | 1 << CAP_SYS_ADMIN) != 0;
+    match (has(CAP_BPF), has(CAP_NET_ADMIN)) {
+        (true, true) => None,
+        (false, true) => Some("CAP_BPF"),
+        (true, false) => Some("CAP_NET_ADMIN"),
+        (false, false) => Some("CAP_BPF and CAP_NET_ADMIN"),
+    }
 }
 
 impl Drop for Program {
@@ -314,7 +339,11 @@ fn attach_error(interface: &Interface, error: io::Error) -> Error {
         Some(libc::ENODEV) => Error::NoInterface {
             name: interface.name.clone(),
         },
-        _ => Error::of("attaching the steering program", "CAP_NET_ADMIN", error),
+        // Whoever has the program's descriptor may attach it (`bpf_xdp_link_attach`).
+        _ => Error::Io {
+            doing: "attaching the steering program",
+            source: error,
+        },
     }
 }
 
@@ -339,4 +368,19 @@ fn with_log<T>(work: impl FnOnce() -> T) -> (T, String) {
         cut += 1;
     }
     (result, log[cut..].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_capability_that_is_missing_is_named() {
+        let both = 1 << CAP_BPF | 1 << CAP_NET_ADMIN;
+        assert_eq!(missing_to_load(both), None);
+        assert_eq!(missing_to_load(1 << CAP_SYS_ADMIN), None);
+        assert_eq!(missing_to_load(1 << CAP_NET_ADMIN), Some("CAP_BPF"));
+        assert_eq!(missing_to_load(1 << CAP_BPF), Some("CAP_NET_ADMIN"));
+        assert_eq!(missing_to_load(0), Some("CAP_BPF and CAP_NET_ADMIN"));
+    }
 }
