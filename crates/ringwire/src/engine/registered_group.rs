@@ -41,5 +41,8 @@ impl Engine {
 #[path = "registered_group_bed.rs"]
 mod bed;
 #[cfg(test)]
+#[path = "registered_group_change_tests.rs"]
+mod change_tests;
+#[cfg(test)]
 #[path = "registered_group_tests.rs"]
 mod tests;
