@@ -19,8 +19,8 @@ skip() {
 }
 
 missing=$(scripts/zc/packages.sh "$cache") || skip "${missing:-the packages could not be had}"
-cargo build --quiet -p ringwire-tests --bin zc-guest
-scripts/zc/image.sh "$cache" target/debug/zc-guest
+cargo build --quiet -p ringwire-tests --bin zc-guest -p ringwire-cli --bin ringwire
+scripts/zc/image.sh "$cache" target/debug/zc-guest target/debug/ringwire
 
 drivers=("$@")
 [ $# -gt 0 ] || drivers=(virtio_net igb)

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes DIRECTORY/vmlinux and DIRECTORY/initramfs.gz of what packages.sh unpacked there and of PROGRAM, which is the
-# guest's first process.
+# guest's first process, and COMMAND, which it runs.
 #
-#   scripts/zc/image.sh DIRECTORY PROGRAM
+#   scripts/zc/image.sh DIRECTORY PROGRAM COMMAND
 set -euo pipefail
 directory=$1
 program=$2
+command=$3
 busybox=$directory/tools/bin/busybox
 
 # QEMU enters an uncompressed kernel directly (PVH), in a third of the time that a bzImage takes to unpack
@@ -33,6 +34,7 @@ install_program() {
     done
 }
 install_program "$program" init
+install_program "$command" "bin/$(basename "$command")"
 install_program "$(PATH=$PATH:/sbin:/usr/sbin command -v ip)" bin/ip
 
 find "$directory/kernel" -name '*.ko.xz' | while read -r module; do

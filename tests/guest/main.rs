@@ -5,6 +5,7 @@
 mod bed;
 mod bulk;
 mod datagrams;
+mod doctor;
 mod evidence;
 #[path = "../../examples/echo/zero_copy.rs"]
 mod forward;
@@ -80,7 +81,8 @@ fn run(driver: &str) -> String {
         .chain(streams::CHECKS)
         .chain(notifications::CHECKS)
         .chain(refill::CHECKS)
-        .chain(forwarding::CHECKS);
+        .chain(forwarding::CHECKS)
+        .chain(doctor::CHECKS);
     let mut passed = 0;
     for &check in checks {
         let before = evidence.read();

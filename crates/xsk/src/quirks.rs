@@ -40,7 +40,7 @@ pub const QUIRKS: &[Quirk] = &[
         zero_copy_only: true,
         hurts: false,
         does: "goes on in the next chunk, as if it were another frame, where a frame exceeds a chunk's buffer",
-        answer: "ringwire does not ask for zero copy where the MTU does not fit (line `chunks`)",
+        answer: "ringwire does not ask for zero copy where the MTU does not fit (line `mode`)",
         source: "`igb_setup_srrctl`: the buffer is of whole KiB; seen in `make test-zc`",
     },
     Quirk {
