@@ -15,10 +15,10 @@ pub(crate) const IPC_LOCK: Capability = Capability(14, "CAP_IPC_LOCK");
 const SYS_ADMIN: Capability = Capability(21, "CAP_SYS_ADMIN");
 const BPF: Capability = Capability(39, "CAP_BPF");
 
-/// The privileged steps of a ring's set-up, in their order.
-const STEPS: [(&str, &[Capability]); 4] = [
+/// The privileged steps of a ring's set-up, in their order. Attaching is none: a `bpf_link` asks for nothing but the
+/// loaded program.
+const STEPS: [(&str, &[Capability]); 3] = [
     ("load the XDP program", &[BPF, NET_ADMIN]),
-    ("attach it", &[NET_ADMIN]),
     ("open AF_XDP sockets, join multicast groups", &[NET_RAW]),
     ("pin a UMEM beyond `ulimit -l`", &[IPC_LOCK]),
 ];
@@ -33,7 +33,7 @@ pub(crate) fn has(host: &Host, capability: Capability) -> bool {
     set(capability) || capability.0 == BPF.0 && set(SYS_ADMIN)
 }
 
-/// The capabilities that a process lacks to attach a program and to open sockets.
+/// The capabilities that a process lacks to load a program and to open sockets.
 pub(crate) fn lacking(host: &Host) -> Vec<&'static str> {
     let needed = [BPF, NET_ADMIN, NET_RAW].into_iter();
     let lacks = needed.filter(|one| !has(host, *one));

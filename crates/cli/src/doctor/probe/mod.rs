@@ -46,7 +46,7 @@ pub(crate) fn examine(machine: &Machine, target: Option<Ipv4Addr>) -> Vec<Findin
     let lacking = lacking(&machine.host);
     if !lacking.is_empty() {
         let says = format!("not made: this process lacks {}", lacking.join(", "));
-        let why = "a probe attaches a program and opens sockets, as ringwire does";
+        let why = "a probe loads a program and opens sockets, as ringwire does";
         let cure =
             format!("run it as root, or: {SET_CAPABILITIES}, for the ringwire command itself");
         return vec![Finding::problem(SUBJECT, says, why).cured_by(cure)];
