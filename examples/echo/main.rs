@@ -4,6 +4,8 @@
 //!     echo --interface eth1 --address 10.0.0.2/24 --address fd00::2/64 --port 7777
 //!     echo --backend kernel --port 7777
 //!
+//! On ringwire it gives up its capabilities before it serves (`privilege.rs`).
+//!
 //! With `--zero-copy` it is another one (`zero_copy.rs`), on ringwire alone, that moves no byte.
 
 use std::net::IpAddr;
@@ -11,6 +13,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+#[path = "../privilege.rs"]
+mod privilege;
 #[path = "../pump.rs"]
 mod pump;
 mod zero_copy;
@@ -87,6 +91,7 @@ fn serve_on_ringwire(options: &Options) -> Result<(), Box<dyn std::error::Error>
     let ring = options.builder.build(ENTRIES)?;
     println!("{}", ring.report()?);
     let mut server = on_ringwire::Server::new(ring, options.port)?;
+    give_up_privileges()?;
     println!("listening on port {}", options.port);
     server.run(&STOP)?;
     println!("{:?}", server.tally);
@@ -97,10 +102,18 @@ fn serve_on_ringwire(options: &Options) -> Result<(), Box<dyn std::error::Error>
 fn serve_without_copies(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let mut server = zero_copy::Server::new(&options.builder, ENTRIES, options.port)?;
     println!("{}", server.ring.report()?);
+    give_up_privileges()?;
     println!("listening on port {}", options.port);
     server.run(&STOP)?;
     println!("{:?}", server.tally);
     println!("{}", server.ring.counters()?);
+    Ok(())
+}
+
+/// What is done from here on takes none.
+fn give_up_privileges() -> std::io::Result<()> {
+    privilege::drop_capabilities()?;
+    println!("privileges: the ring is built, all capabilities are given up");
     Ok(())
 }
 

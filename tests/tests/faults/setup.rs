@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use ringwire::{IoUring, SetupError, opcode};
+use ringwire_tests::example;
 use ringwire_tests::net::{PATIENCE, PEER_V4, RING_INTERFACE, Veth, ip};
 use ringwire_umem::{Layout, Umem};
 use ringwire_xsk::{BindMode, Error, QueueConfig, Socket};
@@ -226,24 +227,8 @@ fn drop_capabilities() {
     assert_eq!(result, 0, "dropping capabilities");
 }
 
-/// The echo example, built beside this test.
-fn echo_binary() -> std::path::PathBuf {
-    let test = std::env::current_exe().expect("this test's path");
-    let path = test
-        .parent()
-        .and_then(std::path::Path::parent)
-        .expect("the target folder")
-        .join("echo");
-    assert!(
-        path.exists(),
-        "{} is built by `cargo test --workspace`",
-        path.display()
-    );
-    path
-}
-
 fn echo_command(limit_memlock: bool) -> Command {
-    let mut command = Command::new(echo_binary());
+    let mut command = Command::new(example("echo"));
     command.args([
         "--interface",
         RING_INTERFACE,
