@@ -299,6 +299,9 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// Makes a ring whose submission queue has (at least) `entries` entries: maps the UMEM, attaches
     /// the XDP program, binds a socket to each queue, and makes sure of the addresses.
     ///
+    /// This takes CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_IPC_LOCK (docs/PRIVILEGES.md). Nothing that a ring does
+    /// afterwards takes one, so a program can give them up then.
+    ///
     /// # Errors
     /// [`SetupError`], whose message names the cure.
     pub fn build(&self, entries: u32) -> Result<IoUring<S, C>, SetupError> {
