@@ -46,6 +46,13 @@ enum Part {
 /// A socket address and its length.
 pub(crate) struct Name(pub(crate) libc::sockaddr_in6, pub(crate) u32);
 
+impl Name {
+    /// As a request has it.
+    fn parts(name: Option<&Name>) -> (*const libc::sockaddr_in6, u32) {
+        name.map_or((std::ptr::null(), 0), |Name(name, len)| (name, *len))
+    }
+}
+
 /// What a `msghdr` points at, and itself.
 struct Message {
     header: libc::msghdr,
@@ -187,10 +194,7 @@ impl Areas {
         };
         let message = &mut *placed.message;
         message.name = name;
-        let (name, name_len) = match &message.name {
-            Some(Name(name, len)) => (std::ptr::from_ref(name), *len),
-            None => (std::ptr::null(), 0),
-        };
+        let (name, name_len) = Name::parts(message.name.as_ref());
         let socket = types::Fixed(slot);
         if let Some(pieces) = provided {
             let manner = pieces::Manner {
@@ -225,29 +229,30 @@ impl Areas {
         (send.build(), lent)
     }
 
-    /// As [`send`](Self::send) to a name, with MSG_ZEROCOPY; some ask for numbers that are told.
+    /// As [`send`](Self::send) with MSG_ZEROCOPY; some ask for numbers that are told.
     pub(crate) fn send_numbered(
         &mut self,
         number: u64,
         slot: u32,
-        name: Name,
+        name: Option<Name>,
+        flags: i32,
     ) -> (squeue::Entry, Lent) {
         let random = &mut self.random;
         let placed = self.placed.get_mut(&number).expect("it was placed");
         let lent = Lent::new(spans(&self.umem, &placed.message.parts), false);
         let message = &mut *placed.message;
-        let Name(name, name_len) = message.name.insert(name);
-        let name = std::ptr::from_ref(name);
-        let socket = types::Fixed(slot);
+        message.name = name;
+        let (name, name_len) = Name::parts(message.name.as_ref());
+        let (socket, flags) = (types::Fixed(slot), flags | libc::MSG_ZEROCOPY);
         let asks = random.chance(400);
         if placed.parts.len() == 1 && !asks {
             let part = message.parts[0];
             let send = opcode::Send::new(socket, part.iov_base.cast(), part.iov_len as u32);
-            let send = send.dest_addr(name.cast()).dest_addr_len(*name_len);
-            return (send.flags(libc::MSG_ZEROCOPY).build(), lent);
+            let send = send.dest_addr(name.cast()).dest_addr_len(name_len);
+            return (send.flags(flags).build(), lent);
         }
         message.header.msg_name = name.cast_mut().cast();
-        message.header.msg_namelen = *name_len;
+        message.header.msg_namelen = name_len;
         message.header.msg_iov = message.parts.as_mut_ptr();
         message.header.msg_iovlen = message.parts.len();
         if asks {
@@ -255,7 +260,7 @@ impl Areas {
             message.asks = Some(slot);
         }
         let send = opcode::SendMsg::new(socket, &raw const message.header);
-        (send.flags(libc::MSG_ZEROCOPY as u32).build(), lent)
+        (send.flags(flags as u32).build(), lent)
     }
 
     /// The numbers that were told with a send that asked for them, which has completed well, and the socket's slot.

@@ -86,7 +86,7 @@ impl Client {
                 socket.file_index(Some(target(slot))).build(),
                 Purpose::Quiet,
             );
-            requests.number(slot);
+            requests.number(slot, false);
         }
         let lent_datagrams = lending.group(engine, LENT_DATAGRAMS, IDS);
         Client {
@@ -151,8 +151,8 @@ impl Client {
         let socket = SOCKETS[usize::from(v6)];
         let to = *name(traffic::server(v6, DATAGRAM_PORT));
         let areas = &mut self.memory.lending.areas;
-        let (send, lent) = match requests.takes_number() {
-            true => areas.send_numbered(number, socket, to),
+        let (send, lent) = match requests.takes_number(socket) {
+            true => areas.send_numbered(number, socket, Some(to), 0),
             false => areas.send(number, socket, Some(to), 0),
         };
         let purpose = Purpose::Client(Step::LentDatagram(number));
@@ -181,6 +181,9 @@ impl Client {
             socket.file_index(Some(target(slot))).build(),
             Purpose::Quiet,
         );
+        if random.chance(800) {
+            requests.number(slot, true);
+        }
         let mut from = None;
         let connection = random.chance(700).then(|| Connection {
             v6: stream.v6,

@@ -213,9 +213,22 @@ impl Open {
         let flags = [0, libc::MSG_WAITALL, libc::MSG_MORE];
         let last = self.stream.sent + bytes.len() as u64 == self.stream.total;
         let flags = *random.one_of(if last { &flags[..2] } else { &flags });
-        let (send, lent) = memory.lending.areas.send(number, self.slot, None, flags);
-        let lent = lent.on(self.connection, self.stream.sent);
         let purpose = Purpose::Client(Step::LentSend(self.stream.serial, number));
+        let areas = &mut memory.lending.areas;
+        if requests.takes_number(self.slot) {
+            let (send, lent) = areas.send_numbered(number, self.slot, None, flags);
+            let lent = lent.on(self.connection, self.stream.sent);
+            match random.chance(300) {
+                true => {
+                    let time = random.one_of(&TIMEOUTS);
+                    requests.push_lent_with_timeout(send, purpose, lent, time);
+                }
+                false => requests.push_lent(send, purpose, lent),
+            }
+            return true;
+        }
+        let (send, lent) = areas.send(number, self.slot, None, flags);
+        let lent = lent.on(self.connection, self.stream.sent);
         requests.push_lent(send, purpose, lent);
         true
     }
@@ -317,8 +330,7 @@ impl Open {
     /// Closes the socket once it is done and no request uses its memory.
     pub(crate) fn close_when_idle(&mut self, requests: &mut Requests) {
         if self.closing && !self.sending && !self.receiving && !self.shutting {
-            let close = opcode::Close::new(types::Fixed(self.slot)).build();
-            requests.push(close, Purpose::Client(Step::Close(self.stream.serial)));
+            requests.close(self.slot, Purpose::Client(Step::Close(self.stream.serial)));
         }
     }
 }

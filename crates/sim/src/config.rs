@@ -81,7 +81,7 @@ pub struct Shape {
     pub big_completions: u32,
     /// Whether some of its zero-copy sends are bound to notification slots.
     pub slots: bool,
-    /// Whether some of its datagrams are sent with MSG_ZEROCOPY.
+    /// Whether it sends some of its datagrams and of its streams with MSG_ZEROCOPY.
     pub numbers: bool,
     /// Payloads of fewer bytes are copied behind their headers.
     pub scatter_from_bytes: u32,

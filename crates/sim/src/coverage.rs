@@ -81,6 +81,12 @@ coverage! {
     queued_numbers: "numbers in error queues",
     /// Those whose numbers came back with sends.
     inline_numbers: "numbers with sends",
+    /// Of both, those of streams.
+    stream_numbers: "of which of streams",
+    /// Those of sends that sent a part only.
+    short_numbers: "of short sends",
+    /// Those that were never told: their sockets were closed before.
+    forgone_numbers: "forgone by closing",
     /// Ranges of several numbers.
     ranges: "ranges of several",
     /// Zero-copy sends that took several provided registered buffers.

@@ -270,6 +270,11 @@ impl Host {
         self.requests.numbers.as_ref().map_or(0, Numbers::untold)
     }
 
+    /// Numbers that were lost with the sockets that gave them.
+    pub(crate) fn forgone_numbers(&self) -> u64 {
+        self.requests.numbers.as_ref().map_or(0, |it| it.forgone)
+    }
+
     /// The hostile requests end: what they opened is closed.
     pub(crate) fn calm(&mut self) {
         if let Some(numbers) = &mut self.requests.numbers {

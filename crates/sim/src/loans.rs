@@ -54,6 +54,12 @@ impl Lent {
         self
     }
 
+    /// Whether not all of it was sent.
+    pub(crate) fn is_short(&self) -> bool {
+        let len: u64 = self.spans.iter().map(|span| span.end - span.start).sum();
+        (self.res.max(0) as u64) < len
+    }
+
     /// Where the bytes lie that were sent.
     pub(crate) fn sent(&self) -> impl Iterator<Item = Range<u64>> {
         let mut left = self.res.max(0) as u64;

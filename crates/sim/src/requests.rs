@@ -26,8 +26,8 @@ pub(crate) enum Purpose {
     Quiet,
     /// Flushes slots.
     Flush,
-    /// Receives from the error queue of the socket in a slot.
-    ErrorReceive(u32),
+    /// Receives from the error queue of a socket that numbers its sends.
+    ErrorReceive(u64),
     /// Takes what a group has that names nothing.
     WrongPiece,
     Server(server::Step),
@@ -157,23 +157,60 @@ impl Requests {
     }
 
     /// Has the socket that will be in a slot number its sends, if any do.
-    pub(crate) fn number(&mut self, slot: u32) {
-        if let Some(numbers) = &mut self.numbers {
-            let option = numbers.add(slot);
-            self.push(option, Purpose::Quiet);
+    pub(crate) fn number(&mut self, slot: u32, is_stream: bool) {
+        self.number_accepted_by(slot);
+        self.is_numbered(slot, is_stream);
+    }
+
+    /// Has what a listener accepts number its sends, if any do.
+    pub(crate) fn number_accepted_by(&mut self, listener: u32) {
+        if self.numbers.is_some() {
+            self.push(Numbers::option(listener), Purpose::Quiet);
         }
     }
 
-    /// Whether a send is to be numbered.
-    pub(crate) fn takes_number(&mut self) -> bool {
-        self.numbers.as_mut().is_some_and(Numbers::takes)
+    /// The socket in a slot, or that will be there, numbers its sends, if any do.
+    pub(crate) fn is_numbered(&mut self, slot: u32, is_stream: bool) {
+        if let Some(numbers) = &mut self.numbers {
+            numbers.add(slot, is_stream);
+        }
+    }
+
+    /// Whether a send of the socket in a slot is to be numbered.
+    pub(crate) fn takes_number(&mut self, slot: u32) -> bool {
+        let numbers = self.numbers.as_mut();
+        numbers.is_some_and(|numbers| numbers.takes(slot))
     }
 
     /// Receives from an error queue, now and then.
     pub(crate) fn receive_numbers(&mut self) {
-        if let Some((receive, slot)) = self.numbers.as_mut().and_then(Numbers::receive) {
-            self.push(receive, Purpose::ErrorReceive(slot));
+        self.close_due();
+        if let Some((receive, socket)) = self.numbers.as_mut().and_then(Numbers::receive) {
+            self.push(receive, Purpose::ErrorReceive(socket));
         }
+    }
+
+    /// Closes the socket in a slot, which nothing but a receive from its error queue uses, once its numbers are told.
+    pub(crate) fn close(&mut self, slot: u32, purpose: Purpose) {
+        match &mut self.numbers {
+            Some(numbers) => numbers.close(slot, purpose),
+            None => self.close_now(slot, purpose),
+        }
+        self.close_due();
+    }
+
+    fn close_due(&mut self) {
+        while let Some(due) = self.numbers.as_mut().and_then(Numbers::due) {
+            if due.receiving {
+                let all = types::CancelBuilder::fd(types::Fixed(due.slot)).all();
+                self.push(opcode::AsyncCancel2::new(all).build(), Purpose::Quiet);
+            }
+            self.close_now(due.slot, due.purpose);
+        }
+    }
+
+    fn close_now(&mut self, slot: u32, purpose: Purpose) {
+        self.push(opcode::Close::new(types::Fixed(slot)).build(), purpose);
     }
 
     /// Flushes some slots, now and then.
@@ -217,6 +254,18 @@ impl Requests {
         let id = self.push(entry.flags(squeue::Flags::IO_LINK), purpose);
         self.push(opcode::LinkTimeout::new(time).build(), Purpose::Quiet);
         id
+    }
+
+    /// The same of a send from memory in the UMEM.
+    pub(crate) fn push_lent_with_timeout(
+        &mut self,
+        entry: squeue::Entry,
+        purpose: Purpose,
+        lent: Lent,
+        time: &'static types::Timespec,
+    ) {
+        self.push_lent(entry.flags(squeue::Flags::IO_LINK), purpose, lent);
+        self.push(opcode::LinkTimeout::new(time).build(), Purpose::Quiet);
     }
 
     fn name(&mut self) -> u64 {

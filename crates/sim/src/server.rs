@@ -172,7 +172,8 @@ impl Server {
             );
             requests.push(bind.build(), Purpose::Quiet);
         }
-        requests.number(SOCKET);
+        requests.number(SOCKET, false);
+        requests.number_accepted_by(LISTENER);
         let listen = opcode::Listen::new(types::Fixed(LISTENER), BACKLOG);
         requests.push(listen.build(), Purpose::Quiet);
     }
@@ -227,6 +228,7 @@ impl Server {
                         sent: 0,
                     };
                     self.connections.insert(slot, connection);
+                    requests.is_numbered(slot, true);
                     self.receive(requests, slot);
                 }
             }
@@ -251,6 +253,7 @@ impl Server {
                 if let Some(lent) = &mut self.lent_streams {
                     lent.closed(slot);
                 }
+                self.free.push(slot);
             }
             Step::StreamSend(slot) => self.sent(requests, slot, res),
             Step::LentSend(slot, number) => {
@@ -399,8 +402,7 @@ impl Server {
     }
 
     fn close(&mut self, requests: &mut Requests, slot: u32) {
-        let close = opcode::Close::new(types::Fixed(slot)).build();
-        requests.push(close, Purpose::Server(Step::Closed(slot)));
+        requests.close(slot, Purpose::Server(Step::Closed(slot)));
         let closed = self.connections.remove(&slot);
         // What it could not send.
         let unsent = closed
@@ -409,7 +411,6 @@ impl Server {
         if let (Some((_, Some(bid))), Some(lent)) = (unsent, &mut self.lent_streams) {
             lent.keep(bid);
         }
-        self.free.push(slot);
     }
 
     fn connection(&mut self, slot: u32) -> &mut Connection {
@@ -443,8 +444,11 @@ impl Server {
             // SAFETY: the bytes are a sockaddr_in6's, which any bytes are.
             let to = unsafe { name.as_ptr().cast::<libc::sockaddr_in6>().read_unaligned() };
             let to = Name(to, name.len() as u32);
-            let (send, lent) = match requests.takes_number() {
-                true => self.lending.areas.send_numbered(number, SOCKET, to),
+            let (send, lent) = match requests.takes_number(SOCKET) {
+                true => {
+                    let areas = &mut self.lending.areas;
+                    areas.send_numbered(number, SOCKET, Some(to), 0)
+                }
                 false => self.lending.areas.send(number, SOCKET, Some(to), 0),
             };
             requests.push_lent(send, Purpose::Server(Step::LentReply(number)), lent);
@@ -514,10 +518,11 @@ impl Server {
         if self.next_turn().is_multiple_of(2) {
             let bytes = &self.parts.part(slot)[pending.clone()];
             if let Some(number) = self.lending.areas.place(bytes) {
-                let (send, lent) = self
-                    .lending
-                    .areas
-                    .send(number, slot, None, libc::MSG_WAITALL);
+                let areas = &mut self.lending.areas;
+                let (send, lent) = match requests.takes_number(slot) {
+                    true => areas.send_numbered(number, slot, None, libc::MSG_WAITALL),
+                    false => areas.send(number, slot, None, libc::MSG_WAITALL),
+                };
                 let connection = self.connection(slot);
                 let lent = lent.on(Some(connection.wire), connection.offset);
                 let purpose = Purpose::Server(Step::LentSend(slot, number));
@@ -568,7 +573,7 @@ impl Server {
     /// Whether a slot is the server's now, or about to be.
     pub(crate) fn uses(&self, slot: u32) -> bool {
         [SOCKET, LISTENER].contains(&slot)
-            || self.connections.contains_key(&slot)
+            || CONNECTIONS.contains(&slot) && !self.free.contains(&slot)
             || self.accepting == Some(slot)
     }
 

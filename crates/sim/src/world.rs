@@ -186,6 +186,8 @@ impl World {
         let completions = self.hosts().map(|host| host.completions).sum();
         let successes = self.hosts().map(|host| host.hostile_successes()).sum();
         self.network.coverage.hostile_successes = successes;
+        self.network.coverage.forgone_numbers =
+            self.hosts().map(|host| host.forgone_numbers()).sum();
         let mut lent = Lent::default();
         self.hosts().for_each(|host| lent += host.lent());
         self.network.coverage.lent = lent.parts;

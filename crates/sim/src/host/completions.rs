@@ -20,8 +20,8 @@ impl Host {
                 continue;
             }
             match self.requests.completed(user_data, res, flags) {
-                Ok(Answer::Result(Purpose::ErrorReceive(slot))) => {
-                    self.received_numbers(slot, res, coverage);
+                Ok(Answer::Result(Purpose::ErrorReceive(socket))) => {
+                    self.received_numbers(socket, res, coverage);
                 }
                 Ok(Answer::Result(purpose)) => {
                     self.took_pieces(purpose, res, flags);
@@ -31,11 +31,11 @@ impl Host {
                     // To the application it is a zero-copy send like others.
                     let ranges = self.ranges(purpose);
                     self.completed(purpose, (res, flags | IORING_CQE_F_MORE, place));
-                    if let Some((slot, ranges)) = ranges {
+                    if let Some((socket, ranges)) = ranges {
                         let apart = numbers::are_apart(&ranges);
                         apart.unwrap_or_else(|violation| self.violates(violation));
                         for range in ranges {
-                            coverage.inline_numbers += self.numbers_told(slot, range, coverage);
+                            coverage.inline_numbers += self.numbers_told(socket, range, coverage);
                         }
                     }
                 }
@@ -50,36 +50,43 @@ impl Host {
         }
     }
 
-    fn received_numbers(&mut self, slot: u32, res: i32, coverage: &mut Coverage) {
+    fn received_numbers(&mut self, socket: u64, res: i32, coverage: &mut Coverage) {
         let numbers = self.requests.numbers.as_mut().expect("some sockets number");
-        match numbers.received(slot, res) {
-            Ok(Some(range)) => coverage.queued_numbers += self.numbers_told(slot, range, coverage),
+        match numbers.received(socket, res) {
+            Ok(Some(range)) => {
+                coverage.queued_numbers += self.numbers_told(socket, range, coverage);
+            }
             Ok(None) => {}
             Err(violation) => self.violates(violation),
         }
     }
 
-    /// The ranges that have come back with a send.
-    fn ranges(&mut self, purpose: Purpose) -> Option<(u32, Vec<ZeroCopyRange>)> {
+    /// The ranges that have come back with a send, and the socket that it was sent with.
+    fn ranges(&mut self, purpose: Purpose) -> Option<(u64, Vec<ZeroCopyRange>)> {
+        use {client::Step as Client, server::Step as Server};
         let number = match purpose {
-            Purpose::Client(client::Step::LentDatagram(number)) => number,
-            Purpose::Server(server::Step::LentReply(number)) => number,
+            Purpose::Client(Client::LentDatagram(number) | Client::LentSend(_, number))
+            | Purpose::Server(Server::LentReply(number) | Server::LentSend(_, number)) => number,
             _ => return None,
         };
-        self.role.areas().ranges(number)
+        let (slot, ranges) = self.role.areas().ranges(number)?;
+        let numbers = self.requests.numbers.as_ref()?;
+        Some((numbers.socket(slot), ranges))
     }
 
     /// What the sends of a range lent is the application's again. Returns how many they are.
-    fn numbers_told(&mut self, slot: u32, range: ZeroCopyRange, coverage: &mut Coverage) -> u64 {
+    fn numbers_told(&mut self, socket: u64, range: ZeroCopyRange, coverage: &mut Coverage) -> u64 {
         let numbers = self.requests.numbers.as_mut().expect("some sockets number");
-        let sends = numbers.told(slot, range).unwrap_or_else(|violation| {
+        let sends = numbers.told(socket, range).unwrap_or_else(|violation| {
             self.violates(violation);
             Vec::new()
         });
         coverage.ranges += u64::from(sends.len() > 1);
         let count = sends.len() as u64;
         for sent in sends {
+            coverage.stream_numbers += u64::from(is_of_stream(sent.purpose));
             if let Some(lent) = &sent.lent {
+                coverage.short_numbers += u64::from(lent.is_short());
                 self.check_repaid(lent, coverage);
             }
             self.notified(sent.purpose);
@@ -195,4 +202,13 @@ impl Host {
             }
         }
     }
+}
+
+/// Whether it sends a part of a stream.
+fn is_of_stream(purpose: Purpose) -> bool {
+    use {client::Step as Client, server::Step as Server};
+    matches!(
+        purpose,
+        Purpose::Client(Client::LentSend(..)) | Purpose::Server(Server::LentSend(..))
+    )
 }
