@@ -114,3 +114,19 @@ pub(super) fn pass(bed: &mut Bed, from: u64) {
         bed.engine.turn(Instant::ZERO + Duration::from_millis(at));
     }
 }
+
+/// Takes turns until there are so many completions, and then gives what should not come the time to.
+pub(super) fn pass_until(bed: &mut Bed, count: usize) -> Vec<(u64, i32, u32)> {
+    const END: u64 = 30_000;
+    let mut completions = Vec::new();
+    for from in (200..END).step_by(50) {
+        pass(bed, from);
+        completions.extend(bed.completions());
+        if completions.len() >= count {
+            break;
+        }
+    }
+    pass(bed, END);
+    completions.extend(bed.completions());
+    completions
+}
