@@ -11,7 +11,7 @@ use ringwire_abi::flags::IORING_SEND_ZC_REPORT_USAGE;
 use ringwire_umem::{Area, AreaLayout, Umem};
 
 use crate::config::Shape;
-use crate::loans::Lent;
+use crate::loans::{self, Lent};
 use crate::pieces::{self, Piece, Pieces};
 use crate::random::Random;
 use crate::registered;
@@ -293,6 +293,25 @@ impl Areas {
     /// Where bytes that are the application's lie in the UMEM.
     pub(crate) fn spans(&self, parts: &[libc::iovec]) -> Vec<Range<u64>> {
         spans(&self.umem, parts)
+    }
+
+    /// The first byte in some spans that is the application's, and not being sent.
+    pub(crate) fn first_not_lent(&mut self, described: &[Range<u64>]) -> Option<u64> {
+        if described.is_empty() {
+            return None;
+        }
+        let whole = |area: &mut Area| libc::iovec {
+            iov_base: area.as_mut_ptr().cast(),
+            iov_len: area.len(),
+        };
+        let areas = std::iter::once(&mut self.plain).chain(&mut self.slots);
+        let areas: Vec<libc::iovec> = areas.map(whole).collect();
+        let owned = spans(&self.umem, &areas);
+        let placed = self.placed.values();
+        let lent = placed.flat_map(|placed| spans(&self.umem, &placed.message.parts));
+        let lent: Vec<Range<u64>> = lent.collect();
+        let mut described = described.iter();
+        described.find_map(|span| loans::first_not_lent(span, &owned, &lent))
     }
 
     /// Writes over some of what was placed, but for its first bytes, though it is not the application's.

@@ -59,6 +59,8 @@ coverage! {
     lost_descriptors: "lost descriptors",
     /// Descriptors for registered areas: what was sent from where it lay.
     described: "described",
+    /// Those that were handed over when their ring was gone.
+    described_at_exit: "of which at exit",
     /// Zero-copy sends from the UMEM that said so.
     uncopied: "uncopied",
     /// Those that said that they were copied, or did not say.

@@ -190,7 +190,7 @@ impl Host {
     ) -> Vec<Vec<u8>> {
         if self.leaving {
             self.engine.drain(now);
-            self.nic.after_turn();
+            coverage.described_at_exit += self.look_at_descriptors();
             return self.nic.step(faults, random, coverage);
         }
         let requests = &mut self.requests;
@@ -209,7 +209,7 @@ impl Host {
         self.submit();
         self.engine_turn(now);
         self.renew_slots(coverage);
-        self.nic.after_turn();
+        self.look_at_descriptors();
         // A slow application leaves its completions where they are, now and then.
         if random.chance(900) {
             self.take(coverage);
@@ -261,6 +261,18 @@ impl Host {
         }
     }
 
+    /// What the engine has handed over must not lie in memory that is the application's again. Returns how much lies
+    /// in the areas.
+    fn look_at_descriptors(&mut self) -> u64 {
+        let described = self.nic.after_turn();
+        if let Some(at) = self.role.areas().first_not_lent(&described) {
+            self.violates(format!(
+                "the NIC is to read {at:#x}, which is the application's: {described:x?}"
+            ));
+        }
+        described.len() as u64
+    }
+
     fn violates(&mut self, violation: String) {
         self.violation.get_or_insert(violation);
     }
@@ -305,6 +317,8 @@ impl Host {
 
     /// The ring is dropped: no request is served any more, but what is queued goes out.
     pub(crate) fn leave(&mut self, now: Instant) {
+        // What was promised back by now is the application's.
+        self.take(&mut Coverage::default());
         self.leaving = true;
         self.engine.hang_up(now);
     }

@@ -112,9 +112,10 @@ impl Queue {
         true
     }
 
-    /// Looks at what is in the TX ring.
-    pub(crate) fn look(&mut self) {
+    /// Looks at what is in the TX ring. `seen` is told of where that lies.
+    pub(crate) fn look(&mut self, mut seen: impl FnMut(Range<u64>)) {
         while let Some(desc) = self.tx.pop() {
+            seen(span(&desc));
             self.waiting.push_back(desc);
         }
     }

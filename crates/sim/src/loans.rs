@@ -71,6 +71,26 @@ impl Lent {
     }
 }
 
+/// The first byte of a span that is the application's, `owned`, and not lent.
+pub(crate) fn first_not_lent(
+    span: &Range<u64>,
+    owned: &[Range<u64>],
+    lent: &[Range<u64>],
+) -> Option<u64> {
+    owned.iter().find_map(|owned| {
+        let end = span.end.min(owned.end);
+        let mut at = span.start.max(owned.start);
+        while at < end {
+            let around = lent.iter().find(|it| it.contains(&at));
+            match around {
+                Some(around) => at = around.end,
+                None => return Some(at),
+            }
+        }
+        None
+    })
+}
+
 #[derive(Default)]
 struct Acked {
     /// The sequence numbers of our SYNs: cookies change.

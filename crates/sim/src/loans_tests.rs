@@ -99,3 +99,14 @@ fn a_reset_ends_the_wait_for_acknowledgements() {
         assert!(acknowledgements.has(OURS, 100));
     }
 }
+
+#[test]
+fn what_is_not_lent_is_found_between_what_is_and_at_the_ends_and_only_in_areas() {
+    let (owned, lent) = ([100..200, 300..400], [100..120, 120..150, 310..400]);
+    let find = |start: u64, end: u64| first_not_lent(&(start..end), &owned, &lent);
+    assert_eq!(find(90, 150), None, "headers lie in front of an area");
+    assert_eq!(find(110, 151), Some(150));
+    assert_eq!(find(309, 320), Some(309));
+    assert_eq!(find(320, 410), None);
+    assert_eq!(find(200, 300), None);
+}

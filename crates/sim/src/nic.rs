@@ -54,10 +54,14 @@ impl Nic {
         self.queues[0].steal = 1;
     }
 
-    /// The engine has had its turn.
-    pub(crate) fn after_turn(&mut self) {
+    /// The engine has had its turn. Returns where in the registered areas lies what it has handed over.
+    pub(crate) fn after_turn(&mut self) -> Vec<Range<u64>> {
         self.wrong_seen = self.wrong;
-        self.queues.iter_mut().for_each(Queue::look);
+        let (areas, mut described) = (self.areas, Vec::new());
+        for queue in &mut self.queues {
+            queue.look(|span| described.extend((span.start >= areas).then_some(span)));
+        }
+        described
     }
 
     /// The kernel sends, if it heard that it should, and reports what it has sent, sooner or later.
