@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 readonly RING="ringwire-ring-$$" PEER="ringwire-peer-$$" PORT=7777
 readonly V4=10.7.0.2 V6=fd07::2 ECHO=target/release/echo HTTP=target/release/http PROXY=target/release/proxy SLOTS=target/release/slots UPSTREAM=8080
-readonly NUMBERED=target/release/msg_zerocopy
+readonly NUMBERED=target/release/msg_zerocopy PIECES=target/release/pieces
 work=$(mktemp -d)
 echo_pid=
 upstream_pid=
@@ -166,17 +166,31 @@ start_proxy() { # to a server of the kernel's at the peer, which sends back what
     await_listening
 }
 
-# numbered LISTENER ADDRESS [OPTION...]: numbered messages to a socat at the peer come back, all of them as not copied;
-# of a stream each is there.
-numbered() {
-    local listener=$1 to=$2
-    shift 2
-    ip netns exec "$PEER" socat -u "$listener,reuseaddr" "CREATE:$work/got" &
+# collect LISTENER: a socat at the peer writes what it gets.
+collect() {
+    ip netns exec "$PEER" socat -u "$1,reuseaddr" "CREATE:$work/got" &
     upstream_pid=$!
     for _ in $(seq 100); do
         on_peer ss -Hlntu "sport = :$UPSTREAM" | grep -q . && break
         sleep 0.1
     done
+}
+
+# in_pieces LISTENER ADDRESS: a file to a socat at the peer, which gets all of it.
+in_pieces() {
+    collect "$1"
+    ip netns exec "$RING" timeout 30 "$PIECES" --interface rw0 --address "$V4/24" --address "$V6/64" \
+        --no-dad --to "$2:$UPSTREAM" --file "$work/big" >"$work/echo" || return 1
+    wait "$upstream_pid"
+    cmp "$work/got" "$work/big"
+}
+
+# numbered LISTENER ADDRESS [OPTION...]: numbered messages to a socat at the peer come back, all of them as not copied;
+# of a stream each is there.
+numbered() {
+    local listener=$1 to=$2
+    shift 2
+    collect "$listener"
     ip netns exec "$RING" timeout 30 "$NUMBERED" --interface rw0 --address "$V4/24" --address "$V6/64" \
         --no-dad --to "$to:$UPSTREAM" --messages 5000 "$@" >"$work/echo" || return 1
     [[ $listener == TCP* ]] || kill "$upstream_pid"
@@ -288,6 +302,12 @@ say "a file to two receivers of datagrams and two of streams, frame by frame, by
 check "4 MiB to each, IPv4 and IPv6" to_receivers
 sed -n 's/^Tally/  Tally/p' "$work/echo"
 check "one notification for each frame" one_notification
+check "no payload was copied" uncopied
+
+say "a file in pieces of a registered area, in bundles, to the peer"
+check "64 MiB, IPv4" in_pieces "TCP4-LISTEN:$UPSTREAM" 10.7.0.1
+check "64 MiB, IPv6" in_pieces "TCP6-LISTEN:$UPSTREAM" '[fd07::1]'
+sed -n 's/^Tally/  Tally/p' "$work/echo"
 check "no payload was copied" uncopied
 
 say "messages that are numbered, to the peer"
