@@ -3,12 +3,11 @@
 
 use ringwire::msg_zerocopy::{ErrorMessage, RangeArray};
 use ringwire::{cqueue, opcode, slots, squeue};
-use ringwire_abi::notifier::{NotifierRegister, NotifierSlot, RINGWIRE_REGISTER_NOTIFIERS};
 use ringwire_bench::clock::{cpu_nanos, median};
 use ringwire_bench::engines::Setup;
 use ringwire_umem::AreaLayout;
 
-use crate::rig::{Memory, PLACES, Rig, SOCKET};
+use crate::rig::{Memory, PLACES, Rig, SOCKET, register_slot};
 use crate::stream::Stream;
 
 const BYTES: usize = 1000;
@@ -63,24 +62,7 @@ struct Sender {
 
 impl Sender {
     fn new(mut rig: Box<dyn Rig>, places: Vec<*const u8>, way: Way, limit: usize) -> Sender {
-        let slot = NotifierSlot {
-            tag: TAG,
-            resv: [0; 3],
-        };
-        let register = NotifierRegister {
-            nr_slots: 1,
-            data: &raw const slot as u64,
-            ..NotifierRegister::default()
-        };
-        let size = size_of_val(&register) as u32;
-        // SAFETY: both live through the call.
-        unsafe {
-            rig.register(
-                RINGWIRE_REGISTER_NOTIFIERS,
-                &raw const register as u64,
-                size,
-            )
-        };
+        register_slot(&mut *rig, TAG);
         let on = 1i32;
         let (level, option) = (libc::SOL_SOCKET as u32, libc::SO_ZEROCOPY as u32);
         let set = opcode::SetSockOpt::new(SOCKET, level, option, (&raw const on).cast(), 4);

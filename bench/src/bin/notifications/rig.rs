@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ringwire::{Area, IoUring, cqueue, opcode, squeue, types};
+use ringwire_abi::notifier::{NotifierRegister, NotifierSlot, RINGWIRE_REGISTER_NOTIFIERS};
 use ringwire_bench::engines::{Engines, Setup};
 use ringwire_bench::sink::Sink;
 use ringwire_tests::net::{RING_INTERFACE, RING_V4, Veth};
@@ -52,6 +53,19 @@ pub trait Rig {
     /// # Safety
     /// As for `Submitter::register`.
     unsafe fn register(&mut self, opcode: u32, arg: u64, nr: u32);
+}
+
+/// Registers a notification slot.
+pub fn register_slot(rig: &mut dyn Rig, tag: u64) {
+    let slot = NotifierSlot { tag, resv: [0; 3] };
+    let register = NotifierRegister {
+        nr_slots: 1,
+        data: &raw const slot as u64,
+        ..NotifierRegister::default()
+    };
+    let (arg, bytes) = (&raw const register as u64, size_of_val(&register) as u32);
+    // SAFETY: both live through the call.
+    unsafe { rig.register(RINGWIRE_REGISTER_NOTIFIERS, arg, bytes) };
 }
 
 /// Connects the socket of a rig.

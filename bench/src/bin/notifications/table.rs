@@ -2,10 +2,9 @@
 
 use ringwire::slots;
 use ringwire::{cqueue, opcode, squeue};
-use ringwire_abi::notifier::{NotifierRegister, NotifierSlot, RINGWIRE_REGISTER_NOTIFIERS};
 use ringwire_bench::clock::{cpu_nanos, median};
 
-use crate::rig::{Memory, PLACES, Rig, SOCKET, Wire};
+use crate::rig::{Memory, PLACES, Rig, SOCKET, Wire, register_slot};
 
 /// Bytes of a datagram.
 const SIZES: [usize; 6] = [600, 1000, 1200, 1500, 4000, 8000];
@@ -55,24 +54,7 @@ struct Sender {
 
 impl Sender {
     fn new(mut rig: Box<dyn Rig>, places: Vec<*const u8>, way: Way, bytes: usize) -> Sender {
-        let slot = NotifierSlot {
-            tag: TAG,
-            resv: [0; 3],
-        };
-        let register = NotifierRegister {
-            nr_slots: 1,
-            data: &raw const slot as u64,
-            ..NotifierRegister::default()
-        };
-        let size = size_of_val(&register) as u32;
-        // SAFETY: both live through the call.
-        unsafe {
-            rig.register(
-                RINGWIRE_REGISTER_NOTIFIERS,
-                &raw const register as u64,
-                size,
-            )
-        };
+        register_slot(&mut *rig, TAG);
         Sender {
             rig,
             places,

@@ -4,12 +4,14 @@ use ringwire_abi::flags::{
     IORING_SETUP_CQE_MIXED, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER,
 };
 use ringwire_abi::notifier::*;
-use ringwire_abi::register::{IORING_REGISTER_BUFFERS2, IORING_UNREGISTER_BUFFERS, RsrcRegister};
+use ringwire_abi::register::IORING_UNREGISTER_BUFFERS;
 use ringwire_stack::Instant;
 use ringwire_umem::Area;
 
 use super::super::bed::Bed;
-use super::super::zero_copy_bed::{self, GROUP, SLOT, at, connection, pass, pass_until};
+use super::super::zero_copy_bed::{
+    self, GROUP, SLOT, at, connection, pass, pass_until, register_buffer,
+};
 use crate::slots::{SendZc, flush};
 
 pub(super) const TAGS: [u64; 3] = [0x700, 0x701, 0x702];
@@ -203,20 +205,8 @@ fn plain_memory_is_copied_and_promises_nothing_more() {
 fn fixed_and_plain_memory_of_several_sockets_share_a_slot() {
     let (mut bed, memory) = bed(0);
     bed.run(zero_copy_bed::socket(1, libc::SOCK_DGRAM));
-    let iovec = libc::iovec {
-        iov_base: memory[0].as_ptr().cast_mut().cast(),
-        iov_len: SLOT,
-    };
-    let tag = 77u64;
-    let register = RsrcRegister {
-        nr: 1,
-        data: &raw const iovec as u64,
-        tags: &raw const tag as u64,
-        ..RsrcRegister::default()
-    };
-    let bytes = size_of_val(&register) as u32;
-    bed.register(IORING_REGISTER_BUFFERS2, register, bytes)
-        .unwrap();
+    let tag = 77;
+    register_buffer(&mut bed, &memory[0], tag);
     let fixed = send(&memory[0], 0).buf_index(0).build().user_data(1);
     assert_eq!(bed.run(fixed), [(1, SLOT as i32, 0)]);
     let other = SendZc::new(types::Fixed(1), 0, memory[1].as_ptr(), SLOT as u32);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
+use ringwire_abi::register::{IORING_REGISTER_BUFFERS2, RsrcRegister};
 use ringwire_stack::Instant;
 use ringwire_umem::{Area, AreaLayout};
 
@@ -64,6 +65,23 @@ impl Bed {
         self.turn();
         assert_eq!(self.completions(), []);
     }
+}
+
+/// Registers bytes as the only buffer, with a tag.
+pub(super) fn register_buffer(bed: &mut Bed, bytes: &[u8], tag: u64) {
+    let iovec = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let register = RsrcRegister {
+        nr: 1,
+        data: &raw const iovec as u64,
+        tags: &raw const tag as u64,
+        ..RsrcRegister::default()
+    };
+    let size = size_of_val(&register) as u32;
+    bed.register(IORING_REGISTER_BUFFERS2, register, size)
+        .unwrap();
 }
 
 /// Has the socket in a slot send and receive little at a time.

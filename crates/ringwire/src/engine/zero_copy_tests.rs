@@ -3,7 +3,7 @@ use ringwire_abi::flags::{
     IORING_CQE_F_MORE as MORE, IORING_CQE_F_NOTIF as NOTIF, IORING_SETUP_DEFER_TASKRUN,
     IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_TASKRUN_FLAG, IORING_SQ_TASKRUN,
 };
-use ringwire_abi::register::{IORING_REGISTER_BUFFERS2, IORING_UNREGISTER_BUFFERS, RsrcRegister};
+use ringwire_abi::register::IORING_UNREGISTER_BUFFERS;
 use ringwire_stack::Instant;
 
 use super::super::zero_copy_bed::*;
@@ -88,20 +88,8 @@ fn what_is_linked_behind_goes_on_at_the_completion() {
 #[test]
 fn a_registered_buffer_is_told_of_behind_the_notification() {
     let (mut bed, memory) = bed(0);
-    let iovec = libc::iovec {
-        iov_base: memory[0].as_ptr().cast_mut().cast(),
-        iov_len: SLOT,
-    };
-    let tag = 77u64;
-    let register = RsrcRegister {
-        nr: 1,
-        data: &raw const iovec as u64,
-        tags: &raw const tag as u64,
-        ..RsrcRegister::default()
-    };
-    let bytes = size_of_val(&register) as u32;
-    bed.register(IORING_REGISTER_BUFFERS2, register, bytes)
-        .unwrap();
+    let tag = 77;
+    register_buffer(&mut bed, &memory[0], tag);
     let fixed = send_to_group(&memory[0]).buf_index(Some(0)).build();
     assert_eq!(bed.run(fixed.user_data(1)), [(1, SLOT as i32, MORE)]);
     bed.register_at(IORING_UNREGISTER_BUFFERS, 0, 0).unwrap();
