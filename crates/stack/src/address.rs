@@ -141,6 +141,13 @@ impl Addresses {
         }
     }
 
+    /// Has these, all usable, and no others.
+    pub(crate) fn replace(&mut self, cidrs: &[Cidr]) {
+        let local = |&cidr| Local { cidr, usable: true };
+        self.locals = cidrs.iter().map(local).collect();
+        self.links_v4 = self.usable().filter_map(LinkV4::new).collect();
+    }
+
     pub(crate) fn set_usable(&mut self, address: IpAddr, usable: bool) {
         for local in self
             .locals
@@ -150,6 +157,11 @@ impl Addresses {
             local.usable = usable;
         }
         self.links_v4 = self.usable().filter_map(LinkV4::new).collect();
+    }
+
+    /// Ours, also those in doubt.
+    pub(crate) fn all(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.locals.iter().map(|local| local.cidr.address)
     }
 
     pub(crate) fn usable(&self) -> impl Iterator<Item = Cidr> + '_ {

@@ -137,6 +137,14 @@ impl Stack {
             _ => Message::Query,
         };
         match message {
+            Message::Query => self.answer(now, ledger, packet),
+            error => self.take_icmp(now, ledger, error),
+        }
+    }
+
+    /// Takes an ICMP error; another message is nobody's.
+    pub(crate) fn take_icmp(&mut self, now: Instant, ledger: &mut Ledger, message: Message) {
+        match message {
             Message::Error(quote, problem) => match quote.protocol {
                 Protocol::Udp => self.receive_udp_error(now, quote.local, quote.remote, problem),
                 Protocol::Tcp => {
@@ -144,8 +152,7 @@ impl Stack {
                     self.receive_tcp_error(now, ledger, ends, quote.seq, problem);
                 }
             },
-            Message::OtherError => self.counters.rx_icmp_ignored += 1,
-            Message::Query => self.answer(now, ledger, packet),
+            Message::OtherError | Message::Query => self.counters.rx_icmp_ignored += 1,
         }
     }
 

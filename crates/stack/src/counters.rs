@@ -117,6 +117,9 @@ pub struct Counters {
     pub lend_copied_for_room: u64,
     /// Bytes of payload copied to be lent, for either reason.
     pub lend_copied_bytes: u64,
+    /// Datagrams that the kernel has put together of fragments, or was given in another way, for our ports: with shared
+    /// addresses.
+    pub rx_from_kernel: u64,
     /// Somebody else uses one of our addresses.
     pub address_conflicts: u64,
 }

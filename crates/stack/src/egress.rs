@@ -71,7 +71,11 @@ impl Stack {
 
     /// The same for packets to there, as far as is known of the path.
     pub(crate) fn path_mtu(&self, ledger: &Ledger, to: IpAddr) -> usize {
-        self.paths.limit(to, self.tx_mtu(ledger))
+        let path = self.paths.limit(to, self.tx_mtu(ledger));
+        match &self.shared {
+            None => path,
+            Some(shared) => shared.limit(to, path),
+        }
     }
 
     /// Payload bytes in an unfragmented packet, and in each fragment but the last.
@@ -213,11 +217,11 @@ impl Stack {
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
-        to: IpAddr,
+        (from, to): (IpAddr, IpAddr),
         packets: Packets,
         queue: u16,
     ) {
-        let reach = self.addresses.reach(to);
+        let reach = self.reach(Some(from), to);
         let first = TxPacket::new(packets.first, queue).with_metadata(packets.metadata);
         self.dispatch_one(now, ledger, to, reach, first);
         for packet in packets.rest {
@@ -258,7 +262,7 @@ impl Stack {
                     self.drop_packet(ledger, packet);
                 }
                 if solicit {
-                    self.solicit(ledger, neighbour, None);
+                    self.solicit(now, ledger, neighbour, None);
                 }
             }
             Resolve::Failed(packet) => self.drop_unreachable(ledger, packet),
@@ -320,7 +324,8 @@ impl Stack {
             part.copy_from_slice(&payload[at..at + part.len()]);
             at += part.len();
         });
-        self.dispatch(now, ledger, meta.destination, packets, self.control_queue);
+        let ends = (meta.source, meta.destination);
+        self.dispatch(now, ledger, ends, packets, self.control_queue);
     }
 
     /// Whether a socket may take this many send chunks now.

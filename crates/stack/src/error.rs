@@ -19,6 +19,8 @@ pub enum SocketError {
     Access,
     /// Somebody has the port (`EADDRINUSE`).
     AddressInUse,
+    /// The process has no file descriptor left for the port (`EMFILE`).
+    TooManyFiles,
     /// The address is not ours (`EADDRNOTAVAIL`).
     AddressNotAvailable,
     /// The address is of another family (`EAFNOSUPPORT`).

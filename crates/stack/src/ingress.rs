@@ -100,7 +100,8 @@ impl Stack {
         let parsed = match ethernet.ethertype() {
             EthernetProtocol::Ipv4 => parse_ipv4(head, packet.len()),
             EthernetProtocol::Ipv6 => parse_ipv6(head, packet.len()),
-            EthernetProtocol::Arp => {
+            // With shared addresses the kernel answers it.
+            EthernetProtocol::Arp if self.shared.is_none() => {
                 let arp = head[ETHERNET_HEADER..].to_vec();
                 packet.release(ledger);
                 return self.receive_arp(now, ledger, &arp);
@@ -186,6 +187,9 @@ impl Stack {
                 len: ip.payload_len,
             };
             return self.receive_tcp(now, ledger, payload, queue, ip);
+        }
+        if self.shared.is_some() {
+            return self.reject(ledger, packet, Reject::NotOurs);
         }
         let len = ip.payload_at + ip.payload_len - ip.header_at;
         let bytes = packet.to_vec(ledger, ip.header_at, len);

@@ -27,6 +27,7 @@ mod group;
 mod headers;
 mod icmp;
 mod ingress;
+mod kernel;
 mod lend;
 mod limit;
 mod link;
@@ -37,6 +38,7 @@ mod packet;
 mod path_mtu;
 mod plan;
 pub mod reassembly;
+mod reserved;
 mod slab;
 mod socket;
 mod tcp;
@@ -52,6 +54,7 @@ pub use address::{Cidr, CidrError, multicast_mac, solicited_node};
 pub use borrowed::BorrowedParts;
 pub use counters::Counters;
 pub use error::SocketError;
+pub use kernel::{Kernel, KernelEvent, Neighbour, Reservation, Route};
 pub use lend::{LendError, LentPart};
 pub use neighbour::dad::{AddressState, DadConfig};
 pub use offload::{ChecksumPlace, METADATA_BYTES, Metadata, TxChecksum, TxFlags};
@@ -69,6 +72,7 @@ pub use udp::send::{MAX_SEGMENTS, SendOptions};
 
 use address::Addresses;
 use control::Control;
+use kernel::Shared;
 use limit::TokenBucket;
 use neighbour::dad::Dad;
 use path_mtu::PathMtus;
@@ -124,6 +128,8 @@ pub struct Config {
 pub struct Stack {
     config: Config,
     addresses: Addresses,
+    /// `None`: the addresses are ours alone.
+    shared: Option<Shared>,
     dad: Dad,
     neighbours: neighbour::Table<TxPacket>,
     reassembler: Reassembler,
@@ -183,6 +189,7 @@ impl Stack {
         };
         Stack {
             addresses: Addresses::new(&config.addresses, &config.gateways),
+            shared: None,
             dad,
             neighbours: neighbour::Table::new(neighbours, seed),
             reassembler: Reassembler::new(reassembly::Config::default()),
@@ -202,8 +209,33 @@ impl Stack {
         }
     }
 
+    /// A stack whose addresses, any number of them, are the kernel's too, and usable at once. It has no gateways of its
+    /// own, and what else [`Config`] says of addresses means nothing.
+    ///
+    /// # Panics
+    /// As [`Stack::new`].
+    pub fn beside(
+        now: Instant,
+        config: Config,
+        kernel: Box<dyn Kernel>,
+        ledger: &Ledger,
+        random: [u64; 3],
+    ) -> Stack {
+        let addresses = config.addresses;
+        let config = Config {
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            ..config
+        };
+        let mut stack = Stack::new(now, config, ledger, random);
+        stack.addresses.replace(&addresses);
+        stack.shared = Some(Shared::new(now, kernel, random[0]));
+        stack
+    }
+
     /// Does what is due: probes, retries, expiries.
     pub fn poll(&mut self, now: Instant, ledger: &mut Ledger) {
+        self.poll_kernel(now, ledger);
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         if due(self.dad.next_deadline()) {
             self.poll_addresses(now, ledger);
@@ -227,6 +259,7 @@ impl Stack {
         }
         self.deliver_looped(now, ledger);
         self.wake_starved(ledger);
+        self.release_ports();
     }
 
     /// Has those who found no send chunk try again, once some are free.

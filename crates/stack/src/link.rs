@@ -173,7 +173,14 @@ impl Stack {
         }
     }
 
-    fn learn(&mut self, now: Instant, ledger: &mut Ledger, ip: IpAddr, mac: Mac, how: Learn) {
+    pub(crate) fn learn(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        ip: IpAddr,
+        mac: Mac,
+        how: Learn,
+    ) {
         let mut sendable: Vec<TxPacket> = Vec::new();
         self.neighbours.learn(now, ip, mac, how, &mut sendable);
         for packet in sendable {
@@ -243,7 +250,7 @@ impl Stack {
         self.neighbours.poll(now, &mut actions);
         for action in actions {
             match action {
-                Action::Solicit { ip, unicast } => self.solicit(ledger, ip, unicast),
+                Action::Solicit { ip, unicast } => self.solicit(now, ledger, ip, unicast),
                 Action::Failed { packets, .. } => {
                     for packet in packets {
                         self.drop_unreachable(ledger, packet);
@@ -254,7 +261,16 @@ impl Stack {
     }
 
     /// Asks a neighbour for its Ethernet address.
-    pub(crate) fn solicit(&mut self, ledger: &mut Ledger, ip: IpAddr, unicast: Option<Mac>) {
+    pub(crate) fn solicit(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        ip: IpAddr,
+        unicast: Option<Mac>,
+    ) {
+        if self.shared.is_some() {
+            return self.ask_kernel(now, ledger, ip);
+        }
         let frame = match (ip, self.addresses.source_for(ip)) {
             (IpAddr::V4(ip), Some(IpAddr::V4(source))) => self.arp(
                 ArpOperation::Request,

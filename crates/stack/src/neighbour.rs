@@ -358,6 +358,23 @@ impl<P> Table<P> {
         }
     }
 
+    /// Who asks for us says that the neighbour does not answer; returns the packets that waited for it.
+    pub fn fail(&mut self, now: Instant, ip: IpAddr) -> VecDeque<P> {
+        self.forget_recent();
+        match self.entries.get(&ip) {
+            Some(entry) if entry.is_asking() => match self.give_up(now, ip) {
+                Action::Failed { packets, .. } => packets.into(),
+                Action::Solicit { .. } => unreachable!("to give up is to fail"),
+            },
+            // It is asked again when it is used again.
+            Some(entry) if entry.is_resolved() => {
+                self.counters.lost += 1;
+                self.remove(ip)
+            }
+            _ => VecDeque::new(),
+        }
+    }
+
     /// Does what is due: asks again, gives up, forgets.
     pub fn poll(&mut self, now: Instant, out: &mut Vec<Action<P>>) {
         self.forget_recent();

@@ -276,23 +276,20 @@ impl Stack {
 
     /// The address that packets from a socket with this local address have, to there.
     pub(crate) fn source(
-        &self,
+        &mut self,
         bound: Option<SocketAddr>,
         to: IpAddr,
     ) -> Result<IpAddr, SocketError> {
-        if self.addresses.reach(to) == Reach::None {
+        let chosen = bound
+            .map(|local| local.ip())
+            .filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
+        if chosen.is_some_and(|ip| ip.is_ipv4() != to.is_ipv4())
+            || self.reach(chosen, to) == Reach::None
+        {
             return Err(SocketError::NetworkUnreachable);
         }
-        match bound
-            .map(|local| local.ip())
-            .filter(|ip| !ip.is_unspecified() && !ip.is_multicast())
-        {
-            Some(ip) if ip.is_ipv4() == to.is_ipv4() => Ok(ip),
-            Some(_) => Err(SocketError::NetworkUnreachable),
-            None => self
-                .addresses
-                .source_for(to)
-                .ok_or(SocketError::NetworkUnreachable),
-        }
+        chosen
+            .or_else(|| self.source_for(to))
+            .ok_or(SocketError::NetworkUnreachable)
     }
 }

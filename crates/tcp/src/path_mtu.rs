@@ -66,6 +66,15 @@ impl Connection {
         true
     }
 
+    /// The link takes less than before: a segment may have `mss` bytes of options and payload.
+    pub fn on_link_mtu(&mut self, now: Instant, mss: u16) {
+        let mss = u32::from(mss).saturating_sub(self.option_bytes()).max(1);
+        self.path.most = self.path.most.min(mss);
+        if mss < self.send.mss {
+            self.shorten(now, mss, AFTER_MESSAGE);
+        }
+    }
+
     /// Whether something with this sequence number was sent and is not acknowledged.
     pub fn is_in_flight(&self, seq: SeqNumber) -> bool {
         !seq.before(self.send.una) && seq.before(self.send.next)

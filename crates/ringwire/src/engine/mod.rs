@@ -409,6 +409,7 @@ fn errno(error: SocketError) -> Errno {
         SocketError::ProtocolUnreachable => Errno::ENOPROTOOPT,
         SocketError::Access => Errno::EACCES,
         SocketError::AddressInUse => Errno::EADDRINUSE,
+        SocketError::TooManyFiles => Errno::EMFILE,
         SocketError::AddressNotAvailable => Errno::EADDRNOTAVAIL,
         SocketError::AddressFamily => Errno::EAFNOSUPPORT,
         SocketError::Invalid => Errno::EINVAL,

@@ -12,7 +12,7 @@ use crate::address::Reach;
 use crate::error::SocketError;
 use crate::headers::ETHERNET_HEADER;
 use crate::packet::TxPacket;
-use crate::socket::{Family, SocketId};
+use crate::socket::{Family, Protocol, SocketId};
 
 impl Stack {
     /// Begins to connect; `None` (`AF_UNSPEC`) dissolves a connection, with a reset.
@@ -64,14 +64,17 @@ impl Stack {
             false => to,
         };
         if matches!(
-            self.addresses.reach(to.ip()),
+            self.reach(bound.map(|local| local.ip()), to.ip()),
             Reach::Broadcast | Reach::Multicast
         ) {
             return Err(SocketError::NetworkUnreachable);
         }
         let source = self.source(bound, to.ip())?;
         let local = match bound {
-            Some(bound) => SocketAddr::new(source, bound.port()),
+            Some(bound) => {
+                self.guard(Protocol::Tcp, bound, family)?;
+                SocketAddr::new(source, bound.port())
+            }
             None => SocketAddr::new(source, self.connecting_port(source, to)?),
         };
         let ends = (local, to);
@@ -157,9 +160,8 @@ impl Stack {
 
     /// One of our addresses, of this address's family.
     fn any_address(&self, like: IpAddr) -> IpAddr {
-        let ours = self.config.addresses.iter().map(|cidr| cidr.address);
-        ours.into_iter()
-            .find(|ours| ours.is_ipv4() == like.is_ipv4())
+        let mut ours = self.addresses.all();
+        ours.find(|ours| ours.is_ipv4() == like.is_ipv4())
             .unwrap_or(like)
     }
 
@@ -176,9 +178,18 @@ impl Stack {
                 && table.connections.get(&ends).is_none()
                 && !table.time_waits.contains(&ends)
         };
-        let mut ports = ephemeral(offset.wrapping_add(step)).zip(1..);
-        let found = ports.find(|(port, _)| is_free(port));
-        let (port, tried) = found.ok_or(SocketError::AddressNotAvailable)?;
+        let start = offset.wrapping_add(step);
+        let (port, tried) = match &mut self.shared {
+            None => {
+                let found = ephemeral(start).zip(1..).find(|(port, _)| is_free(port));
+                found.ok_or(SocketError::AddressNotAvailable)?
+            }
+            Some(shared) => {
+                let (kernel, v6) = (&mut *shared.kernel, to.is_ipv6());
+                let is_used = |port| table.uses(port);
+                shared.reserved.find(kernel, v6, start, is_free, is_used)?
+            }
+        };
         self.tcp.ports.set_step(offset, step.wrapping_add(tried));
         Ok(port)
     }

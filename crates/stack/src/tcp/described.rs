@@ -81,7 +81,7 @@ impl Stack {
     ) -> Sent {
         let to = ends.1.ip();
         let lie = lie.behind(headers_len(to) + wire::header_len(&segment.options));
-        let mac = match self.addresses.reach(to) {
+        let mac = match self.reach(Some(ends.0.ip()), to) {
             Reach::Via(neighbour) => {
                 let mac = self.neighbours.lookup(now, neighbour);
                 mac.ok_or(Copied::Neighbour)

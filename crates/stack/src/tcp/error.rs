@@ -1,5 +1,5 @@
 //! ICMP errors about connections (RFC 5927): only those that quote what is in flight are believed, and
-//! none ends a connection that stands.
+//! none ends a connection that stands. And a link that takes less than before.
 
 use ringwire_tcp::{Failure, Instant, SeqNumber, State};
 use ringwire_umem::Ledger;
@@ -10,6 +10,19 @@ use crate::headers::{ETHERNET_HEADER, headers_len};
 use crate::icmp::Problem;
 
 impl Stack {
+    /// The link takes shorter packets than before.
+    pub(crate) fn shorten_segments(&mut self, now: Instant) {
+        for id in self.tcp.slab.ids() {
+            let mtu = usize::from(self.config.mtu);
+            let socket = self.tcp.at(id);
+            if let (Some(to), Some(connection)) = (socket.remote, &mut socket.connection) {
+                let headers = headers_len(to.ip()) - ETHERNET_HEADER + wire::HEADER;
+                connection.on_link_mtu(now, (mtu - headers) as u16);
+                self.tcp.mark_ready(id);
+            }
+        }
+    }
+
     /// Takes an ICMP error that quotes the segment `seq` from the first of the ends to the second.
     pub(crate) fn receive_tcp_error(
         &mut self,

@@ -58,6 +58,8 @@ impl Stack {
         let draw = self.random();
         let ports = &mut self.tcp.ports;
         let local = match address.port() {
+            // The kernel chooses.
+            0 if self.shared.is_some() => address,
             0 => {
                 let port = ports.free(ip, family, draw);
                 SocketAddr::new(ip, port.ok_or(SocketError::AddressInUse)?)
@@ -65,7 +67,8 @@ impl Stack {
             _ if ports.is_taken(address, family, sharing) => return Err(SocketError::AddressInUse),
             _ => address,
         };
-        ports.take(id, local, family, sharing);
+        let local = self.reserve(Protocol::Tcp, local, family, sharing)?;
+        self.tcp.ports.take(id, local, family, sharing);
         let socket = self.tcp.at(id);
         socket.local = Some(local);
         socket.bound = Some(local);
@@ -101,7 +104,8 @@ impl Stack {
         if !ports.may_listen(id, local, family, sharing) {
             return Err(SocketError::AddressInUse);
         }
-        ports.set_listening(id, local.port(), true);
+        self.guard(Protocol::Tcp, local, family)?;
+        self.tcp.ports.set_listening(id, local.port(), true);
         let socket = self.tcp.at(id);
         socket.listener = Some(Box::new(Listener::new(backlog, hash_seed)));
         socket.receive_shut = false;

@@ -181,7 +181,11 @@ impl Stack {
         let free = place.first
             && (place.fresh || ledger.in_flight(frame) == 0)
             && headers + front <= HEADROOM;
-        let mac = match self.addresses.reach(ends.1.ip()) {
+        let reach = match &mut self.shared {
+            None => self.addresses.reach(ends.1.ip()),
+            Some(shared) => shared.reach(&self.addresses, Some(ends.0.ip()), ends.1.ip()),
+        };
+        let mac = match reach {
             Reach::Via(neighbour) if free => self.neighbours.lookup(now, neighbour),
             _ => None,
         };
@@ -257,7 +261,7 @@ impl Stack {
         path: Path,
     ) {
         self.count_sent(segment);
-        if self.addresses.reach(ends.1.ip()) == Reach::Local {
+        if self.addresses.is_local(ends.1.ip()) {
             self.tcp.looped.push_back(Looped {
                 ends: (ends.1, ends.0),
                 segment: *segment,
@@ -289,7 +293,8 @@ impl Stack {
         });
         self.counters.tx_offloaded += u64::from(metadata);
         let packets = Packets::single(packet, at, metadata);
-        self.dispatch(now, ledger, ends.1.ip(), packets, path.queue);
+        let hosts = (ends.0.ip(), ends.1.ip());
+        self.dispatch(now, ledger, hosts, packets, path.queue);
     }
 
     fn count_sent(&mut self, segment: &Segment) {

@@ -39,6 +39,8 @@ struct Accepted {
 pub(crate) struct Ports {
     bound: HashMap<u16, Vec<Bound>, FixedState>,
     accepted: HashMap<u16, Accepted, FixedState>,
+    /// Ports that somebody has left, and that perhaps nobody has any more.
+    idle: Vec<u16>,
     /// How far the searches for ports have come, for a part of the destinations each.
     steps: [u64; SEARCHES],
 }
@@ -48,6 +50,7 @@ impl Ports {
         Ports {
             bound: HashMap::with_hasher(FixedState::with_seed(seed)),
             accepted: HashMap::with_hasher(FixedState::with_seed(seed)),
+            idle: Vec::new(),
             steps: [0; SEARCHES],
         }
     }
@@ -124,6 +127,7 @@ impl Ports {
             sockets.retain(|bound| bound.id != id);
             if sockets.is_empty() {
                 self.bound.remove(&port);
+                self.idle.push(port);
             }
         }
     }
@@ -142,8 +146,14 @@ impl Ports {
             accepted.by_port -= u32::from(sharing.port);
             if accepted.count == 0 {
                 self.accepted.remove(&port);
+                self.idle.push(port);
             }
         }
+    }
+
+    /// Whether a socket or a connection has the port.
+    fn uses(&self, port: u16) -> bool {
+        self.bound.contains_key(&port) || self.accepted.contains_key(&port)
     }
 
     /// Whether binding would meet somebody who does not share the port (Linux `inet_bind_conflict`).
@@ -197,6 +207,21 @@ impl Ports {
             let local = SocketAddr::new(ip, port);
             !self.is_taken(local, family, Sharing::default())
         })
+    }
+}
+
+impl super::Table {
+    /// Whether anything has the port, be it a connection in TIME-WAIT.
+    pub(crate) fn uses(&self, port: u16) -> bool {
+        self.ports.uses(port) || self.time_waits.uses(port)
+    }
+
+    /// A port that somebody has left.
+    pub(crate) fn next_idle_port(&mut self) -> Option<u16> {
+        self.ports
+            .idle
+            .pop()
+            .or_else(|| self.time_waits.next_idle_port())
     }
 }
 

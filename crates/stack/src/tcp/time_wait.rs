@@ -1,7 +1,8 @@
 //! Connections in TIME-WAIT: a few numbers each, in a table of their own, bounded.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::FixedState;
 use ringwire_tcp::{Instant, TimeWait};
 
 use super::Ends;
@@ -15,6 +16,10 @@ pub(crate) struct TimeWaits {
     entries: EndsMap<TimeWait>,
     /// In the order in which they end, but for those whose wait began again.
     order: VecDeque<(Instant, Ends)>,
+    /// How many there are at each local port.
+    ports: HashMap<u16, u32, FixedState>,
+    /// Ports that have none any more.
+    idle: Vec<u16>,
 }
 
 impl TimeWaits {
@@ -22,6 +27,8 @@ impl TimeWaits {
         TimeWaits {
             entries: EndsMap::new(seed),
             order: VecDeque::new(),
+            ports: HashMap::with_hasher(FixedState::with_seed(seed)),
+            idle: Vec::new(),
         }
     }
 
@@ -31,10 +38,12 @@ impl TimeWaits {
         while self.entries.len() >= MAX_ENTRIES
             && let Some((_, oldest)) = self.order.pop_front()
         {
-            evicted += u64::from(self.entries.remove(&oldest).is_some());
+            evicted += u64::from(self.take(&oldest));
         }
         self.order.push_back((entry.until(), ends));
-        self.entries.insert(ends, entry);
+        if self.entries.insert(ends, entry).is_none() {
+            *self.ports.entry(ends.0.port()).or_default() += 1;
+        }
         evicted
     }
 
@@ -47,7 +56,31 @@ impl TimeWaits {
     }
 
     pub(crate) fn remove(&mut self, ends: &Ends) {
-        self.entries.remove(ends);
+        self.take(ends);
+    }
+
+    /// Whether it was there.
+    fn take(&mut self, ends: &Ends) -> bool {
+        let found = self.entries.remove(ends).is_some();
+        let port = ends.0.port();
+        if found && let Some(count) = self.ports.get_mut(&port) {
+            *count -= 1;
+            if *count == 0 {
+                self.ports.remove(&port);
+                self.idle.push(port);
+            }
+        }
+        found
+    }
+
+    /// Whether a local port has any.
+    pub(crate) fn uses(&self, port: u16) -> bool {
+        self.ports.contains_key(&port)
+    }
+
+    /// A local port that has none any more.
+    pub(crate) fn next_idle_port(&mut self) -> Option<u16> {
+        self.idle.pop()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -68,7 +101,7 @@ impl TimeWaits {
             match self.entries.get(&ends).map(TimeWait::until) {
                 Some(later) if later > now => self.order.push_back((later, ends)),
                 Some(_) => {
-                    self.entries.remove(&ends);
+                    self.take(&ends);
                 }
                 None => {}
             }

@@ -83,6 +83,8 @@ pub(crate) struct Sockets {
     bound: HashMap<SocketAddr, Group, FixedState>,
     connected: HashMap<Connection, Group, FixedState>,
     by_port: HashMap<u16, Vec<SocketId>, FixedState>,
+    /// Ports that nobody has any more.
+    pub(crate) idle_ports: Vec<u16>,
     pub(crate) events: Events,
 }
 
@@ -94,6 +96,7 @@ impl Sockets {
             bound: HashMap::with_hasher(hasher()),
             connected: HashMap::with_hasher(hasher()),
             by_port: HashMap::with_hasher(hasher()),
+            idle_ports: Vec::new(),
             events: Events::default(),
         }
     }
@@ -274,17 +277,29 @@ impl Sockets {
         }
     }
 
+    /// Whether somebody has the port.
+    pub(crate) fn uses(&self, port: u16) -> bool {
+        self.by_port.contains_key(&port)
+    }
+
     fn leave_port(&mut self, id: SocketId, port: u16) {
         if let Some(ids) = self.by_port.get_mut(&port) {
             ids.retain(|&other| other != id);
             if ids.is_empty() {
                 self.by_port.remove(&port);
+                self.idle_ports.push(port);
             }
         }
     }
 
     /// Whether somebody has the port who does not share it (Linux `udp_lib_lport_inuse`).
-    fn port_taken(&self, ip: IpAddr, port: u16, family: Family, sharing: Sharing) -> bool {
+    pub(crate) fn port_taken(
+        &self,
+        ip: IpAddr,
+        port: u16,
+        family: Family,
+        sharing: Sharing,
+    ) -> bool {
         let others = self.by_port.get(&port).into_iter().flatten();
         others.filter_map(|&id| self.get(id)).any(|other| {
             let overlaps = other

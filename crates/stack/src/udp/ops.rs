@@ -10,7 +10,7 @@ use crate::error::SocketError;
 use crate::icmp::{self, Problem};
 use crate::ingress::{IpIn, Reject};
 use crate::packet::Payload;
-use crate::socket::{Family, Readiness, Shutdown, SocketId};
+use crate::socket::{Family, Protocol, Readiness, Shutdown, SocketId};
 use crate::udp::Datagram;
 use ringwire_tcp::Instant;
 
@@ -35,7 +35,11 @@ impl Stack {
         id: SocketId,
         address: SocketAddr,
     ) -> Result<(), SocketError> {
-        let family = self.sockets.get(id).ok_or(SocketError::Invalid)?.family;
+        let socket = self.sockets.get(id).ok_or(SocketError::Invalid)?;
+        let (family, sharing) = (socket.family, socket.options.sharing());
+        if socket.local.is_some() {
+            return Err(SocketError::Invalid);
+        }
         if family == Family::V4 && address.is_ipv6() {
             return Err(SocketError::AddressFamily);
         }
@@ -44,6 +48,10 @@ impl Stack {
         if !ours {
             return Err(SocketError::AddressNotAvailable);
         }
+        if address.port() > 0 && self.sockets.port_taken(ip, address.port(), family, sharing) {
+            return Err(SocketError::AddressInUse);
+        }
+        let address = self.reserve(Protocol::Udp, address, family, sharing)?;
         let draw = self.random();
         self.sockets.bind(id, address, draw)
     }
@@ -138,7 +146,7 @@ impl Stack {
         Ok((udp.src_port(), udp.dst_port(), len))
     }
 
-    pub(super) fn deliver(
+    pub(crate) fn deliver(
         &mut self,
         ledger: &mut Ledger,
         id: SocketId,
@@ -247,10 +255,9 @@ impl Stack {
 
     pub(super) fn autobind(&mut self, id: SocketId) -> Result<u16, SocketError> {
         let family = self.sockets.get(id).ok_or(SocketError::Invalid)?.family;
-        let draw = self.random();
+        let any = SocketAddr::new(family.unspecified(), 0);
         // Linux gives EAGAIN when no ephemeral port is left.
-        self.sockets
-            .bind(id, SocketAddr::new(family.unspecified(), 0), draw)
+        self.udp_bind(id, any)
             .map_err(|_| SocketError::WouldBlock)?;
         let local = self.sockets.get(id).and_then(|socket| socket.local);
         local.map(|local| local.port()).ok_or(SocketError::Invalid)

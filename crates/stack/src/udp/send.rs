@@ -219,7 +219,7 @@ impl Stack {
         if send_shut {
             return Err(SocketError::Pipe);
         }
-        let reach = self.addresses.reach(to.ip());
+        let reach = self.reach(Some(source), to.ip());
         if reach == Reach::Broadcast {
             return Err(SocketError::Access);
         }
@@ -296,7 +296,8 @@ impl Stack {
         bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
         self.counters.tx_offloaded += u64::from(packets.metadata);
         self.counters.tx_datagrams += 1;
-        self.dispatch(now, ledger, outgoing.to.ip(), packets, outgoing.queue);
+        let hosts = (outgoing.from.ip(), outgoing.to.ip());
+        self.dispatch(now, ledger, hosts, packets, outgoing.queue);
     }
 
     /// Sends borrowed bytes as one datagram; returns what the socket is charged with for those packets that
