@@ -7,8 +7,8 @@
  *   - it is ARP from or to an owned address,
  *   - its IP destination is an owned address (any protocol, fragments included),
  *   - it is a neighbour advertisement about an owned address, or
- *   - it is an unfragmented UDP or TCP packet to a claimed port.
- * Fragments to a claimed port are passed: only the kernel can reassemble them, since all but the
+ *   - it is an unfragmented UDP or TCP packet to a claimed port of a shared address.
+ * Fragments to a shared address are passed: only the kernel can reassemble them, since all but the
  * first carry no port.
  *
  * Where a header lies behind others of any length, it is copied by bpf_xdp_load_bytes. The verifier lets a
@@ -48,10 +48,10 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, STEER_MAX_OWNED);
+	__uint(max_entries, STEER_MAX_LOCALS);
 	__type(key, struct steer_addr);
 	__type(value, __u8);
-} owned SEC(".maps");
+} locals SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -143,12 +143,18 @@ static __always_inline void map_ipv4(struct steer_addr *addr, const void *ipv4)
 	__builtin_memcpy(&addr->bytes[12], ipv4, 4);
 }
 
-static __always_inline int is_owned(const struct steer_addr *addr)
+/* An `enum steer_local`, or 0 for an address that is not in the map. */
+static __always_inline __u8 local(const struct steer_addr *addr)
 {
-	return bpf_map_lookup_elem(&owned, addr) != NULL;
+	__u8 *kind = bpf_map_lookup_elem(&locals, addr);
+
+	return kind ? *kind : 0;
 }
 
-/* `at` is where the transport header of an unfragmented packet begins; `any` is the family's zero address. */
+/*
+ * Of a packet to a shared address: `at` is where the transport header begins; `any` is the family's zero
+ * address.
+ */
 static __always_inline int steer_ports(struct xdp_md *ctx, __u32 at, __u8 protocol,
 				       const struct steer_addr *dest, const struct steer_addr *any)
 {
@@ -184,10 +190,10 @@ static __always_inline int steer_arp(struct xdp_md *ctx, void *at)
 	    arp->protocol != bpf_htons(ETH_P_IP) || arp->hardware_len != 6 || arp->protocol_len != 4)
 		return pass(STEER_PASS_FOREIGN);
 	map_ipv4(&addr, arp->target);
-	if (is_owned(&addr))
+	if (local(&addr) == STEER_LOCAL_OWNED)
 		return redirect(ctx, STEER_REDIRECT_ARP);
 	map_ipv4(&addr, arp->sender);
-	if (is_owned(&addr))
+	if (local(&addr) == STEER_LOCAL_OWNED)
 		return redirect(ctx, STEER_REDIRECT_ARP);
 	return pass(STEER_PASS_FOREIGN);
 }
@@ -196,14 +202,18 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, struct iphdr *ip)
 {
 	const __u8 zero[4] = { 0 };
 	struct steer_addr dest, any;
+	__u8 kind;
 
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return pass(STEER_PASS_TRUNCATED);
 	if (ip->version != 4 || ip->ihl < 5)
 		return pass(STEER_PASS_MALFORMED);
 	map_ipv4(&dest, &ip->daddr);
-	if (is_owned(&dest))
+	kind = local(&dest);
+	if (kind == STEER_LOCAL_OWNED)
 		return redirect(ctx, STEER_REDIRECT_OWNED);
+	if (kind != STEER_LOCAL_SHARED)
+		return pass(STEER_PASS_FOREIGN);
 	if (ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK))
 		return pass(STEER_PASS_FRAGMENT);
 	map_ipv4(&any, zero);
@@ -223,7 +233,7 @@ static __always_inline int steer_icmpv6(struct xdp_md *ctx, __u32 at, __u8 hop_l
 		return pass(STEER_PASS_FOREIGN);
 	if (na.type != ICMPV6_NEIGHBOR_ADVERTISEMENT || na.code != 0 || hop_limit != ND_HOP_LIMIT)
 		return pass(STEER_PASS_FOREIGN);
-	if (is_owned(&na.target))
+	if (local(&na.target) == STEER_LOCAL_OWNED)
 		return redirect(ctx, STEER_REDIRECT_NEIGHBOR);
 	return pass(STEER_PASS_FOREIGN);
 }
@@ -233,14 +243,15 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, struct ipv6hdr *ip)
 	__u32 at = ETH_HLEN + sizeof(*ip);
 	const struct steer_addr any = {};
 	struct steer_addr dest;
-	__u8 next, hop_limit;
+	__u8 next, hop_limit, kind;
 
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return pass(STEER_PASS_TRUNCATED);
 	if (ip->version != 6)
 		return pass(STEER_PASS_MALFORMED);
 	__builtin_memcpy(&dest, &ip->daddr, sizeof(dest));
-	if (is_owned(&dest))
+	kind = local(&dest);
+	if (kind == STEER_LOCAL_OWNED)
 		return redirect(ctx, STEER_REDIRECT_OWNED);
 	next = ip->nexthdr;
 	hop_limit = ip->hop_limit;
@@ -266,13 +277,16 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, struct ipv6hdr *ip)
 				return pass(STEER_PASS_TRUNCATED);
 			/* An atomic fragment (RFC 6946) is a whole packet. */
 			if (fragment.offset_and_more & bpf_htons(IPV6_OFFSET_AND_MORE))
-				return pass(STEER_PASS_FRAGMENT);
+				return pass(kind == STEER_LOCAL_SHARED ? STEER_PASS_FRAGMENT :
+									 STEER_PASS_FOREIGN);
 			next = fragment.next;
 			at += sizeof(fragment);
 			break;
 		case IPPROTO_ICMPV6:
 			return steer_icmpv6(ctx, at, hop_limit);
 		default:
+			if (kind != STEER_LOCAL_SHARED)
+				return pass(STEER_PASS_FOREIGN);
 			return steer_ports(ctx, at, next, &dest, &any);
 		}
 	}

@@ -10,18 +10,25 @@
 
 /* Slots of the XSKMAP `xsks`: one for each RX queue, indexed by its number. */
 #define STEER_MAX_QUEUES 1024
-/* Entries of the hash maps `owned` and `claims`. */
-#define STEER_MAX_OWNED 4096
+/* Entries of the hash maps `locals` and `claims`. */
+#define STEER_MAX_LOCALS 4096
 #define STEER_MAX_CLAIMS 65536
 
-/* An address in network order; IPv4 as ::ffff:a.b.c.d. Key of `owned`. */
+/* An address in network order; IPv4 as ::ffff:a.b.c.d. Key of `locals`. */
 struct steer_addr {
 	__u8 bytes[16];
 };
 
+/* Value of `locals`, in one byte: whose the address is. */
+enum steer_local {
+	STEER_LOCAL_OWNED = 1,	/* ringwire's alone: all that goes there is redirected, ARP and ND too */
+	STEER_LOCAL_SHARED = 2, /* the kernel's: what goes to a claimed port is redirected */
+};
+
 /*
  * Key of `claims`: a local endpoint. The zero address (:: for IPv6, ::ffff:0.0.0.0 for IPv4) claims
- * the port on every address of that family.
+ * the port on every shared address of that family. Packets to any other address are not compared with
+ * the claims: what the host forwards, broadcasts and multicast are the kernel's.
  */
 struct steer_claim {
 	struct steer_addr addr;
@@ -36,11 +43,11 @@ enum steer_reason {
 	STEER_PASS_VLAN,	 /* a VLAN tag in the packet: tagged traffic stays with the kernel */
 	STEER_PASS_TRUNCATED,	 /* the packet, or its linear part, ends inside a header */
 	STEER_PASS_MALFORMED,	 /* wrong version, IHL below 5, too many extension headers */
-	STEER_PASS_FRAGMENT,	 /* an IP fragment to an address that is not owned */
+	STEER_PASS_FRAGMENT,	 /* an IP fragment to a shared address */
 	STEER_PASS_FOREIGN,	 /* well formed, and nothing here claims it */
 	STEER_PASS_NO_SOCKET,	 /* claimed, but no socket is bound to the queue it came on */
 	STEER_REDIRECT_OWNED,	 /* to an owned address */
-	STEER_REDIRECT_CLAIM,	 /* to a claimed port */
+	STEER_REDIRECT_CLAIM,	 /* to a claimed port of a shared address */
 	STEER_REDIRECT_ARP,	 /* ARP about an owned address */
 	STEER_REDIRECT_NEIGHBOR, /* a neighbour advertisement about an owned address */
 	STEER_REASONS,

@@ -9,8 +9,8 @@ use crate::error::Error;
 
 /// `STEER_MAX_QUEUES`: queues that can be steered to.
 pub(crate) const MAX_QUEUES: u32 = 1024;
-/// `STEER_MAX_OWNED`: addresses that can be owned, solicited-node groups included.
-const MAX_OWNED: u32 = 4096;
+/// `STEER_MAX_LOCALS`: addresses that can be owned or shared, the owned ones' solicited-node groups included.
+const MAX_LOCALS: u32 = 4096;
 /// `STEER_MAX_CLAIMS`: ports that can be claimed.
 const MAX_CLAIMS: u32 = 65536;
 
@@ -30,6 +30,15 @@ impl Protocol {
             Protocol::Tcp => libc::IPPROTO_TCP as u8,
         }
     }
+}
+
+/// `enum steer_local`: whose an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Local {
+    /// Ringwire's alone.
+    Owned = 1,
+    /// The kernel's; ringwire has the ports that it claimed.
+    Shared = 2,
 }
 
 /// Declares [`SteerCounters`], so that the order of `enum steer_reason` is stated once.
@@ -65,7 +74,7 @@ steer_counters! {
     pass_truncated,
     /// Passed: a wrong version, an IHL below 5, or more than 8 extension headers.
     pass_malformed,
-    /// Passed: an IP fragment to an address that is not owned.
+    /// Passed: an IP fragment to a shared address. The kernel reassembles it.
     pass_fragment,
     /// Passed: well formed, and nothing claims it.
     pass_foreign,
@@ -73,7 +82,7 @@ steer_counters! {
     pass_no_socket,
     /// Redirected: to an owned address.
     redirect_owned,
-    /// Redirected: to a claimed port.
+    /// Redirected: to a claimed port of a shared address.
     redirect_claim,
     /// Redirected: ARP about an owned address.
     redirect_arp,
@@ -115,7 +124,7 @@ pub(crate) fn solicited_node(address: IpAddr) -> Option<IpAddr> {
 #[derive(Debug)]
 pub(crate) struct Maps {
     xsks: MapHandle,
-    owned: MapHandle,
+    locals: MapHandle,
     claims: MapHandle,
     counters: MapHandle,
 }
@@ -133,7 +142,7 @@ impl Maps {
         };
         Ok(Maps {
             xsks: find("xsks")?,
-            owned: find("owned")?,
+            locals: find("locals")?,
             claims: find("claims")?,
             counters: find("counters")?,
         })
@@ -147,15 +156,15 @@ impl Maps {
         updated.map_err(|error| map_error(error, "queues", MAX_QUEUES))
     }
 
-    pub(crate) fn own(&self, address: IpAddr) -> Result<(), Error> {
+    pub(crate) fn set_local(&self, address: IpAddr, local: Local) -> Result<(), Error> {
         let updated = self
-            .owned
-            .update(&address_key(address), &[1], MapFlags::ANY);
-        updated.map_err(|error| map_error(error, "owned addresses", MAX_OWNED))
+            .locals
+            .update(&address_key(address), &[local as u8], MapFlags::ANY);
+        updated.map_err(|error| map_error(error, "addresses", MAX_LOCALS))
     }
 
-    pub(crate) fn disown(&self, address: IpAddr) -> Result<(), Error> {
-        gone(self.owned.delete(&address_key(address)))
+    pub(crate) fn remove_local(&self, address: IpAddr) -> Result<(), Error> {
+        gone(self.locals.delete(&address_key(address)))
     }
 
     pub(crate) fn claim(

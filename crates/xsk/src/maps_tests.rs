@@ -38,8 +38,16 @@ fn the_counters_are_those_of_the_program_in_the_same_order() {
 #[test]
 fn the_map_sizes_are_those_of_the_program() {
     assert_eq!(MAX_QUEUES, defined("STEER_MAX_QUEUES"));
-    assert_eq!(MAX_OWNED, defined("STEER_MAX_OWNED"));
+    assert_eq!(MAX_LOCALS, defined("STEER_MAX_LOCALS"));
     assert_eq!(MAX_CLAIMS, defined("STEER_MAX_CLAIMS"));
+}
+
+#[test]
+fn the_kinds_of_local_address_are_those_of_the_program() {
+    for (name, kind) in [("OWNED", Local::Owned), ("SHARED", Local::Shared)] {
+        let entry = format!("STEER_LOCAL_{name} = {},", kind as u8);
+        assert!(STEER_H.contains(&entry), "{entry}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The steering program (bpf/steer.bpf.c): loading it, attaching it, telling it what to redirect.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -13,7 +13,7 @@ use libbpf_rs::{ErrorKind, Object, ObjectBuilder, PrintLevel, set_print};
 use crate::error::Error;
 use crate::host::{FRAGS_SINCE, effective_capabilities, in_initial_user_namespace, kernel_before};
 use crate::interface::Interface;
-use crate::maps::{MAX_QUEUES, Maps, Protocol, SteerCounters, solicited_node};
+use crate::maps::{Local, MAX_QUEUES, Maps, Protocol, SteerCounters, solicited_node};
 use crate::socket::Socket;
 
 /// libelf reads the object where it lies, so it must lie where an ELF header may.
@@ -55,17 +55,36 @@ pub enum Attached {
 /// The steering program, attached to an interface for as long as this lives, or the process.
 ///
 /// It passes every packet to the kernel but those that were claimed here, and those go to the socket
-/// that was set for the queue on which they arrive.
+/// that was set for the queue on which they arrive. All of it can be told from any thread: several engines
+/// share one program.
 #[derive(Debug)]
 pub struct Program {
     /// The attachment: the kernel detaches when the process has ended, however it did.
     link: OwnedFd,
     program: OwnedFd,
     maps: Maps,
-    /// What [`own_address`](Self::own_address) was told: several addresses can share a group.
-    owned: Mutex<HashSet<IpAddr>>,
+    told: Mutex<Told>,
     attached: Attached,
     native_refused: Option<io::Error>,
+}
+
+/// What the maps were told. It is locked for as long as an entry is changed, so that the two agree.
+#[derive(Debug, Default)]
+struct Told {
+    /// Several owned addresses can share a group.
+    locals: HashMap<IpAddr, Local>,
+    /// How often each port is claimed: several engines may have it.
+    claims: HashMap<(Protocol, IpAddr, u16), usize>,
+}
+
+impl Told {
+    /// Whether an owned address has this solicited-node group.
+    fn has_group(&self, group: IpAddr) -> bool {
+        let owned = |(address, local): (&IpAddr, &Local)| {
+            *local == Local::Owned && solicited_node(*address) == Some(group)
+        };
+        self.locals.iter().any(owned)
+    }
 }
 
 impl Program {
@@ -104,12 +123,11 @@ impl Program {
                 (link, Attached::Generic)
             }
         };
-        let owned = Mutex::new(HashSet::new());
         Ok(Program {
             link,
             program,
             maps,
-            owned,
+            told: Mutex::default(),
             attached,
             native_refused,
         })
@@ -148,18 +166,18 @@ impl Program {
 
     /// Claims all traffic to an address that the kernel does not have, ARP and ND included. For an
     /// IPv6 address that takes in its solicited-node group; a NIC must be told to let the group through
-    /// ([`Interface::join_multicast`]).
+    /// ([`Interface::join_multicast`]). An address that was shared is so no more.
     ///
     /// # Errors
     /// [`Error::MapFull`].
     pub fn own_address(&self, address: IpAddr) -> Result<(), Error> {
         let address = address.to_canonical();
-        let mut owned = self.owned();
-        self.maps.own(address)?;
+        let mut told = self.told();
+        self.maps.set_local(address, Local::Owned)?;
         if let Some(group) = solicited_node(address) {
-            self.maps.own(group)?;
+            self.maps.set_local(group, Local::Owned)?;
         }
-        owned.insert(address);
+        told.locals.insert(address, Local::Owned);
         Ok(())
     }
 
@@ -168,30 +186,63 @@ impl Program {
     /// # Errors
     /// What the kernel says.
     pub fn disown_address(&self, address: IpAddr) -> Result<(), Error> {
+        self.forget(&mut self.told(), address.to_canonical(), Local::Owned)
+    }
+
+    /// Has the claimed ports of an address of the kernel's steered. ARP, ND, ICMP, fragments and all other
+    /// ports stay with the kernel. An address that was owned is so no more.
+    ///
+    /// # Errors
+    /// [`Error::MapFull`].
+    pub fn share_address(&self, address: IpAddr) -> Result<(), Error> {
         let address = address.to_canonical();
-        let mut owned = self.owned();
-        self.maps.disown(address)?;
-        owned.remove(&address);
+        let mut told = self.told();
+        // An owned address has a group, which goes with it.
+        self.forget(&mut told, address, Local::Owned)?;
+        self.maps.set_local(address, Local::Shared)?;
+        told.locals.insert(address, Local::Shared);
+        Ok(())
+    }
+
+    /// Leaves an address to the kernel, claimed ports or not. No failure if it was not shared.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn unshare_address(&self, address: IpAddr) -> Result<(), Error> {
+        self.forget(&mut self.told(), address.to_canonical(), Local::Shared)
+    }
+
+    /// Takes an address out of the maps if it is in them as this.
+    fn forget(&self, told: &mut Told, address: IpAddr, local: Local) -> Result<(), Error> {
+        if told.locals.get(&address) != Some(&local) {
+            return Ok(());
+        }
+        self.maps.remove_local(address)?;
+        told.locals.remove(&address);
         match solicited_node(address) {
-            Some(group)
-                if !owned
-                    .iter()
-                    .any(|other| solicited_node(*other) == Some(group)) =>
-            {
-                self.maps.disown(group)
+            Some(group) if local == Local::Owned && !told.has_group(group) => {
+                self.maps.remove_local(group)
             }
             _ => Ok(()),
         }
     }
 
-    /// Claims a port of an address that the kernel has too; fragments stay with the kernel. The
-    /// unspecified address claims the port on every address of its family, also in packets that the
-    /// kernel would forward.
+    /// Claims a port of a [shared](Self::share_address) address; fragments stay with the kernel. The
+    /// unspecified address claims the port on every shared address of its family, those included that are
+    /// shared later. Claims are counted: a port that was claimed twice is steered until it has been given up
+    /// twice.
     ///
     /// # Errors
     /// [`Error::MapFull`].
     pub fn claim(&self, protocol: Protocol, address: IpAddr, port: u16) -> Result<(), Error> {
-        self.maps.claim(protocol, address.to_canonical(), port)
+        let address = address.to_canonical();
+        let key = (protocol, address, port);
+        let mut told = self.told();
+        if !told.claims.contains_key(&key) {
+            self.maps.claim(protocol, address, port)?;
+        }
+        *told.claims.entry(key).or_default() += 1;
+        Ok(())
     }
 
     /// Gives a claimed port up. No failure if it was not claimed.
@@ -199,7 +250,20 @@ impl Program {
     /// # Errors
     /// What the kernel says.
     pub fn unclaim(&self, protocol: Protocol, address: IpAddr, port: u16) -> Result<(), Error> {
-        self.maps.unclaim(protocol, address.to_canonical(), port)
+        let key = (protocol, address.to_canonical(), port);
+        let mut told = self.told();
+        match told.claims.get_mut(&key) {
+            None => Ok(()),
+            Some(claims) if *claims > 1 => {
+                *claims -= 1;
+                Ok(())
+            }
+            Some(_) => {
+                self.maps.unclaim(key.0, key.1, key.2)?;
+                told.claims.remove(&key);
+                Ok(())
+            }
+        }
     }
 
     /// What became of the packets so far, summed over all CPUs.
@@ -210,9 +274,9 @@ impl Program {
         self.maps.counters()
     }
 
-    fn owned(&self) -> MutexGuard<'_, HashSet<IpAddr>> {
+    fn told(&self) -> MutexGuard<'_, Told> {
         // A panic between two map updates leaves nothing that the next call does not set right.
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,10 @@
 //! What the steering program does with packets, one at a time (`BPF_PROG_TEST_RUN`): its action, and
 //! the counter that says why. Nothing is sent.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod shared;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
@@ -54,15 +57,35 @@ fn main() {
         ),
         trial(
             "a_claim_takes_its_protocol_address_and_port",
-            a_claim_takes_its_protocol_address_and_port,
+            shared::a_claim_takes_its_protocol_address_and_port,
         ),
         trial(
-            "the_unspecified_address_claims_its_family",
-            the_unspecified_address_claims_its_family,
+            "a_port_claimed_twice_is_steered_until_it_is_given_up_twice",
+            shared::a_port_claimed_twice_is_steered_until_it_is_given_up_twice,
+        ),
+        trial(
+            "a_claim_is_for_shared_addresses_only",
+            shared::a_claim_is_for_shared_addresses_only,
+        ),
+        trial(
+            "the_unspecified_address_claims_the_shared_ones_of_its_family",
+            shared::the_unspecified_address_claims_the_shared_ones_of_its_family,
+        ),
+        trial(
+            "broadcast_multicast_and_forwarded_packets_are_the_kernels_whatever_is_claimed",
+            shared::broadcast_multicast_and_forwarded_packets_are_the_kernels_whatever_is_claimed,
+        ),
+        trial(
+            "arp_nd_and_icmp_of_a_shared_address_are_the_kernels",
+            shared::arp_nd_and_icmp_of_a_shared_address_are_the_kernels,
+        ),
+        trial(
+            "an_address_is_owned_or_shared_and_the_last_word_counts",
+            shared::an_address_is_owned_or_shared_and_the_last_word_counts,
         ),
         trial(
             "fragments_to_a_claimed_port_are_passed",
-            fragments_to_a_claimed_port_are_passed,
+            shared::fragments_to_a_claimed_port_are_passed,
         ),
         trial(
             "extension_headers_are_walked_up_to_eight",
@@ -148,6 +171,16 @@ impl Bench {
             (name.trim().to_owned(), value.trim().parse().unwrap())
         };
         fields.map(pair).collect()
+    }
+
+    fn share(&self, addresses: &[IpAddr]) {
+        for address in addresses {
+            self.program.share_address(*address).unwrap();
+        }
+    }
+
+    fn claim(&self, protocol: Protocol, address: IpAddr) {
+        self.program.claim(protocol, address, PORT).unwrap();
     }
 
     #[track_caller]
@@ -285,117 +318,10 @@ fn everything_to_an_owned_address_is_redirected() {
     );
 }
 
-fn a_claim_takes_its_protocol_address_and_port() {
-    let bench = Bench::new();
-    bench
-        .program
-        .claim(Protocol::Udp, OURS.into(), PORT)
-        .unwrap();
-    bench
-        .program
-        .claim(Protocol::Tcp, ours6().into(), PORT)
-        .unwrap();
-    let (datagram, other_port) = (udp(9, PORT, b"hello"), udp(PORT, 9, b"hello"));
-    for options in [0, 1, 10] {
-        let packet = ipv4(OURS, UDP, 0x4000, options, &datagram);
-        bench.redirects(&ethernet(IPV4, &packet), "claim");
-    }
-    bench.passes(
-        &ethernet(IPV4, &ipv4(OURS, UDP, 0, 0, &other_port)),
-        "foreign",
-    );
-    bench.passes(
-        &ethernet(IPV4, &ipv4(OURS, TCP, 0, 0, &datagram)),
-        "foreign",
-    );
-    bench.passes(&ethernet(IPV4, &ipv4(OURS, 1, 0, 0, &datagram)), "foreign");
-    bench.passes(
-        &ethernet(IPV4, &ipv4(THEIRS, UDP, 0, 0, &datagram)),
-        "foreign",
-    );
-    bench.passes(&arp(1, THEIRS, OURS), "foreign"); // the kernel answers for a shared address
-    bench.redirects(&ethernet(IPV6, &ipv6(ours6(), TCP, 64, &datagram)), "claim");
-    bench.passes(
-        &ethernet(IPV6, &ipv6(ours6(), UDP, 64, &datagram)),
-        "foreign",
-    );
-    bench
-        .program
-        .unclaim(Protocol::Udp, OURS.into(), PORT)
-        .unwrap();
-    bench
-        .program
-        .unclaim(Protocol::Udp, OURS.into(), PORT)
-        .unwrap();
-    bench.passes(
-        &ethernet(IPV4, &ipv4(OURS, UDP, 0, 0, &datagram)),
-        "foreign",
-    );
-}
-
-fn the_unspecified_address_claims_its_family() {
-    let bench = Bench::new();
-    let datagram = udp(9, PORT, b"hello");
-    let (packet4, packet6) = (
-        ethernet(IPV4, &ipv4(THEIRS, UDP, 0, 0, &datagram)),
-        ethernet(IPV6, &ipv6(ours6(), UDP, 64, &datagram)),
-    );
-    bench
-        .program
-        .claim(Protocol::Udp, Ipv4Addr::UNSPECIFIED.into(), PORT)
-        .unwrap();
-    bench.redirects(&packet4, "claim");
-    bench.passes(&packet6, "foreign");
-    bench
-        .program
-        .unclaim(Protocol::Udp, Ipv4Addr::UNSPECIFIED.into(), PORT)
-        .unwrap();
-    bench
-        .program
-        .claim(Protocol::Udp, Ipv6Addr::UNSPECIFIED.into(), PORT)
-        .unwrap();
-    bench.passes(&packet4, "foreign");
-    bench.redirects(&packet6, "claim");
-}
-
-fn fragments_to_a_claimed_port_are_passed() {
-    let bench = Bench::new();
-    bench
-        .program
-        .claim(Protocol::Udp, OURS.into(), PORT)
-        .unwrap();
-    bench
-        .program
-        .claim(Protocol::Udp, ours6().into(), PORT)
-        .unwrap();
-    let datagram = udp(9, PORT, b"hello");
-    for fragment in [0x2000, 0x2001, 0x0001, 0x1fff] {
-        bench.passes(
-            &ethernet(IPV4, &ipv4(OURS, UDP, fragment, 0, &datagram)),
-            "fragment",
-        );
-    }
-    for fragment in [0x0001, 0x0009, 0x0008, 0xfff8] {
-        let payload = [fragment_header(UDP, fragment), datagram.clone()].concat();
-        bench.passes(
-            &ethernet(IPV6, &ipv6(ours6(), FRAGMENT, 64, &payload)),
-            "fragment",
-        );
-    }
-    // The reserved bits say nothing, and an atomic fragment is a whole packet.
-    let atomic = [fragment_header(UDP, 0x0006), datagram].concat();
-    bench.redirects(
-        &ethernet(IPV6, &ipv6(ours6(), FRAGMENT, 64, &atomic)),
-        "claim",
-    );
-}
-
 fn extension_headers_are_walked_up_to_eight() {
     let bench = Bench::new();
-    bench
-        .program
-        .claim(Protocol::Udp, ours6().into(), PORT)
-        .unwrap();
+    bench.share(&[ours6().into()]);
+    bench.claim(Protocol::Udp, ours6().into());
     let datagram = udp(9, PORT, b"hello");
     for count in 1..=9 {
         let mut payload = Vec::new();
@@ -498,15 +424,10 @@ fn cut_everywhere(bench: &Bench, packet: &[u8], whole: usize, reason: &str) {
 
 fn a_packet_cut_anywhere_is_passed() {
     let bench = Bench::new();
+    bench.share(&[THEIRS.into(), ours6().into()]);
     bench.program.own_address(OURS.into()).unwrap();
-    bench
-        .program
-        .claim(Protocol::Udp, THEIRS.into(), PORT)
-        .unwrap();
-    bench
-        .program
-        .claim(Protocol::Udp, ours6().into(), PORT)
-        .unwrap();
+    bench.claim(Protocol::Udp, THEIRS.into());
+    bench.claim(Protocol::Udp, ours6().into());
     let datagram = udp(9, PORT, b"hello");
     cut_everywhere(&bench, &arp(1, THEIRS, OURS), 14 + 28, "arp");
     let owned = ethernet(IPV4, &ipv4(OURS, UDP, 0, 2, &datagram));
@@ -525,10 +446,8 @@ fn a_packet_cut_anywhere_is_passed() {
 
 fn the_headers_of_a_packet_in_pieces_are_read() {
     let bench = Bench::new();
-    bench
-        .program
-        .claim(Protocol::Udp, OURS.into(), PORT)
-        .unwrap();
+    bench.share(&[OURS.into()]);
+    bench.claim(Protocol::Udp, OURS.into());
     let packet = ipv4(OURS, UDP, 0, 0, &udp(9, PORT, &[0; 8900]));
     bench.redirects(&ethernet(IPV4, &packet), "claim");
 }
@@ -555,6 +474,8 @@ fn it_is_loaded_with_two_capabilities_and_used_with_none() {
     program.set_queue(0, &socket).unwrap();
     program.own_address(OURS.into()).unwrap();
     program.disown_address(OURS.into()).unwrap();
+    program.share_address(THEIRS.into()).unwrap();
+    program.unshare_address(THEIRS.into()).unwrap();
     let claim = (Protocol::Udp, THEIRS.into(), PORT);
     program.claim(claim.0, claim.1, claim.2).unwrap();
     program.unclaim(claim.0, claim.1, claim.2).unwrap();
