@@ -299,7 +299,8 @@ fn sleep(
         .min();
     let slept = core.waiter.sleep(next.map(|next| next - now), sigmask);
     // ppoll fails for signals and for want of memory.
-    slept.map_err(errno_of)
+    core.engine.woken(slept.map_err(errno_of)?);
+    Ok(())
 }
 
 /// When a timeout of so many seconds and nanoseconds comes; an absolute one counts on a clock, which

@@ -296,9 +296,10 @@ fn doze(shared: &Shared, core: &mut Core) {
         let deadline = core.engine.next_deadline();
         // Interrupted or not, the next turn sees what there is. Whoever wants the engine, or the
         // thread to stop, has rung the waker.
-        let _ = core
+        let slept = core
             .waiter
             .sleep(deadline.map(|deadline| deadline - now()), None);
+        core.engine.woken(slept.unwrap_or(false));
     }
     queues.set_sq_flag(IORING_SQ_NEED_WAKEUP, false);
 }

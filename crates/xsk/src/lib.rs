@@ -6,6 +6,7 @@
 
 mod bind;
 mod desc;
+mod epoll;
 mod error;
 mod ethtool;
 mod eventfd;
@@ -28,6 +29,7 @@ mod waiter;
 
 pub use bind::{fits_chunk, split_by_driver};
 pub use desc::{Desc, TxMetadata};
+pub use epoll::Epoll;
 pub use error::Error;
 pub use ethtool::{Amount, Channels, Nic, Offload};
 pub use eventfd::{EventFd, is_open};

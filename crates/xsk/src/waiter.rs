@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::epoll::Epoll;
 use crate::socket::Socket;
 #[cfg(loom)]
 use crate::sync::Signal;
@@ -153,7 +154,9 @@ pub struct Waiter {
     sockets: Vec<RawFd>,
     timer: OwnedFd,
     waker: Waker,
-    epoll: OwnedFd,
+    /// What else the engine listens to.
+    beside: Option<Arc<Epoll>>,
+    epoll: Epoll,
 }
 
 impl Waiter {
@@ -169,32 +172,32 @@ impl Waiter {
                 libc::TFD_CLOEXEC | libc::TFD_NONBLOCK,
             )
         })?;
-        // SAFETY: no pointers are passed.
-        let epoll = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        let epoll = Epoll::new()?;
         let sockets: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
         let waker = Waker::new()?;
         for &fd in sockets
             .iter()
             .chain([&timer.as_raw_fd(), &waker.as_raw_fd()])
         {
-            let mut event = libc::epoll_event {
-                events: libc::EPOLLIN as u32,
-                u64: 0,
-            };
-            // SAFETY: the event is read during the call.
-            let added = unsafe {
-                libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event)
-            };
-            if added != 0 {
-                return Err(io::Error::last_os_error());
-            }
+            epoll.add(fd, 0)?;
         }
         Ok(Waiter {
             sockets,
             timer,
             waker,
+            beside: None,
             epoll,
         })
+    }
+
+    /// Watches what is in this set, too: [`sleep`](Self::sleep) says when that ended it.
+    ///
+    /// # Errors
+    /// What the kernel said, for want of memory.
+    pub fn watch(&mut self, beside: Arc<Epoll>) -> io::Result<()> {
+        self.epoll.add(beside.as_raw_fd(), 0)?;
+        self.beside = Some(beside);
+        Ok(())
     }
 
     /// What another thread wakes this one with.
@@ -232,7 +235,8 @@ impl Waiter {
         };
     }
 
-    /// Sleeps until a packet is there or the waker is rung, or for `timeout`.
+    /// Sleeps until a packet is there or the waker is rung, or for `timeout`; returns whether what is
+    /// [watched](Self::watch) beside has something to say.
     ///
     /// # Errors
     /// `EINTR` when a signal was handled.
@@ -240,13 +244,15 @@ impl Waiter {
         &self,
         timeout: Option<Duration>,
         sigmask: Option<&libc::sigset_t>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let waker = self.waker.as_raw_fd();
-        let fds = [waker].into_iter().chain(self.sockets.iter().copied());
+        let beside = self.beside.as_ref().map(AsRawFd::as_raw_fd);
+        let fds = beside.into_iter().chain([waker]);
+        let fds = fds.chain(self.sockets.iter().copied());
         let mut fds: Vec<libc::pollfd> = fds.map(readable).collect();
         poll(&mut fds, timeout, sigmask)?;
         self.waker.clear();
-        Ok(())
+        Ok(self.beside.is_some() && fds[0].revents != 0)
     }
 }
 

@@ -352,6 +352,13 @@ impl Engine {
         self.nic.in_flight() > 0 || (0..self.nic.queues()).any(|queue| self.stack.has_tx(queue))
     }
 
+    /// A sleep is over; `beside`: the kernel beside us has something to say.
+    pub(crate) fn woken(&mut self, beside: bool) {
+        if beside {
+            self.stack.kernel_is_ready();
+        }
+    }
+
     /// What the engine counted.
     pub fn counters(&self) -> EngineCounters {
         self.counters
