@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::error::Error;
 use crate::features::Features;
-use crate::link::Link;
 use crate::netlink::string_of;
+use crate::rtnetlink::Link;
 
 /// `ETHTOOL_GDRVINFO` (linux/ethtool.h).
 const ETHTOOL_GDRVINFO: u32 = 0x03;

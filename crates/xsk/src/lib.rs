@@ -13,7 +13,6 @@ mod eventfd;
 mod features;
 mod host;
 mod interface;
-mod link;
 mod mapping;
 mod maps;
 mod netlink;
@@ -21,6 +20,7 @@ mod offload;
 mod program;
 mod quirks;
 mod ring;
+mod rtnetlink;
 mod socket;
 #[doc(hidden)]
 pub mod sync;
@@ -36,12 +36,14 @@ pub use eventfd::{EventFd, is_open};
 pub use features::Features;
 pub use host::{Host, HugePages};
 pub use interface::{Driver, Interface, MulticastMembership};
-pub use link::{Link, XdpMode, XdpProgram, addresses, neighbours};
 pub use maps::{Protocol, SteerCounters};
 pub use offload::{NoTxChecksum, tx_checksum};
 pub use program::{AttachMode, Attached, Program};
 pub use quirks::{QUIRKS, Quirk, quirks};
 pub use ring::{Consumer, Entry, Producer, Rings, pair};
+pub use rtnetlink::{
+    Change, Link, Neighbour, Route, Rtnetlink, XdpMode, XdpProgram, addresses, neighbours,
+};
 pub use socket::{BindMode, Kick, Mode, QueueConfig, Socket, Statistics};
 pub use virtio::VirtioFeatures;
 pub use waiter::{Waiter, Waker, block_signals, clock, run_on_cpu};

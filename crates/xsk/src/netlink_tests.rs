@@ -3,7 +3,7 @@ use super::*;
 const KIND: u16 = 30;
 
 fn answer(value: u64) -> Vec<u8> {
-    message(KIND, 0, &attribute(3, &value.to_ne_bytes()))
+    message(KIND, 0, 1, &attribute(3, &value.to_ne_bytes()))
 }
 
 #[test]
@@ -19,7 +19,7 @@ fn an_answer_is_of_the_kind_asked_for_and_whole() {
 
 #[test]
 fn answers_follow_each_other_until_the_end() {
-    let end = message(libc::NLMSG_DONE as u16, 0, &0i32.to_ne_bytes());
+    let end = message(libc::NLMSG_DONE as u16, 0, 1, &0i32.to_ne_bytes());
     let all = [answer(1), answer(2), end].concat();
     let (one, rest) = first(&all, KIND).expect("the first");
     assert_eq!(find(one.unwrap(), 3).unwrap().and_then(u64_of), Some(1));
@@ -30,11 +30,11 @@ fn answers_follow_each_other_until_the_end() {
 
 #[test]
 fn an_error_is_the_kernels_errno() {
-    let errno_of = |kind: i32, payload: &[u8]| match first(&message(kind as u16, 0, payload), KIND)
-    {
-        Err(Silence::Io(error)) => error.raw_os_error(),
-        _ => None,
-    };
+    let errno_of =
+        |kind: i32, payload: &[u8]| match first(&message(kind as u16, 0, 1, payload), KIND) {
+            Err(Silence::Io(error)) => error.raw_os_error(),
+            _ => None,
+        };
     let noent = (-libc::ENOENT).to_ne_bytes();
     assert_eq!(errno_of(libc::NLMSG_ERROR, &noent), Some(libc::ENOENT));
     assert_eq!(errno_of(libc::NLMSG_DONE, &noent), Some(libc::ENOENT));

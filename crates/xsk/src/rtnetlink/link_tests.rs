@@ -1,8 +1,12 @@
 use super::*;
 use crate::netlink::{attribute, nest};
+use crate::rtnetlink::tests::damaged;
+
+/// `IFLA_STATS64` (linux/if_link.h).
+const STATS64: u16 = 23;
 
 fn header(index: u32, flags: i32) -> Vec<u8> {
-    let mut header = vec![0; LINK_HEADER];
+    let mut header = vec![0; HEADER];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..12].copy_from_slice(&(flags as u32).to_ne_bytes());
     header
@@ -19,6 +23,7 @@ fn veth() -> Vec<u8> {
     [
         header(7, libc::IFF_UP | libc::IFF_LOWER_UP),
         attribute(libc::IFLA_IFNAME, b"rw0\0"),
+        attribute(libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 7]),
         number(libc::IFLA_MTU, 1500),
         number(libc::IFLA_NUM_TX_QUEUES, 2),
         number(libc::IFLA_NUM_RX_QUEUES, 4),
@@ -26,7 +31,7 @@ fn veth() -> Vec<u8> {
         number(libc::IFLA_LINK, 9),
         number(libc::IFLA_LINK_NETNSID, 0),
         nest(libc::IFLA_XDP, &xdp),
-        attribute(STATS, &[1u64, 5, 0].map(u64::to_ne_bytes).concat()),
+        attribute(STATS64, &[1u64, 5, 0].map(u64::to_ne_bytes).concat()),
     ]
     .concat()
 }
@@ -37,6 +42,7 @@ fn a_link_is_read() {
     let expected = Link {
         index: 7,
         name: "rw0".to_owned(),
+        mac: [2, 0, 0, 0, 0, 7],
         kind: Some("veth".to_owned()),
         up: true,
         carrier: true,
@@ -67,7 +73,9 @@ fn a_link_that_is_cut_anywhere_is_refused_or_lacks_only_what_was_cut() {
 #[test]
 fn each_mode_has_its_program() {
     let xdp = [attribute(2, &[4]), number(5, 1), number(6, 2), number(7, 3)].concat();
-    let programs = xdp_programs(&nest(libc::IFLA_XDP, &xdp)).expect("programs");
+    let programs = Link::read(&[veth(), nest(libc::IFLA_XDP, &xdp)].concat())
+        .expect("a link")
+        .xdp;
     let modes: Vec<_> = programs
         .iter()
         .map(|program| (program.mode, program.id))
@@ -81,52 +89,43 @@ fn each_mode_has_its_program() {
         ]
     );
     let none = nest(libc::IFLA_XDP, &attribute(2, &[0]));
-    assert_eq!(xdp_programs(&none).expect("none"), []);
+    let link = Link::read(&[veth(), none].concat()).expect("a link");
+    assert_eq!(link.xdp, []);
 }
 
 #[test]
-fn an_address_is_the_interfaces_own_and_local() {
-    let mut header = vec![0, 24, 0, 0];
-    header.extend(7u32.to_ne_bytes());
-    let both = [
-        header.clone(),
-        attribute(libc::IFA_ADDRESS, &[10, 0, 0, 9]),
-        attribute(libc::IFA_LOCAL, &[10, 0, 0, 1]),
+fn what_is_newer_than_the_library_hides_nothing() {
+    // Each is longer than any kernel up to now makes it.
+    let odd = [
+        attribute(libc::IFLA_TXQLEN, &[1; 24]),
+        attribute(libc::IFLA_OPERSTATE, &[1; 8]),
+        attribute(libc::IFLA_MAP, &[1; 3]),
     ]
     .concat();
-    let local = (IpAddr::from([10, 0, 0, 1]), 24);
-    assert_eq!(address(&both, 7).expect("an address"), Some(local));
-    assert_eq!(address(&both, 8).expect("another's"), None);
-    let v6 = [header.clone(), attribute(libc::IFA_ADDRESS, &[0xfd; 16])].concat();
-    let local = (IpAddr::from([0xfd; 16]), 24);
-    assert_eq!(address(&v6, 7).expect("an address"), Some(local));
-    let odd = [header, attribute(libc::IFA_LOCAL, &[1; 5])].concat();
-    assert!(address(&odd, 7).is_err());
+    let [before, after] = [&veth()[..HEADER], &veth()[HEADER..]];
+    let link = Link::read(&[before, &odd, after].concat()).expect("a link");
+    assert_eq!(link, Link::read(&veth()).expect("a link"));
 }
 
 #[test]
-fn a_neighbour_is_the_interfaces_own_and_its_address_known() {
-    let answer = |state: u16| {
-        let mut header = vec![0; NEIGHBOUR_HEADER];
-        header[4..8].copy_from_slice(&7u32.to_ne_bytes());
-        header[8..10].copy_from_slice(&state.to_ne_bytes());
-        [header, attribute(libc::NDA_DST, &[10, 0, 0, 9])].concat()
-    };
-    let ip = IpAddr::from([10, 0, 0, 9]);
-    for (state, known) in [
-        (libc::NUD_REACHABLE, true),
-        (libc::NUD_STALE, true),
-        (libc::NUD_PERMANENT, true),
-        (libc::NUD_INCOMPLETE, false),
-        (libc::NUD_FAILED, false),
-        (libc::NUD_NOARP, false),
-    ] {
-        let read = neighbour(&answer(state), 7).expect("a neighbour");
-        assert_eq!(read, known.then_some((ip, state)));
-        assert_eq!(neighbour(&answer(state), 8).expect("another's"), None);
-    }
-    let cut = &answer(libc::NUD_STALE)[..NEIGHBOUR_HEADER + 3];
-    assert!(neighbour(cut, 7).is_err());
+fn a_kind_is_read_whatever_else_is_told_of_it() {
+    let info = [
+        attribute(libc::IFLA_INFO_KIND, b"vlan\0"),
+        nest(libc::IFLA_INFO_DATA, &attribute(1, &[9; 5])),
+    ]
+    .concat();
+    let told = kind(&nest(libc::IFLA_LINKINFO, &info)).expect("attributes");
+    assert_eq!(told.as_deref(), Some("vlan"));
+    assert_eq!(kind(&number(libc::IFLA_MTU, 9)).expect("attributes"), None);
+}
+
+#[test]
+fn a_damaged_link_of_the_kernels_is_never_fatal() {
+    let netlink = Netlink::open(libc::NETLINK_ROUTE).expect("a netlink socket");
+    let question = bytes_of(&LinkMessage::default());
+    let answers = netlink.dump(libc::RTM_GETLINK, &question, libc::RTM_NEWLINK);
+    let answers = answers.expect("links");
+    damaged(&answers[0], |bytes| drop(Link::read(bytes)));
 }
 
 #[test]
