@@ -217,11 +217,10 @@ impl Stack {
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
-        (from, to): (IpAddr, IpAddr),
+        (to, reach): (IpAddr, Reach),
         packets: Packets,
         queue: u16,
     ) {
-        let reach = self.reach(Some(from), to);
         let first = TxPacket::new(packets.first, queue).with_metadata(packets.metadata);
         self.dispatch_one(now, ledger, to, reach, first);
         for packet in packets.rest {
@@ -324,8 +323,9 @@ impl Stack {
             part.copy_from_slice(&payload[at..at + part.len()]);
             at += part.len();
         });
-        let ends = (meta.source, meta.destination);
-        self.dispatch(now, ledger, ends, packets, self.control_queue);
+        let reach = self.reach(Some(meta.source), meta.destination);
+        let to = (meta.destination, reach);
+        self.dispatch(now, ledger, to, packets, self.control_queue);
     }
 
     /// Whether a socket may take this many send chunks now.

@@ -293,8 +293,8 @@ impl Stack {
         });
         self.counters.tx_offloaded += u64::from(metadata);
         let packets = Packets::single(packet, at, metadata);
-        let hosts = (ends.0.ip(), ends.1.ip());
-        self.dispatch(now, ledger, hosts, packets, path.queue);
+        let reach = self.reach(Some(ends.0.ip()), ends.1.ip());
+        self.dispatch(now, ledger, (ends.1.ip(), reach), packets, path.queue);
     }
 
     fn count_sent(&mut self, segment: &Segment) {

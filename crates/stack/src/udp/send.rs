@@ -296,8 +296,8 @@ impl Stack {
         bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
         self.counters.tx_offloaded += u64::from(packets.metadata);
         self.counters.tx_datagrams += 1;
-        let hosts = (outgoing.from.ip(), outgoing.to.ip());
-        self.dispatch(now, ledger, hosts, packets, outgoing.queue);
+        let to = (outgoing.to.ip(), outgoing.reach);
+        self.dispatch(now, ledger, to, packets, outgoing.queue);
     }
 
     /// Sends borrowed bytes as one datagram; returns what the socket is charged with for those packets that
