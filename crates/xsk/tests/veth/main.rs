@@ -163,6 +163,7 @@ fn two_queues_over_one_umem_receive() {
         program.set_queue(0, &second),
         Err(Error::WrongQueue { queue: 0, bound: 1 })
     ));
+    program.share_address(OURS.into()).unwrap();
     program.claim(Protocol::Udp, OURS.into(), 7).unwrap();
     let peer = Peer::new();
     // The sender spreads flows over its queues by a hash: 32 of them reach both.
@@ -232,6 +233,7 @@ fn a_frame_larger_than_a_chunk_arrives_in_pieces() {
         Socket::open(&shared(&first, config(&local, 1, &umem, &fill))).unwrap();
     program.set_queue(0, &first).unwrap();
     program.set_queue(1, &second).unwrap();
+    program.share_address(OURS.into()).unwrap();
     program.claim(Protocol::Udp, OURS.into(), 7).unwrap();
     let payload: Vec<u8> = (0..8900u32).map(|byte| (byte % 251) as u8).collect();
     let frame = ethernet(0x0800, &ipv4(OURS, 17, 0, 0, &udp(5000, 7, &payload)));
