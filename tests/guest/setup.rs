@@ -3,7 +3,7 @@
 use ringwire::{AttachMode, BindMode, Mode};
 use ringwire_tests::net::{PEER_V4, RING_INTERFACE, RING_V4};
 use ringwire_umem::{Layout, Umem};
-use ringwire_xsk::{Interface, Program, QueueConfig, Socket};
+use ringwire_xsk::{Interface, Privileges, Program, QueueConfig, Socket};
 
 use crate::Check;
 use crate::bed::Bed;
@@ -49,6 +49,7 @@ fn small_chunks(bed: &Bed) {
             mode: BindMode::Auto,
             scatter: false,
             tx_checksum: false,
+            privileges: Privileges::default(),
         };
         Socket::open(&config).expect("a socket").0
     };

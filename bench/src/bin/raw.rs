@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringwire_umem::{Layout, Ledger, Pool, Umem};
 use ringwire_xsk::{
-    AttachMode, BindMode, Desc, Interface, Kick, Program, QueueConfig, Rings, Socket,
+    AttachMode, BindMode, Desc, Interface, Kick, Privileges, Program, QueueConfig, Rings, Socket,
 };
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -59,6 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         mode: BindMode::Auto,
         scatter: true,
         tx_checksum: false,
+        privileges: Privileges::default(),
     };
     let (socket, mut rings) = Socket::open(&config)?;
     program.set_queue(0, &socket)?;

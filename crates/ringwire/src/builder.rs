@@ -15,7 +15,7 @@ use ringwire_stack::{
 };
 use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem, UmemError};
 use ringwire_xsk::{
-    AttachMode, BindMode, Interface, Mode, Program, QueueConfig, Rings, Socket, Waiter,
+    AttachMode, BindMode, Interface, Mode, Privileges, Program, QueueConfig, Rings, Socket, Waiter,
 };
 
 use crate::engine::{Engine, EngineConfig};
@@ -72,6 +72,7 @@ where
     tx_checksum: TxChecksum,
     attach: AttachMode,
     bind: BindMode,
+    privileges: Privileges,
     detect_duplicates: bool,
     spin: Duration,
 }
@@ -96,6 +97,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Default for Builder<S, C> {
             tx_checksum: TxChecksum::default(),
             attach: AttachMode::default(),
             bind: BindMode::default(),
+            privileges: Privileges::default(),
             detect_duplicates: true,
             spin: Duration::ZERO,
         }
@@ -214,6 +216,13 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         self
     }
 
+    /// Whose privileges [`build`](Self::build) takes: the process's own by default, or those of the parent that
+    /// `ringwire run` is ([`Privileges::from_env`]).
+    pub fn privileges(&mut self, privileges: Privileges) -> &mut Self {
+        self.privileges = privileges;
+        self
+    }
+
     /// Whether to make sure that no other host has our addresses (RFC 5227, RFC 4862), which takes
     /// [`build`](Self::build) four to seven seconds for IPv4 and one to two for IPv6; on by default.
     pub fn detect_duplicates(&mut self, detect: bool) -> &mut Self {
@@ -312,7 +321,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         let queues = self.check(&interface)?;
         let umem = Umem::new(self.layout(queues.len() as u32))?;
         let mut ledger = Ledger::new(Arc::clone(&umem));
-        let program = Program::attach(&interface, self.attach)?;
+        let program = self.privileges.attach(&interface, self.attach)?;
         await_carrier(&interface)?;
         let (sockets, rings) = self.open_sockets(&interface, &queues, &mut ledger)?;
         for socket in &sockets {
@@ -322,8 +331,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         for cidr in &self.addresses {
             program.own_address(cidr.address)?;
             if let IpAddr::V6(address) = cidr.address {
-                memberships
-                    .push(interface.join_multicast(multicast_mac(solicited_node(address).into()))?);
+                let group = multicast_mac(solicited_node(address).into());
+                memberships.push(self.privileges.join_multicast(&interface, group)?);
             }
         }
         let waiter = Waiter::new(&sockets).map_err(|source| SetupError::Io {
@@ -465,6 +474,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
                 mode: self.bind,
                 scatter: true,
                 tx_checksum: self.tx_checksum == TxChecksum::Offload,
+                privileges: self.privileges.clone(),
             };
             let (socket, ring) = Socket::open(&config)?;
             sockets.push(socket);

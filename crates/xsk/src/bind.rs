@@ -259,7 +259,7 @@ fn bind_once(config: &QueueConfig<'_>, flags: u16, metadata: bool) -> Result<Mad
 
 /// A socket with its UMEM and its rings, the fill ring filled.
 fn prepare(config: &QueueConfig<'_>, metadata: bool) -> Result<Made, Error> {
-    let fd = Arc::new(new_socket()?);
+    let fd = Arc::new(config.privileges.xdp_socket()?);
     let mut granted = false;
     if config.shared_with.is_none() {
         granted = register_umem(&fd, config.umem, metadata)?;
@@ -277,7 +277,8 @@ fn prepare(config: &QueueConfig<'_>, metadata: bool) -> Result<Made, Error> {
     })
 }
 
-fn new_socket() -> Result<OwnedFd, Error> {
+/// A socket that is not bound.
+pub(crate) fn xdp_socket() -> Result<OwnedFd, Error> {
     // SAFETY: no memory is passed.
     let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     if fd >= 0 {

@@ -81,6 +81,12 @@ pub enum Error {
         /// The first version that has it.
         since: &'static str,
     },
+    /// The process that was to issue it did not.
+    #[error("the issuer of this program's privileges says: {reason}")]
+    NotIssued {
+        /// What it said, with the cure.
+        reason: String,
+    },
     /// Somebody else's XDP program is attached. It is never replaced.
     #[error(
         "another XDP program is attached to '{interface}': stop what attached it, or `ip link set dev {interface} xdp off`"

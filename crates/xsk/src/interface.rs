@@ -165,9 +165,10 @@ impl Interface {
     /// [`Error::MissingCapability`] without CAP_NET_RAW.
     pub fn join_multicast(&self, mac: [u8; 6]) -> Result<MulticastMembership, Error> {
         let doing = "joining a multicast group";
-        // Protocol 0: the socket holds the membership and receives nothing.
+        // Protocol 0: the socket holds the membership and receives nothing. Nor does it if another process gets it.
         let socket = new_socket(libc::AF_PACKET, libc::SOCK_RAW)
             .map_err(|source| Error::of(doing, "CAP_NET_RAW", source))?;
+        deafen(&socket).map_err(|source| Error::Io { doing, source })?;
         let mut address = [0; 8];
         address[..6].copy_from_slice(&mac);
         let request = libc::packet_mreq {
@@ -187,7 +188,7 @@ impl Interface {
             )
         };
         match status {
-            0 => Ok(MulticastMembership { _socket: socket }),
+            0 => Ok(MulticastMembership { socket }),
             _ => Err(Error::io(doing)),
         }
     }
@@ -196,7 +197,56 @@ impl Interface {
 /// Keeps a multicast group's frames coming until it is dropped.
 #[derive(Debug)]
 pub struct MulticastMembership {
-    _socket: OwnedFd,
+    socket: OwnedFd,
+}
+
+impl MulticastMembership {
+    /// One that another process has made.
+    pub(crate) fn of_socket(socket: OwnedFd) -> MulticastMembership {
+        MulticastMembership { socket }
+    }
+
+    /// To give it to another process.
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+}
+
+/// Has a packet socket drop whatever arrives, for good: a filter that lets nothing through, and is locked
+/// (`SO_LOCK_FILTER`, socket(7)).
+fn deafen(socket: &OwnedFd) -> io::Result<()> {
+    let mut nothing = libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    let filter = libc::sock_fprog {
+        len: 1,
+        filter: &raw mut nothing,
+    };
+    let on = 1i32;
+    let (fd, level) = (socket.as_raw_fd(), libc::SOL_SOCKET);
+    // SAFETY: SO_ATTACH_FILTER takes a sock_fprog, whose one instruction lives across the call, and SO_LOCK_FILTER an
+    // int.
+    let status = unsafe {
+        let len = size_of::<libc::sock_fprog>() as u32;
+        let attached = libc::setsockopt(
+            fd,
+            level,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            len,
+        );
+        match attached {
+            0 => libc::setsockopt(fd, level, libc::SO_LOCK_FILTER, (&raw const on).cast(), 4),
+            refused => refused,
+        }
+    };
+    match status {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A socket to ask about one interface.

@@ -1,11 +1,12 @@
 //! The steering program's maps, whose layouts are in bpf/steer.h.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object};
+use libbpf_rs::{ErrorKind, MapCore, MapFlags, Object};
 
 use crate::error::Error;
+use crate::map_fd::MapFd;
 
 /// `STEER_MAX_QUEUES`: queues that can be steered to.
 pub(crate) const MAX_QUEUES: u32 = 1024;
@@ -120,13 +121,16 @@ pub(crate) fn solicited_node(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
+/// How many maps there are.
+pub(crate) const MAPS: usize = 4;
+
 /// Handles on the loaded maps.
 #[derive(Debug)]
 pub(crate) struct Maps {
-    xsks: MapHandle,
-    locals: MapHandle,
-    claims: MapHandle,
-    counters: MapHandle,
+    xsks: MapFd,
+    locals: MapFd,
+    claims: MapFd,
+    counters: MapFd,
 }
 
 impl Maps {
@@ -136,16 +140,36 @@ impl Maps {
             let map = map.ok_or_else(|| Error::Program {
                 log: format!("it has no map '{name}'"),
             })?;
-            MapHandle::try_from(&map).map_err(|error| Error::Program {
-                log: format!("{error:#}"),
+            let fd = map.as_fd().try_clone_to_owned();
+            fd.map_err(|source| Error::Io {
+                doing: "duplicating a map's descriptor",
+                source,
             })
         };
+        Maps::of_fds([
+            find("xsks")?,
+            find("locals")?,
+            find("claims")?,
+            find("counters")?,
+        ])
+    }
+
+    /// The maps of a program that is loaded already, in the order of [`fds`](Self::fds).
+    pub(crate) fn of_fds(fds: [OwnedFd; MAPS]) -> Result<Maps, Error> {
+        let open =
+            |fd| MapFd::new(fd).map_err(|error| libbpf_error("looking at a steering map", error));
+        let [xsks, locals, claims, counters] = fds;
         Ok(Maps {
-            xsks: find("xsks")?,
-            locals: find("locals")?,
-            claims: find("claims")?,
-            counters: find("counters")?,
+            xsks: open(xsks)?,
+            locals: open(locals)?,
+            claims: open(claims)?,
+            counters: open(counters)?,
         })
+    }
+
+    /// Their descriptors.
+    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; MAPS] {
+        [&self.xsks, &self.locals, &self.claims, &self.counters].map(AsFd::as_fd)
     }
 
     pub(crate) fn set_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Error> {
@@ -190,16 +214,10 @@ impl Maps {
 
     pub(crate) fn counters(&self) -> Result<SteerCounters, Error> {
         SteerCounters::read(|reason| {
-            let per_cpu = self
-                .counters
-                .lookup_percpu(&reason.to_ne_bytes(), MapFlags::ANY);
+            let per_cpu = self.counters.lookup_percpu(&reason.to_ne_bytes());
             let per_cpu =
                 per_cpu.map_err(|error| libbpf_error("reading the steering counters", error))?;
-            let values = per_cpu
-                .iter()
-                .flatten()
-                .filter_map(|value| value.first_chunk().copied());
-            Ok(values.map(u64::from_ne_bytes).fold(0, u64::wrapping_add))
+            Ok(per_cpu.into_iter().fold(0, u64::wrapping_add))
         })
     }
 }

@@ -98,39 +98,18 @@ impl Program {
     /// [`Error::MissingCapability`], [`Error::UserNamespace`], [`Error::Program`] if the kernel refuses the program, or what
     /// else the kernel said.
     pub fn attach(interface: &Interface, mode: AttachMode) -> Result<Program, Error> {
-        let object = load()?;
-        let program = program_fd(&object)?;
-        let maps = Maps::of(&object)?;
-        let mut native_refused = None;
-        let mut native_link = None;
-        if mode != AttachMode::Generic {
-            match link(interface, &program, libbpf_sys::XDP_FLAGS_DRV_MODE) {
-                Ok(link) => native_link = Some(link),
-                Err(error) if mode == AttachMode::Native => {
-                    return Err(attach_error(interface, error));
-                }
-                Err(error) if is_final(interface, &error) => {
-                    return Err(attach_error(interface, error));
-                }
-                Err(error) => native_refused = Some(error),
-            }
-        }
-        let (link, attached) = match native_link {
-            Some(link) => (link, Attached::Native),
-            None => {
-                let link = link(interface, &program, libbpf_sys::XDP_FLAGS_SKB_MODE)
-                    .map_err(|error| attach_error(interface, error))?;
-                (link, Attached::Generic)
-            }
-        };
-        Ok(Program {
-            link,
-            program,
-            maps,
+        Loaded::attach(interface, mode).map(Program::of)
+    }
+
+    pub(crate) fn of(loaded: Loaded) -> Program {
+        Program {
+            link: loaded.link,
+            program: loaded.program,
+            maps: loaded.maps,
             told: Mutex::default(),
-            attached,
-            native_refused,
-        })
+            attached: loaded.attached,
+            native_refused: loaded.native_refused,
+        }
     }
 
     /// How it is attached.
@@ -277,6 +256,54 @@ impl Program {
     fn told(&self) -> MutexGuard<'_, Told> {
         // A panic between two map updates leaves nothing that the next call does not set right.
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A program as it takes privileges to make one. Dropped as it is, it stays attached where another process has the
+/// link too.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) link: OwnedFd,
+    pub(crate) program: OwnedFd,
+    pub(crate) maps: Maps,
+    pub(crate) attached: Attached,
+    pub(crate) native_refused: Option<io::Error>,
+}
+
+impl Loaded {
+    pub(crate) fn attach(interface: &Interface, mode: AttachMode) -> Result<Loaded, Error> {
+        let object = load()?;
+        let program = program_fd(&object)?;
+        let maps = Maps::of(&object)?;
+        let mut native_refused = None;
+        let mut native_link = None;
+        if mode != AttachMode::Generic {
+            match link(interface, &program, libbpf_sys::XDP_FLAGS_DRV_MODE) {
+                Ok(link) => native_link = Some(link),
+                Err(error) if mode == AttachMode::Native => {
+                    return Err(attach_error(interface, error));
+                }
+                Err(error) if is_final(interface, &error) => {
+                    return Err(attach_error(interface, error));
+                }
+                Err(error) => native_refused = Some(error),
+            }
+        }
+        let (link, attached) = match native_link {
+            Some(link) => (link, Attached::Native),
+            None => {
+                let link = link(interface, &program, libbpf_sys::XDP_FLAGS_SKB_MODE)
+                    .map_err(|error| attach_error(interface, error))?;
+                (link, Attached::Generic)
+            }
+        };
+        Ok(Loaded {
+            link,
+            program,
+            maps,
+            attached,
+            native_refused,
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::bind::{Bound, bind, get_option};
 #[cfg(doc)]
 use crate::desc::TxMetadata;
 use crate::error::Error;
+use crate::issuer::privileges::Privileges;
 use crate::offload::NoTxChecksum;
 use crate::ring::Rings;
 
@@ -74,6 +75,8 @@ pub struct QueueConfig<'a> {
     /// socket over a UMEM. Where [`Socket::tx_checksum`] says yes, each descriptor needs [`TxMetadata::BYTES`]
     /// in front of it, in its chunk.
     pub tx_checksum: bool,
+    /// Whose privileges open it: by default the process's own.
+    pub privileges: Privileges,
 }
 
 /// What the kernel counted of a socket (`struct xdp_statistics`).

@@ -6,7 +6,7 @@ use ringwire::{IoUring, SetupError, opcode};
 use ringwire_tests::example;
 use ringwire_tests::net::{PATIENCE, PEER_V4, RING_INTERFACE, Veth, ip};
 use ringwire_umem::{Layout, Umem};
-use ringwire_xsk::{BindMode, Error, QueueConfig, Socket};
+use ringwire_xsk::{BindMode, Error, Privileges, QueueConfig, Socket};
 
 use crate::server::{Server, builder};
 
@@ -187,6 +187,7 @@ fn queue_taken() {
             mode: BindMode::Copy,
             scatter: false,
             tx_checksum: false,
+            privileges: Privileges::default(),
         };
         Socket::open(&config).expect("a socket that somebody else has")
     });

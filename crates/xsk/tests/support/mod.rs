@@ -7,7 +7,7 @@ use std::thread;
 
 use libtest_mimic::{Failed, Trial};
 use ringwire_umem::{Layout, Umem};
-use ringwire_xsk::{BindMode, Interface, QueueConfig, Rings, Socket};
+use ringwire_xsk::{BindMode, Interface, Privileges, QueueConfig, Rings, Socket};
 
 pub const CHUNK: u32 = 4096;
 pub const RING: u32 = 64;
@@ -142,6 +142,7 @@ pub fn config<'a>(
         mode: BindMode::Auto,
         scatter: true,
         tx_checksum: false,
+        privileges: Privileges::default(),
     }
 }
 

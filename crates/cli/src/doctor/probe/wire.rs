@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ringwire::{AttachMode, BindMode, CHUNK_BYTES};
 use ringwire_umem::{Layout, Ledger, Pool, Umem};
-use ringwire_xsk::{Desc, Interface, Link, Program, QueueConfig, Rings, Socket};
+use ringwire_xsk::{Desc, Interface, Link, Privileges, Program, QueueConfig, Rings, Socket};
 
 use super::super::machine::Machine;
 use super::{Seen, SeenQueue, arp};
@@ -140,6 +140,7 @@ fn open(
         mode: BindMode::Auto,
         scatter: true,
         tx_checksum: false,
+        privileges: Privileges::default(),
     })?;
     program.set_queue(queue, &socket)?;
     Ok(Queue {
