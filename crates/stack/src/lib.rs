@@ -39,6 +39,7 @@ mod path_mtu;
 mod plan;
 pub mod reassembly;
 mod reserved;
+mod rss;
 mod slab;
 mod socket;
 mod tcp;
@@ -65,6 +66,7 @@ pub use ringwire_tcp::{
     Algorithm, CongestionState, Info as TcpInfo, Instant, KeepAlive, State, TcpOptions,
     Totals as TcpTotals,
 };
+pub use rss::{HashFields, HashedFields, Rss};
 pub use socket::{Event, Family, Protocol, Readiness, Shutdown, SocketId};
 pub use tcp::Accepted;
 pub use udp::Datagram;
@@ -147,6 +149,8 @@ pub struct Stack {
     egress: Vec<VecDeque<TxPacket>>,
     /// Which socket a send chunk is charged to.
     chunk_owner: Vec<Option<SocketId>>,
+    /// How the NIC chooses the queue that a flow arrives on, where that is known and not every queue is ours.
+    rss: Option<Rss>,
     counters: Counters,
     random: u64,
 }
@@ -203,6 +207,7 @@ impl Stack {
             tcp_first: false,
             egress: (0..config.queues).map(|_| VecDeque::new()).collect(),
             chunk_owner: vec![None; chunks],
+            rss: None,
             counters: Counters::default(),
             random: seed,
             config,
@@ -231,6 +236,12 @@ impl Stack {
         stack.addresses.replace(&addresses);
         stack.shared = Some(Shared::new(now, kernel, random[0]));
         stack
+    }
+
+    /// Says how the NIC chooses the queue that a flow arrives on. Sockets that connect without being bound take
+    /// ports whose answers arrive on a queue of this stack's, then; without it, any.
+    pub fn set_rss(&mut self, rss: Option<Rss>) {
+        self.rss = rss;
     }
 
     /// Does what is due: probes, retries, expiries.

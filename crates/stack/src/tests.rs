@@ -17,6 +17,7 @@ mod options;
 mod path;
 mod pressure;
 mod random;
+mod rss;
 mod runs;
 mod send;
 mod smoltcp;

@@ -250,13 +250,13 @@ fn deafen(socket: &OwnedFd) -> io::Result<()> {
 }
 
 /// A socket to ask about one interface.
-struct Control {
+pub(crate) struct Control {
     socket: OwnedFd,
     request: libc::ifreq,
 }
 
 impl Control {
-    fn open(name: &str) -> Result<Control, Error> {
+    pub(crate) fn open(name: &str) -> Result<Control, Error> {
         let socket = new_socket(libc::AF_INET, libc::SOCK_DGRAM).map_err(|source| Error::Io {
             doing: "opening a control socket",
             source,
@@ -276,7 +276,7 @@ impl Control {
     }
 
     /// `T` is the struct that its `cmd` asks for.
-    fn ethtool<T>(&self, value: &mut T) -> io::Result<()> {
+    pub(crate) fn ethtool<T>(&self, value: &mut T) -> io::Result<()> {
         let mut request = self.request;
         request.ifr_ifru.ifru_data = (&raw mut *value).cast();
         ioctl(self.socket.as_raw_fd(), libc::SIOCETHTOOL, &mut request)

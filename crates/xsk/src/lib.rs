@@ -21,6 +21,7 @@ mod netlink;
 mod offload;
 mod program;
 mod quirks;
+mod receive_hash;
 mod ring;
 mod rtnetlink;
 mod seqpacket;
@@ -45,6 +46,7 @@ pub use maps::{Protocol, SteerCounters};
 pub use offload::{NoTxChecksum, tx_checksum};
 pub use program::{AttachMode, Attached, Program};
 pub use quirks::{QUIRKS, Quirk, quirks};
+pub use receive_hash::{FlowFields, ReceiveHash};
 pub use ring::{Consumer, Entry, Producer, Rings, pair};
 pub use rtnetlink::{
     Change, Link, Neighbour, Route, Rtnetlink, XdpMode, XdpProgram, addresses, neighbours,

@@ -12,6 +12,7 @@ use crate::address::Reach;
 use crate::error::SocketError;
 use crate::headers::ETHERNET_HEADER;
 use crate::packet::TxPacket;
+use crate::rss::{MAX_TRIES, Rss};
 use crate::socket::{Family, Protocol, SocketId};
 
 impl Stack {
@@ -179,9 +180,16 @@ impl Stack {
                 && !table.time_waits.contains(&ends)
         };
         let start = offset.wrapping_add(step);
+        let rss = self.rss.as_ref();
+        let rss = rss.filter(|rss| rss.depends_on_port(Protocol::Tcp, to.ip()));
+        let arrives = |rss: &Rss, port| rss.arrives_here(to, SocketAddr::new(source, port));
+        let here = |port: &u16| rss.is_none_or(|rss| arrives(rss, *port)) && is_free(port);
         let (port, tried) = match &mut self.shared {
             None => {
-                let found = ephemeral(start).zip(1..).find(|(port, _)| is_free(port));
+                let ports = || ephemeral(start).zip(1..);
+                let found = ports().take(MAX_TRIES).find(|(port, _)| here(port));
+                // What arrives elsewhere is better than no connection.
+                let found = found.or_else(|| ports().find(|(port, _)| is_free(port)));
                 found.ok_or(SocketError::AddressNotAvailable)?
             }
             Some(shared) => {

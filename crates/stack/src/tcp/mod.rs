@@ -33,6 +33,7 @@ use crate::slab::Slab;
 use crate::socket::{Events, Family, Protocol, SocketId};
 
 pub use ops::Accepted;
+pub(crate) use ports::ephemeral;
 
 use flow::{Connections, Flow};
 use listener::Listener;

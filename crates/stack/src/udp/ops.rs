@@ -1,6 +1,6 @@
 //! Operations on UDP sockets, and datagrams for them. What they send is in `send.rs`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ringwire_umem::Ledger;
 use smoltcp::wire::{IpProtocol, UdpPacket};
@@ -10,7 +10,9 @@ use crate::error::SocketError;
 use crate::icmp::{self, Problem};
 use crate::ingress::{IpIn, Reject};
 use crate::packet::Payload;
+use crate::rss::{MAX_TRIES, Rss};
 use crate::socket::{Family, Protocol, Readiness, Shutdown, SocketId};
+use crate::tcp::ephemeral;
 use crate::udp::Datagram;
 use ringwire_tcp::Instant;
 
@@ -66,13 +68,35 @@ impl Stack {
         if socket.family == Family::V4 && to.is_ipv6() {
             return Err(SocketError::AddressFamily);
         }
-        let bound = socket.local;
+        let (bound, family) = (socket.local, socket.family);
         let source = self.source(bound, to.ip())?;
-        if bound.is_none() {
+        if bound.is_none() && !self.bind_for_queue(id, family, source, to) {
             self.autobind(id)?;
         }
         self.sockets.connect(id, Some((source, to)));
         Ok(())
+    }
+
+    /// Binds a socket to a port whose answers arrive on a queue of ours, if the NIC's choice is known.
+    fn bind_for_queue(
+        &mut self,
+        id: SocketId,
+        family: Family,
+        source: IpAddr,
+        to: SocketAddr,
+    ) -> bool {
+        let hashed = |rss: &Rss| rss.depends_on_port(Protocol::Udp, to.ip());
+        if !self.rss.as_ref().is_some_and(hashed) {
+            return false;
+        }
+        let draw = self.random();
+        let arrives = |rss: &Rss, port| rss.arrives_here(to, SocketAddr::new(source, port));
+        ephemeral(draw).take(MAX_TRIES).any(|port| {
+            let here = self.rss.as_ref().is_some_and(|rss| arrives(rss, port));
+            here && self
+                .udp_bind(id, SocketAddr::new(family.unspecified(), port))
+                .is_ok()
+        })
     }
 
     /// shutdown(2). As in the kernel, an unconnected socket is shut down too, and refused.
