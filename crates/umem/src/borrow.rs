@@ -500,6 +500,12 @@ impl Ledger {
         Ok(TxDone::Held(chunk))
     }
 
+    /// The queue and the address of a descriptor that [`Ledger::borrowed_done`] can take back.
+    pub(crate) fn next_borrowed(&self) -> Option<(u16, u64)> {
+        let mut queues = (0..).zip(&self.loans.in_flight);
+        queues.find_map(|(queue, in_flight)| Some((queue, in_flight.front()?.addr)))
+    }
+
     /// A frame that the application may give back meanwhile is kept.
     fn pin(&mut self, borrowed: &Borrowed) {
         let chunk = self.chunk_of(borrowed.addr);

@@ -27,6 +27,7 @@ mod ledger;
 mod lend;
 mod lend_table;
 mod memory;
+mod reclaim;
 mod returns;
 #[doc(hidden)]
 pub mod sync;
