@@ -41,7 +41,7 @@ struct Loan {
 
 /// A descriptor in flight that points at the application's memory.
 #[derive(Clone, Copy, Debug)]
-struct Descriptor {
+pub(crate) struct Descriptor {
     addr: u64,
     /// With the headers in front.
     len: u32,
@@ -57,7 +57,9 @@ pub(crate) struct Loans {
     free: Vec<LoanId>,
     repaid: VecDeque<LoanId>,
     /// Descriptors with the NIC, in the order of each queue's TX ring.
-    in_flight: Vec<VecDeque<Descriptor>>,
+    pub(crate) in_flight: Vec<VecDeque<Descriptor>>,
+    /// Those that were in flight when the sockets were closed.
+    pub(crate) abandoned: VecDeque<Descriptor>,
 }
 
 impl Loans {
@@ -484,10 +486,14 @@ impl Ledger {
             let index = in_flight.iter().position(|it| it.addr == addr)?;
             in_flight.remove(index)
         });
-        let Some(descriptor) = found else {
-            return Err(AddressError::NotInFlight(addr));
-        };
-        let chunk = self.chunk_of(addr);
+        let descriptor = found.ok_or(AddressError::NotInFlight(addr))?;
+        Ok(self.descriptor_done(descriptor))
+    }
+
+    /// A descriptor that points at a chunk which is not the stack's own has come back, and is on no list any more.
+    #[inline]
+    pub(crate) fn descriptor_done(&mut self, descriptor: Descriptor) -> TxDone {
+        let chunk = self.chunk_of(descriptor.addr);
         let state = &mut self.chunks[chunk as usize];
         state.in_flight -= 1;
         state.fronts &= !descriptor.front;
@@ -495,15 +501,9 @@ impl Ledger {
             self.loans.subtract(descriptor.loan);
         }
         if self.settle(chunk) {
-            return Ok(TxDone::Freed(chunk));
+            return TxDone::Freed(chunk);
         }
-        Ok(TxDone::Held(chunk))
-    }
-
-    /// The queue and the address of a descriptor that [`Ledger::borrowed_done`] can take back.
-    pub(crate) fn next_borrowed(&self) -> Option<(u16, u64)> {
-        let mut queues = (0..).zip(&self.loans.in_flight);
-        queues.find_map(|(queue, in_flight)| Some((queue, in_flight.front()?.addr)))
+        TxDone::Held(chunk)
     }
 
     /// A frame that the application may give back meanwhile is kept.

@@ -11,6 +11,16 @@ impl Ledger {
         filled.map(|(chunk, _)| self.address(chunk as u32, 0))
     }
 
+    /// The sockets are closed: what was in flight stays so, and the loans with it, until it is
+    /// [taken back](Self::reclaim), but no address means it any more. What is posted and comes back meanwhile is
+    /// something else.
+    pub fn abandon(&mut self) {
+        let loans = &mut self.loans;
+        for in_flight in &mut loans.in_flight {
+            loans.abandoned.append(in_flight);
+        }
+    }
+
     /// Takes back all that the kernel had, of every queue, but the chunks in fill rings that were given to new sockets:
     /// received packets that nobody took are gone, and descriptors in flight count as come back. `freed` is told of each
     /// chunk that returned to its pool from a TX ring. Walks all chunks.
@@ -35,8 +45,9 @@ impl Ledger {
                 keep[chunk as usize] = true;
             }
         }
-        while let Some((queue, addr)) = self.next_borrowed() {
-            if let Ok(TxDone::Freed(chunk)) = self.borrowed_done(queue, addr) {
+        self.abandon();
+        while let Some(descriptor) = self.loans.abandoned.pop_front() {
+            if let TxDone::Freed(chunk) = self.descriptor_done(descriptor) {
                 freed(chunk);
             }
         }

@@ -142,3 +142,26 @@ fn a_lent_frame_that_was_given_back_while_it_was_sent_returns_to_its_pool() {
     assert_eq!(reclaim(&mut ledger, &[]), [chunk]);
     assert_eq!(ledger.owner(chunk), Some(Owner::Free));
 }
+
+#[test]
+fn what_is_sent_again_while_no_socket_is_open_does_not_take_the_first_descriptors_place() {
+    let mut ledger = ledger();
+    let lend = |ledger: &mut Ledger| {
+        let loan = ledger.begin_loan();
+        // SAFETY: nothing writes to it in this test.
+        let mut borrowed = unsafe { ledger.borrow(loan, AREA, 100) }.unwrap();
+        let addr = ledger.post_borrowed(0, &mut borrowed, (0, 100), 0);
+        ledger.repay(borrowed);
+        ledger.end_loan(loan);
+        (loan, addr)
+    };
+    let (first, addr) = lend(&mut ledger);
+    ledger.abandon();
+    let (second, same) = lend(&mut ledger);
+    assert_eq!(addr, same);
+    ledger.tx_done(0, addr).unwrap();
+    assert_eq!(ledger.next_repaid().map(|repaid| repaid.loan), Some(second));
+    assert_eq!(ledger.next_repaid(), None, "the NIC may read the first");
+    reclaim(&mut ledger, &[]);
+    assert_eq!(ledger.next_repaid().map(|repaid| repaid.loan), Some(first));
+}
