@@ -327,7 +327,7 @@ impl Stack {
         }
     }
 
-    fn set_link(&mut self, now: Instant, mac: Mac, mtu: u16) {
+    pub(crate) fn set_link(&mut self, now: Instant, mac: Mac, mtu: u16) {
         self.config.mac = mac;
         self.tcp.forget_flow();
         let mtu = mtu.max(LEAST_MTU);

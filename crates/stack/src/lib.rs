@@ -38,6 +38,7 @@ mod packet;
 mod path_mtu;
 mod plan;
 pub mod reassembly;
+mod relink;
 mod reserved;
 mod rss;
 mod slab;

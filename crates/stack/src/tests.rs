@@ -18,6 +18,7 @@ mod path;
 mod pressure;
 mod random;
 mod rss;
+mod relink;
 mod runs;
 mod send;
 mod smoltcp;

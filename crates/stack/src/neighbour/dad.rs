@@ -238,6 +238,16 @@ impl Dad {
         }
     }
 
+    /// Announces the addresses that are ours once more, whatever the configuration says.
+    pub fn announce(&mut self, now: Instant) {
+        for address in &mut self.addresses {
+            if let Step::Announcing { left } = &mut address.step {
+                *left = (*left).max(1);
+                address.due = Some(now);
+            }
+        }
+    }
+
     /// Takes the step of an address that is due.
     fn step(&mut self, now: Instant, index: usize) -> Option<DadAction> {
         let ip = self.addresses[index].ip;
