@@ -12,6 +12,7 @@ mod ethtool;
 mod eventfd;
 mod features;
 mod host;
+mod inet;
 mod interface;
 mod issuer;
 mod map_fd;
@@ -22,6 +23,7 @@ mod offload;
 mod program;
 mod quirks;
 mod receive_hash;
+mod reservation;
 mod ring;
 mod rtnetlink;
 mod seqpacket;
@@ -47,6 +49,7 @@ pub use offload::{NoTxChecksum, tx_checksum};
 pub use program::{AttachMode, Attached, Program};
 pub use quirks::{QUIRKS, Quirk, quirks};
 pub use receive_hash::{FlowFields, ReceiveHash};
+pub use reservation::{Received, Reservation, ReserveConfig};
 pub use ring::{Consumer, Entry, Producer, Rings, pair};
 pub use rtnetlink::{
     Change, Link, Neighbour, Route, Rtnetlink, XdpMode, XdpProgram, addresses, neighbours,

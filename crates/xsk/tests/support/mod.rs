@@ -18,8 +18,8 @@ pub const CAP_NET_RAW: u32 = 13;
 pub const CAP_IPC_LOCK: u32 = 14;
 #[allow(dead_code)]
 pub const CAP_BPF: u32 = 39;
-/// unshare(2), and bpf(2) on kernels that have no CAP_BPF.
-const CAP_SYS_ADMIN: u32 = 21;
+/// unshare(2), setns(2), and bpf(2) on kernels that have no CAP_BPF.
+pub const CAP_SYS_ADMIN: u32 = 21;
 
 /// A test that runs on a thread in a new network namespace; ignored where that cannot be made.
 pub fn trial(name: &'static str, test: fn()) -> Trial {
