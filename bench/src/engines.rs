@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ringwire::engine::{Engine, EngineConfig, Port};
 use ringwire::{cqueue, opcode, squeue, types};
+use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::{
     IORING_SETUP_CQE32, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER,
 };
@@ -29,8 +30,14 @@ const SLOTS: u32 = 16;
 struct Wire;
 
 impl Port for Wire {
-    fn kick_tx(&mut self, _: u16) {}
-    fn kick_rx(&mut self, _: u16) {}
+    fn kick_tx(&mut self, _: u16) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn kick_rx(&mut self, _: u16) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn clock(&self, _: libc::clockid_t) -> Duration {
         Duration::ZERO
     }

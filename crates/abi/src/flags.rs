@@ -101,10 +101,15 @@ pub const IORING_OP_LAST: u8 = 65;
 pub const RINGWIRE_OP_SEND_ZC_SLOT: u8 = 240;
 /// Flushes notification slots (of 6.0-rc1, RSRC_UPDATE with `IORING_RSRC_UPDATE_NOTIF`).
 pub const RINGWIRE_OP_FLUSH_SLOTS: u8 = 241;
+/// Tells what becomes of the ring's interface and queues, until it is cancelled.
+pub const RINGWIRE_OP_WATCH: u8 = 242;
 
 /// Whether an opcode is of ringwire's own operations.
 pub const fn is_own_opcode(opcode: u8) -> bool {
-    matches!(opcode, RINGWIRE_OP_SEND_ZC_SLOT | RINGWIRE_OP_FLUSH_SLOTS)
+    matches!(
+        opcode,
+        RINGWIRE_OP_SEND_ZC_SLOT | RINGWIRE_OP_FLUSH_SLOTS | RINGWIRE_OP_WATCH
+    )
 }
 
 // SQE flags.

@@ -333,6 +333,7 @@ pub enum Op {
         count: u32,
         tag: u64,
     },
+    Watch,
     ProvideBuffers {
         group: u16,
         addr: u64,
@@ -411,6 +412,7 @@ impl Op {
             Op::MsgRing(_) => IORING_OP_MSG_RING,
             Op::FilesUpdate { .. } => IORING_OP_FILES_UPDATE,
             Op::FlushSlots { .. } => RINGWIRE_OP_FLUSH_SLOTS,
+            Op::Watch => RINGWIRE_OP_WATCH,
             Op::ProvideBuffers { .. } => IORING_OP_PROVIDE_BUFFERS,
             Op::RemoveBuffers { .. } => IORING_OP_REMOVE_BUFFERS,
             Op::SocketCommand { .. } => IORING_OP_URING_CMD,

@@ -24,6 +24,7 @@ pub mod command;
 #[doc(hidden)]
 pub mod engine;
 mod enter;
+pub mod events;
 mod lent;
 mod mailbox;
 pub mod msg_zerocopy;

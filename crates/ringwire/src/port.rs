@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringwire_abi::errno::Errno;
 use ringwire_xsk::{Kick, Socket, clock};
 
 use crate::engine::Port;
+use crate::poller::errno_of;
 
 /// In copy mode the kernel sends a batch of 32 for each call (`TX_BATCH_SIZE`); this many calls send
 /// all that an engine has in flight.
@@ -23,20 +25,20 @@ impl AfXdpPort {
 }
 
 impl Port for AfXdpPort {
-    fn kick_tx(&mut self, queue: u16) {
+    fn kick_tx(&mut self, queue: u16) -> Result<(), Errno> {
         for _ in 0..TX_CALLS {
             match self.sockets[usize::from(queue)].kick_tx() {
                 Ok(Kick::Retry) => {}
-                // An interface that is gone or down sends nothing: the descriptors stay, and the next
-                // turn kicks again.
-                Ok(Kick::Done) | Err(_) => return,
+                Ok(Kick::Done) => break,
+                Err(error) => return Err(errno_of(error)),
             }
         }
+        Ok(())
     }
 
-    fn kick_rx(&mut self, queue: u16) {
-        // The same holds for receiving.
-        let _ = self.sockets[usize::from(queue)].kick_rx();
+    fn kick_rx(&mut self, queue: u16) -> Result<(), Errno> {
+        let kicked = self.sockets[usize::from(queue)].kick_rx();
+        kicked.map(drop).map_err(errno_of)
     }
 
     fn clock(&self, id: libc::clockid_t) -> Duration {

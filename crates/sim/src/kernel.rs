@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ringwire::engine::Port;
+use ringwire_abi::errno::Errno;
 use ringwire_umem::Umem;
 use ringwire_xsk::{Consumer, Desc, Producer, Rings, TxMetadata, pair};
 
@@ -313,11 +314,14 @@ impl Kicks {
 pub(crate) struct SimPort(pub(crate) Arc<Kicks>);
 
 impl Port for SimPort {
-    fn kick_tx(&mut self, _: u16) {
+    fn kick_tx(&mut self, _: u16) -> Result<(), Errno> {
         self.0.tx.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
-    fn kick_rx(&mut self, _: u16) {}
+    fn kick_rx(&mut self, _: u16) -> Result<(), Errno> {
+        Ok(())
+    }
 
     /// The simulated machine was started at the epoch.
     fn clock(&self, _: libc::clockid_t) -> Duration {

@@ -51,6 +51,23 @@ pub(super) fn flush_slots(sqe: &Sqe) -> Result<Op, Errno> {
     })
 }
 
+/// A watch: it takes nothing, and tells each time, so that its successes cannot be silent.
+pub(super) fn watch(sqe: &Sqe) -> Result<Op, Errno> {
+    const REFUSED: u8 = IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
+    zero(&[
+        (sqe.flags & REFUSED).into(),
+        sqe.off,
+        sqe.addr,
+        sqe.len.into(),
+        sqe.op_flags.into(),
+        sqe.buf_index.into(),
+        sqe.file_index.into(),
+        sqe.addr3,
+        sqe.pad2,
+    ])?;
+    Ok(Op::Watch)
+}
+
 /// Flags of TIMEOUT and LINK_TIMEOUT.
 fn timeout_flags(sqe: &Sqe) -> Result<u32, Errno> {
     const CLOCKS: u32 = IORING_TIMEOUT_BOOTTIME | IORING_TIMEOUT_REALTIME;

@@ -111,6 +111,7 @@ pub fn parse(sqe: &Sqe) -> Result<Op, Errno> {
         IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC => transfer::send_zero_copy(sqe),
         RINGWIRE_OP_SEND_ZC_SLOT => transfer::send_to_slot(sqe),
         RINGWIRE_OP_FLUSH_SLOTS => control::flush_slots(sqe),
+        RINGWIRE_OP_WATCH => control::watch(sqe),
         IORING_OP_RECV => transfer::receive(sqe),
         IORING_OP_RECVMSG => transfer::receive_message(sqe),
         IORING_OP_RECV_ZC => transfer::receive_zero_copy(sqe),

@@ -125,6 +125,47 @@ fn a_flush_names_a_range_and_a_tag() {
 }
 
 #[test]
+fn a_watch_takes_nothing() {
+    let watch = Sqe {
+        opcode: RINGWIRE_OP_WATCH,
+        user_data: 7,
+        ..Sqe::default()
+    };
+    assert_eq!(read(&watch), Ok(Op::Watch));
+    assert_eq!(Op::Watch.opcode(), RINGWIRE_OP_WATCH);
+    for wrong in [
+        Sqe { off: 1, ..watch },
+        Sqe { addr: 1, ..watch },
+        Sqe { len: 1, ..watch },
+        Sqe {
+            op_flags: 1,
+            ..watch
+        },
+        Sqe {
+            buf_index: 1,
+            ..watch
+        },
+        Sqe {
+            file_index: 1,
+            ..watch
+        },
+        Sqe { addr3: 1, ..watch },
+        Sqe { pad2: 1, ..watch },
+        Sqe {
+            flags: IOSQE_FIXED_FILE,
+            ..watch
+        },
+        // A multishot operation tells each time, as POLL_ADD does.
+        Sqe {
+            flags: IOSQE_CQE_SKIP_SUCCESS,
+            ..watch
+        },
+    ] {
+        assert_eq!(read(&wrong), Err(Errno::EINVAL), "{wrong:?}");
+    }
+}
+
+#[test]
 fn no_other_number_beyond_linuxs_is_known() {
     for opcode in IORING_OP_LAST..=u8::MAX {
         let sqe = Sqe {

@@ -19,8 +19,14 @@ pub(crate) const ENTRIES: u32 = 16;
 struct Nowhere;
 
 impl Port for Nowhere {
-    fn kick_tx(&mut self, _: u16) {}
-    fn kick_rx(&mut self, _: u16) {}
+    fn kick_tx(&mut self, _: u16) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn kick_rx(&mut self, _: u16) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn clock(&self, _: libc::clockid_t) -> Duration {
         Duration::ZERO
     }
@@ -28,11 +34,35 @@ impl Port for Nowhere {
 
 pub(crate) struct Bed {
     pub(crate) engine: Engine,
-    /// The far side of the rings.
+    far: Far,
+}
+
+/// The far side of the rings.
+struct Far {
     fill: Consumer<u64>,
     rx: Producer<Desc>,
     tx: Consumer<Desc>,
     completion: Producer<u64>,
+}
+
+fn both_ends() -> (Rings, Far) {
+    let (near_fill, fill) = pair(ENTRIES);
+    let (rx, near_rx) = pair(ENTRIES);
+    let (near_tx, tx) = pair(ENTRIES);
+    let (completion, near_completion) = pair(ENTRIES);
+    let near = Rings {
+        fill: near_fill,
+        completion: near_completion,
+        rx: near_rx,
+        tx: near_tx,
+    };
+    let far = Far {
+        fill,
+        rx,
+        tx,
+        completion,
+    };
+    (near, far)
 }
 
 /// The Ethernet address of the engine's end.
@@ -65,16 +95,7 @@ impl Bed {
             areas,
         };
         let ledger = Ledger::new(Umem::new(layout).expect("memory for the engine"));
-        let (near_fill, fill) = pair(ENTRIES);
-        let (rx, near_rx) = pair(ENTRIES);
-        let (near_tx, tx) = pair(ENTRIES);
-        let (completion, near_completion) = pair(ENTRIES);
-        let rings = Rings {
-            fill: near_fill,
-            completion: near_completion,
-            rx: near_rx,
-            tx: near_tx,
-        };
+        let (rings, far) = both_ends();
         let config = Config {
             mac: MAC,
             mtu: 1500,
@@ -97,13 +118,23 @@ impl Bed {
             setup_flags,
         };
         let engine = Engine::new(now, config, ledger, stack, vec![rings], Box::new(Nowhere));
-        Bed {
-            engine,
-            fill,
-            rx,
-            tx,
-            completion,
+        Bed { engine, far }
+    }
+
+    /// The near ends of new rings, whose far ends are the bed's from now on.
+    pub(crate) fn new_rings(&mut self) -> Rings {
+        let (rings, far) = both_ends();
+        self.far = far;
+        rings
+    }
+
+    /// Puts chunks into the fill ring of rings that the engine is to have.
+    pub(crate) fn fill(mut rings: Rings, chunks: &[u64]) -> Rings {
+        for &addr in chunks {
+            rings.fill.push(addr).expect("room in the fill ring");
         }
+        rings.fill.publish();
+        rings
     }
 
     /// One with a table of so many direct descriptors.
@@ -126,18 +157,18 @@ impl Bed {
 
     /// What the NIC was given to send since the last time.
     pub(crate) fn sent(&mut self) -> Vec<Desc> {
-        let sent = std::iter::from_fn(|| self.tx.pop()).collect();
-        self.tx.release();
+        let sent = std::iter::from_fn(|| self.far.tx.pop()).collect();
+        self.far.tx.release();
         sent
     }
 
     /// Has the NIC report descriptors as sent, for the next turn.
     pub(crate) fn report_sent(&mut self, sent: &[Desc]) {
         for descriptor in sent {
-            let pushed = self.completion.push(descriptor.addr);
+            let pushed = self.far.completion.push(descriptor.addr);
             pushed.expect("room in the completion ring");
         }
-        self.completion.publish();
+        self.far.completion.publish();
     }
 
     /// Has the NIC receive a frame, in pieces of at most so many bytes, and takes a turn.
@@ -151,8 +182,8 @@ impl Bed {
         let umem = Arc::clone(self.engine.ledger.umem());
         let mut pieces = frame.chunks(piece_bytes).peekable();
         while let Some(piece) = pieces.next() {
-            assert!(self.fill.available() > 0, "a chunk in the fill ring");
-            let addr = self.fill.pop().expect("a chunk") + KERNEL_HEADROOM as u64;
+            assert!(self.far.fill.available() > 0, "a chunk in the fill ring");
+            let addr = self.far.fill.pop().expect("a chunk") + KERNEL_HEADROOM as u64;
             // SAFETY: a chunk in the fill ring is the kernel's to write to, whose part this plays, and the
             // piece fits into one.
             unsafe {
@@ -165,11 +196,11 @@ impl Bed {
                 0
             };
             let len = piece.len() as u32;
-            let pushed = self.rx.push(Desc { addr, len, options });
+            let pushed = self.far.rx.push(Desc { addr, len, options });
             pushed.expect("room in the RX ring");
         }
-        self.fill.release();
-        self.rx.publish();
+        self.far.fill.release();
+        self.far.rx.publish();
     }
 
     /// io_uring_register(2) with this structure.

@@ -72,6 +72,7 @@ impl Engine {
 
     pub(super) fn cancel(&mut self, id: RequestId) {
         self.disarm(id);
+        self.forget_watch(id);
         if let Some(socket) = self.requests.get(id).socket {
             self.forget_receive(id, socket);
             self.forget_error_receive(id, socket);
@@ -147,6 +148,7 @@ fn cancel_key(cancel: &SyncCancelReg) -> Result<CancelMatch, Errno> {
 fn waits(request: &Request) -> bool {
     match request.op {
         Op::LinkTimeout { .. } => false,
+        Op::Watch => request.attempted,
         _ => request.socket.is_some() || request.timer.is_some(),
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Work {
     Cancel(RequestId),
     /// A poll that is armed looks at its socket.
     Poll(RequestId),
+    /// A watch is told how things are.
+    Watch(RequestId),
     /// A NOP that asked for it.
     Nop(RequestId),
     /// A notification slot was flushed.
@@ -253,6 +255,11 @@ impl Engine {
             Work::Poll(id) => {
                 if self.requests.waits(id) {
                     self.look_at_poll(id);
+                }
+            }
+            Work::Watch(id) => {
+                if self.requests.waits(id) {
+                    self.begin_watch(id);
                 }
             }
         }

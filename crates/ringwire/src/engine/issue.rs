@@ -30,6 +30,7 @@ impl Engine {
             Op::Read(_) | Op::Write(_) => self.issue_read_write(id, socket()),
             Op::PollAdd { events, .. } => self.issue_poll(id, socket(), events),
             Op::Timeout { count, flags, .. } => self.issue_timeout(id, count, flags),
+            Op::Watch => self.issue_watch(id),
             Op::AsyncCancel(key) => self.issue_cancel(id, &key),
             Op::Nop(nop) if nop.by_task_work => self.work.push_back(Work::Nop(id)),
             Op::Nop(_) => self.issue_nop(id),

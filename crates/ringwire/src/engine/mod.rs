@@ -48,6 +48,8 @@ mod tcp_info;
 mod tcp_option;
 mod timeout;
 mod timers;
+mod watch;
+pub(crate) mod watchdog;
 mod zero_copy;
 #[cfg(test)]
 mod zero_copy_bed;
@@ -78,10 +80,13 @@ use request::{RequestId, Requests};
 use restriction::Restrictions;
 use settings::Settings;
 use timers::Timers;
+use watch::Watches;
+use watchdog::Watchdog;
 use zero_copy::Notices;
 
 pub use crate::queue::Completion;
 pub use nic::{NicCounters, Port};
+pub use watchdog::{Failure, Link, NewLink};
 
 /// How long after the turn before a turn is late.
 const LATE: Duration = Duration::from_millis(10);
@@ -161,6 +166,8 @@ pub struct Engine {
     /// A request with CQE_SKIP_SUCCESS was seen, so drains are refused.
     skip_seen: bool,
     timers: Timers,
+    watchdog: Watchdog,
+    watches: Watches,
     /// Timeouts that wait for a number of completions: by that number, then in order.
     counted: VecDeque<(u32, RequestId)>,
     clock: libc::clockid_t,
@@ -213,6 +220,8 @@ impl Engine {
             drain_next: false,
             skip_seen: false,
             timers: Timers::default(),
+            watchdog: Watchdog::new(),
+            watches: Watches::default(),
             counted: VecDeque::new(),
             clock: libc::CLOCK_MONOTONIC,
             now,
@@ -255,6 +264,7 @@ impl Engine {
         self.move_in(now);
         self.post_repaid();
         self.take_messages();
+        self.post_news();
         self.run_work();
         self.service_sockets();
         self.fire_timers();
@@ -271,6 +281,7 @@ impl Engine {
         let due = self.timers.first(&self.requests);
         let due = due.is_some_and(|(at, _)| at <= now)
             || self.mailbox.is_filled()
+            || self.watches.has_news()
             || self.ledger.has_repaid();
         self.show_waiting(self.stack.has_event() || due || !self.work.is_empty());
     }
@@ -297,8 +308,15 @@ impl Engine {
     }
 
     fn move_out(&mut self) {
-        self.send_burst();
+        self.send_or_drop();
         self.nic.kick();
+        self.watch_queues();
+    }
+
+    fn send_or_drop(&mut self) {
+        if !self.drop_burst() {
+            self.send_burst();
+        }
     }
 
     /// Which clock an absolute time to wait until is on (`IORING_REGISTER_CLOCK`).
@@ -329,14 +347,14 @@ impl Engine {
         self.refill();
         self.receive_burst();
         self.stack.poll(now, &mut self.ledger);
-        self.send_burst();
+        self.send_or_drop();
         self.nic.kick();
         self.send_waits() || self.stack.tcp_connections() > 0
     }
 
     /// Whether a turn would find something to do at once.
     pub fn has_work(&mut self) -> bool {
-        self.nic.has_received() || self.nic.has_sent()
+        self.nic.has_received() || self.nic.has_sent() || self.watches.has_news()
     }
 
     /// When the next turn is due even if no packet arrives.
@@ -344,7 +362,8 @@ impl Engine {
         let timer = self.timers.first(&self.requests).map(|(at, _)| at);
         let stack = self.stack.next_deadline(self.now);
         let retry = self.send_waits().then(|| self.now + nic::RETRY);
-        [timer, stack, retry].into_iter().flatten().min()
+        let sockets = self.sockets_deadline();
+        [timer, stack, retry, sockets].into_iter().flatten().min()
     }
 
     /// Packets wait for the NIC to take them, which only another kick brings about.

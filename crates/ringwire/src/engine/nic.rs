@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use ringwire_abi::errno::Errno;
 use ringwire_stack::{Packet, TxFlags};
 use ringwire_umem::{Ledger, Pool, TxDone};
 use ringwire_xsk::{Desc, Rings};
 
 use super::Engine;
+use super::watchdog::{Pulse, note};
 
 /// Packets taken from each RX ring in a turn.
 const RX_BURST: usize = 64;
@@ -20,10 +22,16 @@ pub(super) const RETRY: Duration = Duration::from_millis(1);
 
 /// What wakes the far side of the rings: the kernel, or a simulated one.
 pub trait Port: Send + std::fmt::Debug {
-    /// TX descriptors of a queue were published and the far side asked to be woken.
-    fn kick_tx(&mut self, queue: u16);
+    /// TX descriptors of a queue were published and the far side asked to be woken, or has not moved for long.
+    ///
+    /// # Errors
+    /// `ENXIO`, `ENODEV`, `EBADF`: nobody is there any more. Others may pass.
+    fn kick_tx(&mut self, queue: u16) -> Result<(), Errno>;
     /// Fill descriptors of a queue were published and the far side asked to be woken.
-    fn kick_rx(&mut self, queue: u16);
+    ///
+    /// # Errors
+    /// As for [`kick_tx`](Self::kick_tx).
+    fn kick_rx(&mut self, queue: u16) -> Result<(), Errno>;
     /// The time on one of the kernel's other clocks (`CLOCK_REALTIME`, `CLOCK_BOOTTIME`).
     fn clock(&self, clock: libc::clockid_t) -> Duration;
 }
@@ -44,19 +52,38 @@ pub struct NicCounters {
     pub rx_kicks: u64,
     /// Turns in which the fill ring could not be topped up.
     pub fill_starved: u64,
+    /// Times that the kernel said no to being woken: the interface was down, or gone.
+    pub failed_kicks: u64,
+    /// Packets dropped because there was no link to send them on.
+    pub tx_dropped: u64,
+    /// Queues that stood still, or whose socket was dead, with a link.
+    pub stuck: u64,
+    /// Times that sockets were opened in place of others.
+    pub recreated: u64,
 }
 
 #[derive(Debug)]
-struct Queue {
-    rings: Rings,
+pub(super) struct Queue {
+    pub(super) rings: Rings,
     /// The pieces of a packet whose last piece has not come yet.
     partial: Option<Packet>,
     /// The pieces that still come belong to a packet that was dropped.
     skipping: bool,
-    in_flight: u32,
+    pub(super) in_flight: u32,
+    pub(super) pulse: Pulse,
 }
 
 impl Queue {
+    fn new(rings: Rings) -> Queue {
+        Queue {
+            rings,
+            partial: None,
+            skipping: false,
+            in_flight: 0,
+            pulse: Pulse::default(),
+        }
+    }
+
     /// The next packet of the RX ring, of the `left` descriptors that may still be taken.
     fn next_packet(
         &mut self,
@@ -124,31 +151,53 @@ impl Queue {
 
 #[derive(Debug)]
 pub(super) struct Nic {
-    queues: Vec<Queue>,
-    port: Box<dyn Port>,
-    counters: NicCounters,
+    /// None while there are no sockets.
+    pub(super) queues: Vec<Queue>,
+    count: u16,
+    pub(super) port: Box<dyn Port>,
+    pub(super) counters: NicCounters,
+    /// A queue whose socket has lost its device.
+    pub(super) dead: Option<u16>,
 }
 
 impl Nic {
     pub(super) fn new(rings: Vec<Rings>, port: Box<dyn Port>) -> Nic {
-        let queues = rings
-            .into_iter()
-            .map(|rings| Queue {
-                rings,
-                partial: None,
-                skipping: false,
-                in_flight: 0,
-            })
-            .collect();
         Nic {
-            queues,
+            count: rings.len() as u16,
+            queues: rings.into_iter().map(Queue::new).collect(),
             port,
             counters: NicCounters::default(),
+            dead: None,
         }
     }
 
     pub(super) fn queues(&self) -> u16 {
-        self.queues.len() as u16
+        self.count
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.queues.is_empty()
+    }
+
+    /// Lets go of the rings; of a packet that was not all there nothing is left.
+    pub(super) fn close(&mut self, ledger: &mut Ledger, port: Box<dyn Port>) {
+        for queue in std::mem::take(&mut self.queues) {
+            if let Some(packet) = queue.partial {
+                packet.release(ledger);
+            }
+        }
+        self.dead = None;
+        self.port = port;
+    }
+
+    /// Goes on with new rings, one set for each queue.
+    pub(super) fn open(&mut self, rings: Vec<Rings>, port: Box<dyn Port>) {
+        assert!(
+            !self.is_open() && rings.len() == usize::from(self.count),
+            "nic: new rings come in place of all old ones"
+        );
+        self.queues = rings.into_iter().map(Queue::new).collect();
+        self.port = port;
     }
 
     pub(super) fn in_flight(&self) -> u32 {
@@ -177,14 +226,15 @@ impl Nic {
 
     /// Wakes the far side where it asked for it and there is something for it.
     pub(super) fn kick(&mut self) {
-        for (index, queue) in self.queues.iter_mut().enumerate() {
+        let (dead, counters) = (&mut self.dead, &mut self.counters);
+        for (index, queue) in (0..).zip(&mut self.queues) {
             if queue.in_flight > 0 && queue.rings.tx.needs_wakeup() && !queue.rings.tx.is_empty() {
-                self.counters.tx_kicks += 1;
-                self.port.kick_tx(index as u16);
+                counters.tx_kicks += 1;
+                note(dead, counters, index, self.port.kick_tx(index));
             }
             if queue.rings.fill.needs_wakeup() && !queue.rings.fill.is_empty() {
-                self.counters.rx_kicks += 1;
-                self.port.kick_rx(index as u16);
+                counters.rx_kicks += 1;
+                note(dead, counters, index, self.port.kick_rx(index));
             }
         }
     }
@@ -204,6 +254,7 @@ impl Engine {
                 match self.ledger.tx_done(index as u16, addr) {
                     Ok(done) => {
                         queue.in_flight = queue.in_flight.saturating_sub(1);
+                        queue.pulse.moved = true;
                         if let TxDone::Freed(chunk) = done {
                             self.stack.chunk_freed(chunk);
                         }

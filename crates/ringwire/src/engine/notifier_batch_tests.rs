@@ -310,7 +310,7 @@ fn slots_of_a_restricted_ring_are_registered_before_it_is_enabled() {
 #[test]
 fn no_other_private_operation_can_be_named_by_a_restriction() {
     let mut bed = Bed::new(IORING_SETUP_R_DISABLED);
-    for arg in [RINGWIRE_OP_SEND_ZC_SLOT - 1, RINGWIRE_OP_FLUSH_SLOTS + 1] {
+    for arg in [RINGWIRE_OP_SEND_ZC_SLOT - 1, RINGWIRE_OP_WATCH + 1] {
         let restriction = Restriction {
             opcode: IORING_RESTRICTION_SQE_OP,
             arg,
