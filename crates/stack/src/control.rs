@@ -138,6 +138,7 @@ impl Stack {
         };
         match message {
             Message::Query => self.answer(now, ledger, packet),
+            Message::Error(quote, problem) if self.hand_over_error(now, quote, problem) => {}
             error => self.take_icmp(now, ledger, error),
         }
     }

@@ -120,6 +120,13 @@ pub struct Counters {
     /// Datagrams that the kernel has put together of fragments, or was given in another way, for our ports: with shared
     /// addresses.
     pub rx_from_kernel: u64,
+    /// Packets for sockets of the interface's other engines, which were handed over to those.
+    pub handed_over: u64,
+    /// Those, and what neighbours have said, that were lost because the other engine had too much waiting or had
+    /// gone.
+    pub hand_over_dropped: u64,
+    /// Packets that other engines have handed over to this one.
+    pub taken_over: u64,
     /// Somebody else uses one of our addresses.
     pub address_conflicts: u64,
 }

@@ -41,6 +41,7 @@ pub mod reassembly;
 mod relink;
 mod reserved;
 mod rss;
+mod siblings;
 mod slab;
 mod socket;
 mod tcp;
@@ -48,6 +49,7 @@ mod udp;
 
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use ringwire_umem::{Ledger, Pool};
@@ -68,6 +70,7 @@ pub use ringwire_tcp::{
     Totals as TcpTotals,
 };
 pub use rss::{HashFields, HashedFields, Rss};
+pub use siblings::Sibling;
 pub use socket::{Event, Family, Protocol, Readiness, Shutdown, SocketId};
 pub use tcp::Accepted;
 pub use udp::Datagram;
@@ -152,6 +155,10 @@ pub struct Stack {
     chunk_owner: Vec<Option<SocketId>>,
     /// How the NIC chooses the queue that a flow arrives on, where that is known and not every queue is ours.
     rss: Option<Rss>,
+    /// `None`: no other stack has queues of the interface.
+    sibling: Option<Arc<Sibling>>,
+    /// What is being dealt with was handed over, and is not to be once more.
+    taking_over: bool,
     counters: Counters,
     random: u64,
 }
@@ -209,6 +216,8 @@ impl Stack {
             egress: (0..config.queues).map(|_| VecDeque::new()).collect(),
             chunk_owner: vec![None; chunks],
             rss: None,
+            sibling: None,
+            taking_over: false,
             counters: Counters::default(),
             random: seed,
             config,
@@ -270,6 +279,7 @@ impl Stack {
             self.tcp_poll(now, ledger);
         }
         self.deliver_looped(now, ledger);
+        self.take_over(now, ledger);
         self.wake_starved(ledger);
         self.release_ports();
     }
@@ -302,7 +312,7 @@ impl Stack {
             self.paths.next_deadline(),
             self.control.next_deadline(now),
             self.tcp_deadline(),
-            self.has_looped().then_some(now),
+            (self.has_looped() || self.has_handed_over()).then_some(now),
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -57,7 +57,7 @@ impl Stack {
                 ArpOperation::Reply if to_us => Learn::Solicited { overrides: true },
                 _ => Learn::Unsolicited { overrides: true },
             };
-            self.learn(now, ledger, sender.into(), mac.0, how);
+            self.hear(now, ledger, sender.into(), Some(mac.0), how);
         }
         if to_us && operation == ArpOperation::Request {
             let reply = self.arp(ArpOperation::Reply, target, mac.0, sender, mac.0);
@@ -116,7 +116,7 @@ impl Stack {
             return;
         }
         if let (false, Some(mac)) = (probe, mac) {
-            self.learn(now, ledger, source.into(), mac, Learn::Request);
+            self.hear(now, ledger, source.into(), Some(mac), Learn::Request);
         }
         let (to, to_mac) = match (
             probe,
@@ -153,23 +153,28 @@ impl Stack {
         }
         let overrides = flags.contains(NdiscNeighborFlags::OVERRIDE);
         let solicited = flags.contains(NdiscNeighborFlags::SOLICITED);
+        let how = match solicited {
+            true => Learn::Solicited { overrides },
+            false => Learn::Unsolicited { overrides },
+        };
+        if mac.is_some() || solicited {
+            self.hear(now, ledger, target.into(), mac, how);
+        }
+    }
+
+    /// Takes a neighbour's word on its Ethernet address (`None`: it is what it was), and tells our siblings.
+    fn hear(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        ip: IpAddr,
+        mac: Option<Mac>,
+        how: Learn,
+    ) {
+        self.share_neighbour(now, ip, mac, how);
         match mac {
-            Some(mac) if solicited => self.learn(
-                now,
-                ledger,
-                target.into(),
-                mac,
-                Learn::Solicited { overrides },
-            ),
-            Some(mac) => self.learn(
-                now,
-                ledger,
-                target.into(),
-                mac,
-                Learn::Unsolicited { overrides },
-            ),
-            None if solicited => self.neighbours.confirm(now, target.into()),
-            None => {}
+            Some(mac) => self.learn(now, ledger, ip, mac, how),
+            None => self.neighbours.confirm(now, ip),
         }
     }
 

@@ -216,8 +216,14 @@ impl Stack {
             Protocol::Udp => {
                 let socket = self.sockets.get_mut(id).ok_or(SocketError::Invalid)?;
                 let before = std::mem::replace(&mut socket.options, options);
+                let local = socket.local;
                 if options.send_buffer_bytes > before.send_buffer_bytes {
                     self.sockets.events.mark(id, false, true);
+                }
+                if options.sharing() != before.sharing()
+                    && let Some(local) = local
+                {
+                    self.sockets.publish(local.port());
                 }
                 Ok(())
             }

@@ -21,6 +21,7 @@ mod rss;
 mod relink;
 mod runs;
 mod send;
+mod siblings;
 mod smoltcp;
 mod tcp;
 mod udp;

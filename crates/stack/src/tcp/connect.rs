@@ -79,7 +79,7 @@ impl Stack {
             None => SocketAddr::new(source, self.connecting_port(source, to)?),
         };
         let ends = (local, to);
-        if self.tcp.connections.get(&ends).is_some() || self.tcp.time_waits.contains(&ends) {
+        if !self.tcp.is_unused(&ends) {
             return Err(SocketError::AddressNotAvailable);
         }
         if bound.is_none() {
@@ -175,9 +175,7 @@ impl Stack {
         let table = &self.tcp;
         let is_free = |&port: &u16| {
             let ends = (SocketAddr::new(source, port), to);
-            table.ports.is_shareable(port)
-                && table.connections.get(&ends).is_none()
-                && !table.time_waits.contains(&ends)
+            table.ports.is_shareable(port) && table.is_unused(&ends)
         };
         let start = offset.wrapping_add(step);
         let rss = self.rss.as_ref();

@@ -2,6 +2,7 @@
 //! say beside its own numbers was found out before (as Linux compares headers in GRO).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ringwire_tcp::{Instant, SeqNumber};
 use ringwire_umem::Ledger;
@@ -17,7 +18,8 @@ use crate::checksum::Checksum;
 use crate::headers::{ETHERNET_HEADER, IPV4_HEADER};
 use crate::ingress::{IpIn, ecn, ipv4_header_sum};
 use crate::packet::{Packet, Payload};
-use crate::socket::SocketId;
+use crate::siblings::Sibling;
+use crate::socket::{Protocol, SocketId};
 
 /// Where the length of the IP packet stands.
 const LENGTH_AT: usize = ETHERNET_HEADER + 2;
@@ -169,6 +171,7 @@ impl Run {
 pub(crate) struct Connections {
     map: EndsMap<SocketId>,
     flow: Option<Flow>,
+    sibling: Option<Arc<Sibling>>,
 }
 
 impl Connections {
@@ -176,7 +179,18 @@ impl Connections {
         Connections {
             map: EndsMap::new(seed),
             flow: None,
+            sibling: None,
         }
+    }
+
+    pub(crate) fn join(&mut self, sibling: &Arc<Sibling>) {
+        self.sibling = Some(Arc::clone(sibling));
+    }
+
+    /// Whether another stack has a connection with these ends.
+    pub(crate) fn is_elsewhere(&self, ends: &Ends) -> bool {
+        let sibling = self.sibling.as_ref();
+        sibling.is_some_and(|sibling| sibling.owner(Protocol::Tcp, ends).is_some())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -191,11 +205,17 @@ impl Connections {
     pub(crate) fn insert(&mut self, ends: Ends, id: SocketId) {
         self.flow = None;
         self.map.insert(ends, id);
+        if let Some(sibling) = &self.sibling {
+            sibling.open(Protocol::Tcp, &ends);
+        }
     }
 
     pub(crate) fn remove(&mut self, ends: &Ends) {
         self.flow = None;
-        self.map.remove(ends);
+        let had = self.map.remove(ends).is_some();
+        if let Some(sibling) = self.sibling.as_ref().filter(|_| had) {
+            sibling.close(Protocol::Tcp, ends);
+        }
     }
 
     /// The flow of the last segment: its connection is still there.

@@ -17,7 +17,8 @@ use crate::Stack;
 use crate::error::SocketError;
 use crate::ingress::{IpIn, Reject};
 use crate::packet::Payload;
-use crate::socket::{Events, SocketId};
+use crate::siblings::Sibling;
+use crate::socket::{Events, Protocol, SocketId};
 
 /// Why it may be expected that a socket has a connection.
 pub(super) const CONNECTED: &str = "tcp: what is in the table of connections has one";
@@ -86,7 +87,7 @@ impl Stack {
     }
 
     /// Hands a segment to its connection, or whoever answers for none.
-    pub(super) fn take_segment(
+    pub(crate) fn take_segment(
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
@@ -112,6 +113,10 @@ impl Stack {
         payload: Payload,
         queue: u16,
     ) {
+        let owner = |sibling: &Sibling, ends: &Ends| sibling.owner(Protocol::Tcp, ends);
+        let Some(payload) = self.hand_over_segment(ledger, owner, &ends, segment, payload) else {
+            return;
+        };
         let config = self.tcp_config(ledger, ends.1.ip(), None);
         let mut floor = None;
         if let Some(waiting) = self.tcp.time_waits.get_mut(&ends) {
@@ -125,6 +130,9 @@ impl Stack {
             }
         }
         let Some(listening) = self.tcp.find_listener(ends) else {
+            let holder = |sibling: &Sibling, ends: &Ends| sibling.holder(Protocol::Tcp, ends);
+            let left = self.hand_over_segment(ledger, holder, &ends, segment, payload);
+            let Some(payload) = left else { return };
             payload.release(ledger);
             if floor.is_none() {
                 self.refuse_tcp(now, ledger, ends, segment, queue);

@@ -21,6 +21,7 @@ mod wire;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use ringwire_tcp::{Connection, Isn, Segment, State, SynCookies, TcpOptions};
@@ -29,6 +30,7 @@ use crate::error::SocketError;
 use crate::group::Group;
 use crate::options::{Service, Sharing, SocketOptions};
 use crate::packet::Payload;
+use crate::siblings::Sibling;
 use crate::slab::Slab;
 use crate::socket::{Events, Family, Protocol, SocketId};
 
@@ -312,6 +314,31 @@ impl Table {
     /// Our addresses have changed: what was known of a flow may not be so.
     pub(crate) fn forget_flow(&mut self) {
         self.connections.set_flow(None);
+    }
+
+    /// Has ports and connections known to the interface's other stacks.
+    pub(crate) fn join(&mut self, sibling: &Arc<Sibling>) {
+        self.ports.join(sibling);
+        self.connections.join(sibling);
+        self.time_waits.join(sibling);
+    }
+
+    /// Whether there are no sockets, nor what is left of them.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slab.ids().is_empty() && self.time_waits.len() == 0
+    }
+
+    /// The NIC queue that a connection's segments leave by.
+    pub(crate) fn queue_of(&self, ends: &Ends) -> Option<u16> {
+        let id = self.connections.get(ends)?;
+        self.get(id).map(|socket| socket.nic_queue)
+    }
+
+    /// Whether a connection may have these ends: none has, in any stack of the interface.
+    fn is_unused(&self, ends: &Ends) -> bool {
+        self.connections.get(ends).is_none()
+            && !self.time_waits.contains(ends)
+            && !self.connections.is_elsewhere(ends)
     }
 
     /// A socket that is known to be there.

@@ -68,7 +68,9 @@ impl Stack {
             _ => address,
         };
         let local = self.reserve(Protocol::Tcp, local, family, sharing)?;
-        self.tcp.ports.take(id, local, family, sharing);
+        if !self.tcp.ports.take(id, local, family, sharing) {
+            return Err(SocketError::AddressInUse);
+        }
         let socket = self.tcp.at(id);
         socket.local = Some(local);
         socket.bound = Some(local);

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
 use crate::options::Sharing;
-use crate::socket::{Family, SocketId, overlap};
+use crate::siblings::{Claim, Sibling, Use};
+use crate::socket::{Family, Protocol, SocketId, overlap};
 
 /// First ephemeral port (Linux's `ip_local_port_range`), and how many there are.
 pub(crate) const EPHEMERAL: (u16, u16) = (32768, 28232);
@@ -35,6 +37,31 @@ struct Accepted {
     by_port: u32,
 }
 
+impl Bound {
+    fn claim(&self) -> Claim {
+        Claim {
+            ip: self.ip,
+            family: self.family,
+            sharing: self.sharing,
+            by: match (self.listens, self.connects) {
+                (true, _) => Use::Listens,
+                (_, true) => Use::Connected,
+                _ => Use::Bound,
+            },
+        }
+    }
+}
+
+impl Accepted {
+    /// How all of them would share the port.
+    fn sharing(&self) -> Sharing {
+        Sharing {
+            address: self.by_address == self.count,
+            port: self.by_port == self.count,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Ports {
     bound: HashMap<u16, Vec<Bound>, FixedState>,
@@ -43,6 +70,7 @@ pub(crate) struct Ports {
     idle: Vec<u16>,
     /// How far the searches for ports have come, for a part of the destinations each.
     steps: [u64; SEARCHES],
+    sibling: Option<Arc<Sibling>>,
 }
 
 impl Ports {
@@ -52,7 +80,28 @@ impl Ports {
             accepted: HashMap::with_hasher(FixedState::with_seed(seed)),
             idle: Vec::new(),
             steps: [0; SEARCHES],
+            sibling: None,
         }
+    }
+
+    pub(crate) fn join(&mut self, sibling: &Arc<Sibling>) {
+        self.sibling = Some(Arc::clone(sibling));
+    }
+
+    /// Tells the interface's other stacks what we have of a port now.
+    fn publish(&self, port: u16) {
+        let Some(sibling) = &self.sibling else {
+            return;
+        };
+        let bound = self.bound.get(&port).into_iter().flatten();
+        let accepted = self.accepted.get(&port).map(|accepted| Claim {
+            ip: Family::V4.unspecified(),
+            family: Family::V4,
+            sharing: accepted.sharing(),
+            by: Use::Accepted,
+        });
+        let claims = bound.map(Bound::claim).chain(accepted);
+        sibling.publish(Protocol::Tcp, port, claims);
     }
 
     /// How far the searches have come for destinations whose keyed hash is like this one.
@@ -64,8 +113,27 @@ impl Ports {
         self.steps[search_of(offset)] = step;
     }
 
-    pub(crate) fn take(&mut self, id: SocketId, local: SocketAddr, family: Family, how: Sharing) {
+    /// Takes a port; `false`: another stack has it.
+    pub(crate) fn take(
+        &mut self,
+        id: SocketId,
+        local: SocketAddr,
+        family: Family,
+        how: Sharing,
+    ) -> bool {
+        let claim = Claim {
+            ip: local.ip(),
+            family,
+            sharing: how,
+            by: Use::Bound,
+        };
+        let sibling = self.sibling.as_ref();
+        if sibling.is_some_and(|it| !it.claim(Protocol::Tcp, local.port(), claim)) {
+            self.idle.push(local.port());
+            return false;
+        }
         self.add(id, local, family, how, false);
+        true
     }
 
     /// Takes a port for one connection; others may use it for other peers.
@@ -77,6 +145,7 @@ impl Ports {
         how: Sharing,
     ) {
         self.add(id, local, family, how, true);
+        self.publish(local.port());
     }
 
     fn add(
@@ -113,6 +182,7 @@ impl Ports {
         if let Some(bound) = self.entry(id, port) {
             bound.sharing = sharing;
         }
+        self.publish(port);
     }
 
     /// Notes whether a socket listens.
@@ -120,6 +190,7 @@ impl Ports {
         if let Some(bound) = self.entry(id, port) {
             bound.listens = listens;
         }
+        self.publish(port);
     }
 
     pub(crate) fn leave(&mut self, id: SocketId, port: u16) {
@@ -130,24 +201,35 @@ impl Ports {
                 self.idle.push(port);
             }
         }
+        self.publish(port);
     }
 
     pub(crate) fn take_accepted(&mut self, port: u16, sharing: Sharing) {
+        let before = self.accepted.get(&port).map(Accepted::sharing);
         let accepted = self.accepted.entry(port).or_default();
         accepted.count += 1;
         accepted.by_address += u32::from(sharing.address);
         accepted.by_port += u32::from(sharing.port);
+        if before != Some(accepted.sharing()) {
+            self.publish(port);
+        }
     }
 
     pub(crate) fn leave_accepted(&mut self, port: u16, sharing: Sharing) {
-        if let Some(accepted) = self.accepted.get_mut(&port) {
-            accepted.count -= 1;
-            accepted.by_address -= u32::from(sharing.address);
-            accepted.by_port -= u32::from(sharing.port);
-            if accepted.count == 0 {
-                self.accepted.remove(&port);
-                self.idle.push(port);
-            }
+        let Some(accepted) = self.accepted.get_mut(&port) else {
+            return;
+        };
+        let before = accepted.sharing();
+        accepted.count -= 1;
+        accepted.by_address -= u32::from(sharing.address);
+        accepted.by_port -= u32::from(sharing.port);
+        let after = (accepted.count > 0).then(|| accepted.sharing());
+        if after.is_none() {
+            self.accepted.remove(&port);
+            self.idle.push(port);
+        }
+        if after != Some(before) {
+            self.publish(port);
         }
     }
 
@@ -180,15 +262,18 @@ impl Ports {
         sharing: Sharing,
     ) -> bool {
         let accepted = self.accepted.get(&local.port());
-        let with_accepted = accepted.is_some_and(|accepted| {
-            let all = Sharing {
-                address: accepted.by_address == accepted.count,
-                port: accepted.by_port == accepted.count,
-            };
-            !sharing.admits(all, false)
-        });
+        let with_accepted = accepted.is_some_and(|all| !sharing.admits(all.sharing(), false));
+        let claim = Claim {
+            ip: local.ip(),
+            family,
+            sharing,
+            by: Use::Bound,
+        };
+        let sibling = self.sibling.as_ref();
+        let elsewhere = sibling.is_some_and(|it| it.conflicts(Protocol::Tcp, local.port(), claim));
         let others = self.bound.get(&local.port()).into_iter().flatten();
         with_accepted
+            || elsewhere
             || others.filter(|other| Some(other.id) != id).any(|other| {
                 overlap((local.ip(), family), (other.ip, other.family))
                     && !sharing.admits(other.sharing, other.listens)
@@ -198,7 +283,10 @@ impl Ports {
     /// Whether a connection could begin at this port: nobody was bound to it for good.
     pub(crate) fn is_shareable(&self, port: u16) -> bool {
         let mut others = self.bound.get(&port).into_iter().flatten();
-        !self.accepted.contains_key(&port) && others.all(|other| other.connects)
+        let sibling = self.sibling.as_ref();
+        !self.accepted.contains_key(&port)
+            && others.all(|other| other.connects)
+            && sibling.is_none_or(|sibling| sibling.may_connect_from(port))
     }
 
     /// A free port, the first from `draw` on.

@@ -1,12 +1,15 @@
 //! Connections in TIME-WAIT: a few numbers each, in a table of their own, bounded.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use ringwire_tcp::{Instant, TimeWait};
 
 use super::Ends;
 use super::ends_map::EndsMap;
+use crate::siblings::Sibling;
+use crate::socket::Protocol;
 
 /// Most that are kept: the oldest goes for one more (Linux's `tcp_max_tw_buckets` is of this order).
 const MAX_ENTRIES: usize = 65_536;
@@ -20,6 +23,7 @@ pub(crate) struct TimeWaits {
     ports: HashMap<u16, u32, FixedState>,
     /// Ports that have none any more.
     idle: Vec<u16>,
+    sibling: Option<Arc<Sibling>>,
 }
 
 impl TimeWaits {
@@ -29,7 +33,12 @@ impl TimeWaits {
             order: VecDeque::new(),
             ports: HashMap::with_hasher(FixedState::with_seed(seed)),
             idle: Vec::new(),
+            sibling: None,
         }
+    }
+
+    pub(crate) fn join(&mut self, sibling: &Arc<Sibling>) {
+        self.sibling = Some(Arc::clone(sibling));
     }
 
     /// Adds an entry; returns how many had to go for it.
@@ -43,6 +52,9 @@ impl TimeWaits {
         self.order.push_back((entry.until(), ends));
         if self.entries.insert(ends, entry).is_none() {
             *self.ports.entry(ends.0.port()).or_default() += 1;
+            if let Some(sibling) = &self.sibling {
+                sibling.open(Protocol::Tcp, &ends);
+            }
         }
         evicted
     }
@@ -62,6 +74,9 @@ impl TimeWaits {
     /// Whether it was there.
     fn take(&mut self, ends: &Ends) -> bool {
         let found = self.entries.remove(ends).is_some();
+        if let Some(sibling) = self.sibling.as_ref().filter(|_| found) {
+            sibling.close(Protocol::Tcp, ends);
+        }
         let port = ends.0.port();
         if found && let Some(count) = self.ports.get_mut(&port) {
             *count -= 1;

@@ -8,6 +8,7 @@ pub(crate) mod send;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
@@ -15,6 +16,7 @@ use crate::error::SocketError;
 use crate::group::{self, Group};
 use crate::options::{Sharing, SocketOptions};
 use crate::packet::Payload;
+use crate::siblings::{Claim, Sibling, Use};
 use crate::slab::Slab;
 use crate::socket::{Events, Family, Protocol, SocketId, for_each_key, overlap};
 
@@ -86,6 +88,7 @@ pub(crate) struct Sockets {
     /// Ports that nobody has any more.
     pub(crate) idle_ports: Vec<u16>,
     pub(crate) events: Events,
+    sibling: Option<Arc<Sibling>>,
 }
 
 impl Sockets {
@@ -98,7 +101,38 @@ impl Sockets {
             by_port: HashMap::with_hasher(hasher()),
             idle_ports: Vec::new(),
             events: Events::default(),
+            sibling: None,
         }
+    }
+
+    /// Has ports and connected sockets known to the interface's other stacks.
+    pub(crate) fn join(&mut self, sibling: &Arc<Sibling>) {
+        self.sibling = Some(Arc::clone(sibling));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slab.ids().is_empty()
+    }
+
+    /// Tells the interface's other stacks what we have of a port now.
+    pub(crate) fn publish(&self, port: u16) {
+        let Some(sibling) = &self.sibling else {
+            return;
+        };
+        let ids = self.by_port.get(&port).into_iter().flatten();
+        let claims = ids.filter_map(|&id| {
+            let socket = self.get(id)?;
+            Some(Claim {
+                ip: socket.local?.ip(),
+                family: socket.family,
+                sharing: socket.options.sharing(),
+                by: match socket.remote {
+                    Some(_) => Use::Connected,
+                    None => Use::Bound,
+                },
+            })
+        });
+        sibling.publish(Protocol::Udp, port, claims);
     }
 
     pub(crate) fn open(&mut self, family: Family) -> SocketId {
@@ -161,6 +195,17 @@ impl Sockets {
             port => port,
         };
         let local = SocketAddr::new(address.ip(), port);
+        let claim = Claim {
+            ip: local.ip(),
+            family,
+            sharing,
+            by: Use::Bound,
+        };
+        let sibling = self.sibling.as_ref();
+        if sibling.is_some_and(|it| !it.claim(Protocol::Udp, port, claim)) {
+            self.idle_ports.push(port);
+            return Err(SocketError::AddressInUse);
+        }
         let socket = self.get_mut(id).ok_or(SocketError::Invalid)?;
         socket.local = Some(local);
         socket.address_bound = !address.ip().is_unspecified();
@@ -181,7 +226,11 @@ impl Sockets {
             let ip = to.map_or(wildcard, |(source, _)| source);
             socket.local = Some(SocketAddr::new(ip, local.port()));
         }
+        let local = socket.local;
         self.hash(id);
+        if let Some(local) = local {
+            self.publish(local.port());
+        }
     }
 
     /// The socket that a datagram is for.
@@ -260,6 +309,9 @@ impl Sockets {
             Some(remote) => {
                 let group = self.connected.entry((local, remote)).or_default();
                 group.add(id, family, spreads);
+                if let Some(sibling) = &self.sibling {
+                    sibling.open(Protocol::Udp, &(local, remote));
+                }
             }
             None => for_each_key(local, family, |key| {
                 self.bound.entry(key).or_default().add(id, family, spreads);
@@ -272,7 +324,12 @@ impl Sockets {
         let (family, remote) = (socket.family, socket.remote);
         let Some(local) = socket.local else { return };
         match remote {
-            Some(remote) => group::leave(&mut self.connected, (local, remote), id),
+            Some(remote) => {
+                group::leave(&mut self.connected, (local, remote), id);
+                if let Some(sibling) = &self.sibling {
+                    sibling.close(Protocol::Udp, &(local, remote));
+                }
+            }
             None => for_each_key(local, family, |key| group::leave(&mut self.bound, key, id)),
         }
     }
@@ -290,6 +347,7 @@ impl Sockets {
                 self.idle_ports.push(port);
             }
         }
+        self.publish(port);
     }
 
     /// Whether somebody has the port who does not share it (Linux `udp_lib_lport_inuse`).
@@ -306,7 +364,20 @@ impl Sockets {
                 .local
                 .is_some_and(|local| overlap((ip, family), (local.ip(), other.family)));
             overlaps && !sharing.admits(other.options.sharing(), false)
-        })
+        }) || self.is_taken_elsewhere(ip, port, family, sharing)
+    }
+
+    /// The same of the interface's other stacks.
+    fn is_taken_elsewhere(&self, ip: IpAddr, port: u16, family: Family, sharing: Sharing) -> bool {
+        let by = Use::Bound;
+        let claim = Claim {
+            ip,
+            family,
+            sharing,
+            by,
+        };
+        let sibling = self.sibling.as_ref();
+        sibling.is_some_and(|sibling| sibling.conflicts(Protocol::Udp, port, claim))
     }
 
     fn free_port(&self, ip: IpAddr, family: Family, draw: u64) -> Option<u16> {

@@ -138,7 +138,13 @@ impl Stack {
                 payload.narrow(UDP_HEADER, udp_len - UDP_HEADER);
                 self.deliver(ledger, id, remote, payload, queue);
             }
-            None => self.refuse_udp(now, ledger, payload, ip),
+            None => {
+                let (hosts, part) = ((remote, local), (UDP_HEADER, udp_len - UDP_HEADER));
+                if self.hand_over_datagram(ledger, hosts, &payload, part) {
+                    return payload.release(ledger);
+                }
+                self.refuse_udp(now, ledger, payload, ip);
+            }
         }
     }
 

@@ -467,6 +467,10 @@ impl Stack {
         match self.sockets.find(to, from) {
             Some(id) => self.deliver(ledger, id, from, Payload::heap(bytes), None),
             None => {
+                let payload = Payload::heap(bytes);
+                if self.hand_over_datagram(ledger, (from, to), &payload, (0, len)) {
+                    return;
+                }
                 self.counters.rx_no_port += 1;
                 self.refuse_connected(from, to, SocketError::Refused);
             }
