@@ -1,3 +1,5 @@
+use std::os::unix::net::UnixDatagram;
+
 use super::*;
 
 const KIND: u16 = 30;
@@ -66,6 +68,71 @@ fn a_string_ends_at_its_terminator_if_it_has_one() {
     assert_eq!(string_of(b"veth\0"), "veth");
     assert_eq!(string_of(b"veth"), "veth");
     assert_eq!(string_of(b""), "");
+}
+
+/// A socket whose other end is a kernel that has said all that it will say.
+fn asks_of(told: &[Vec<u8>]) -> (Netlink, UnixDatagram) {
+    let (socket, kernel) = UnixDatagram::pair().expect("a pair of sockets");
+    for part in told {
+        kernel.send(part).expect("room for it");
+    }
+    let netlink = Netlink {
+        socket: socket.into(),
+        sequence: Cell::new(0),
+    };
+    (netlink, kernel)
+}
+
+/// A dump of one answer that the question of this number is answered with.
+fn dumped(sequence: u32, value: u64, flags: i32) -> Vec<u8> {
+    let value = attribute(3, &value.to_ne_bytes());
+    let end = message(libc::NLMSG_DONE as u16, 0, sequence, &0i32.to_ne_bytes());
+    [message(KIND, flags as u16, sequence, &value), end].concat()
+}
+
+#[test]
+fn a_dump_that_was_not_of_one_moment_is_asked_for_again() {
+    let (interrupted, whole) = (libc::NLM_F_DUMP_INTR, 0);
+    let (netlink, _kernel) = asks_of(&[dumped(1, 8, interrupted), dumped(2, 9, whole)]);
+    let answers = netlink.dump(KIND, &[], KIND).expect("a dump");
+    assert_eq!(answers, [attribute(3, &9u64.to_ne_bytes())]);
+}
+
+#[test]
+fn a_dump_that_is_never_of_one_moment_is_given_up() {
+    let told: Vec<_> = (1..=DUMPS + 1)
+        .map(|sequence| dumped(sequence, 8, libc::NLM_F_DUMP_INTR))
+        .collect();
+    let (netlink, _kernel) = asks_of(&told);
+    let answers = netlink.dump(KIND, &[], KIND);
+    assert!(matches!(answers, Err(Silence::Unsteady)));
+    assert_eq!(netlink.sequence.get(), DUMPS);
+}
+
+#[test]
+fn the_rest_of_a_question_that_was_given_up_answers_no_other() {
+    let value = attribute(3, &9u64.to_ne_bytes());
+    let told = [dumped(0, 8, 0), message(KIND, 0, 1, &value)];
+    let (netlink, _kernel) = asks_of(&told);
+    assert_eq!(netlink.ask(KIND, &[], KIND).expect("an answer"), value);
+}
+
+#[test]
+fn an_order_is_obeyed_or_refused_with_an_errno() {
+    let answered = |payload: &[u8]| {
+        let told = [message(libc::NLMSG_ERROR as u16, 0, 1, payload)];
+        asks_of(&told).0.tell(KIND, 0, &[])
+    };
+    assert!(answered(&0i32.to_ne_bytes()).is_ok());
+    let refused = answered(&(-libc::EPERM).to_ne_bytes());
+    let refused = io::Error::from(refused.expect_err("a refusal"));
+    assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+    assert!(matches!(answered(&[0; 3]), Err(Silence::Malformed)));
+    let (netlink, _kernel) = asks_of(&[answer(8)]);
+    assert!(matches!(
+        netlink.tell(KIND, 0, &[]),
+        Err(Silence::Malformed)
+    ));
 }
 
 #[test]

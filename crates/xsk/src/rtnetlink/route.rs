@@ -41,8 +41,8 @@ pub enum Route {
     /// Nowhere.
     None {
         /// What connect(2) would say: `ENETUNREACH` if there is no route; for a route that says no, `EHOSTUNREACH`
-        /// (unreachable), `EACCES` (prohibit), `EINVAL` (blackhole). `EINVAL`, too, if the source address is not the
-        /// host's.
+        /// (unreachable), `EACCES` (prohibit), `EINVAL` (blackhole). One of these, too, if the source address is none of
+        /// the host's IPv4 addresses.
         errno: i32,
     },
 }

@@ -5,6 +5,8 @@ mod support;
 
 mod carrier;
 mod checksum;
+mod pair;
+mod rtnetlink;
 mod wire;
 
 use std::io;
@@ -27,7 +29,7 @@ use wire::{Peer, SEND_AREA, completions, read, send, shared, soon};
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 fn main() {
-    let trials: Vec<Trial> = vec![
+    let mut trials: Vec<Trial> = vec![
         carrier::case(),
         trial("an_interface_is_described", an_interface_is_described),
         trial(
@@ -88,6 +90,7 @@ fn main() {
             a_multicast_group_is_joined_while_the_guard_lives,
         ),
     ];
+    trials.extend(rtnetlink::cases());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
