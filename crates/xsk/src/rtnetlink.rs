@@ -9,8 +9,10 @@ mod link;
 mod neighbour;
 mod route;
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_packet_core::{DecodeError, Emitable, NlaBuffer, NlasIterator};
@@ -94,14 +96,13 @@ pub enum Change {
 /// What rtnetlink(7) says of one interface, asked and followed, in the network namespace that it was opened in.
 ///
 /// Its descriptor is readable when something may have changed. Path MTUs that the host learns are told by no change.
-#[derive(Debug)]
 pub struct Rtnetlink {
     index: u32,
     asks: Netlink,
     listens: Netlink,
     buffer: Box<[u8]>,
     /// The messages in the buffer that have not been looked at.
-    unread: std::ops::Range<usize>,
+    unread: Range<usize>,
 }
 
 impl Rtnetlink {
@@ -207,6 +208,14 @@ impl Rtnetlink {
             }
         }
         None
+    }
+}
+
+impl fmt::Debug for Rtnetlink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rtnetlink")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 

@@ -308,13 +308,10 @@ fn a_removed_interface_is_told_and_gone() {
     let gone = rtnetlink.link().expect_err("no interface");
     assert_eq!(gone.raw_os_error(), Some(libc::ENODEV));
     assert_eq!(rtnetlink.addresses().unwrap(), []);
-    let route = rtnetlink.route(None, ip("192.0.2.9")).unwrap();
-    assert_eq!(
-        route,
-        Route::None {
-            errno: libc::ENETUNREACH
-        }
-    );
+    for to in ["192.0.2.9", "fe80::9"] {
+        let route = rtnetlink.route(None, ip(to)).unwrap();
+        assert_eq!(route, none(libc::ENETUNREACH), "{to}");
+    }
 }
 
 /// Another interface, with addresses of its own; its index.
