@@ -76,6 +76,27 @@ pub(crate) fn local_address(fd: &OwnedFd) -> io::Result<SocketAddr> {
     decode(&address).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// Sends a packet without waiting.
+pub(crate) fn send(fd: &OwnedFd, packet: &[u8], to: IpAddr) -> io::Result<()> {
+    let (address, len) = encode(SocketAddr::new(to, 0));
+    // SAFETY: packet and address are readable for their lengths.
+    let sent = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            packet.as_ptr().cast(),
+            packet.len(),
+            libc::MSG_NOSIGNAL,
+            (&raw const address).cast(),
+            len,
+        )
+    };
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 /// A packet that was received.
 pub(crate) struct Packet {
     /// Its sender; an IPv4 one as such, on an IPv6 socket too.

@@ -4,6 +4,7 @@
 #[allow(dead_code)] // Of what the tests share, this one needs little.
 mod support;
 
+mod icmp;
 mod pair;
 mod ports;
 mod tcp;
@@ -45,6 +46,14 @@ fn main() {
             an_ipv4_datagram_is_one_on_an_ipv6_port,
             what_the_host_sends_to_itself_does_not_arrive,
             a_datagram_longer_than_the_buffer_is_an_error_and_the_next_is_whole;
+        icmp:
+            the_error_about_another_programs_datagram_is_seen_and_not_taken,
+            the_error_about_a_frame_that_the_kernel_did_not_make_is_seen,
+            echoes_are_not_errors,
+            an_error_with_a_wrong_checksum_is_passed_over,
+            an_icmpv6_error_with_a_wrong_checksum_is_the_kernels_to_drop,
+            a_ping_has_the_kernel_find_the_neighbour,
+            opening_takes_the_interface_and_a_capability;
     };
     let mut arguments = Arguments::from_args();
     // One at a time: a port stays taken while a child that another test starts has not got to its exec.
