@@ -1,6 +1,7 @@
 //! An echo server for UDP and TCP, on ringwire or on the kernel's io_uring: the same server text (`server.rs` and what stands beside it),
 //! compiled against each.
 //!
+//!     echo --interface eth1 --port 7777
 //!     echo --interface eth1 --address 10.0.0.2/24 --address fd00::2/64 --port 7777
 //!     echo --backend kernel --port 7777
 //!
@@ -38,8 +39,9 @@ mod on_kernel {
 const USAGE: &str = "usage: echo [--backend ringwire|kernel] --port PORT
   --interface NAME       the interface to serve
   --queues N,N,...       its queues (default: all)
-  --address IP/BITS      an address that no host on the link has; repeatable
-  --gateway IP           the router off the link; repeatable
+  --address IP/BITS      an address that no host on the link has; repeatable (default: the interface's own,
+                         shared with the kernel)
+  --gateway IP           the router off the link, for such an address; repeatable
   --rx-csum POLICY       verify (default), accept_partial, or trust
   --xdp-mode MODE        auto (default), native, or generic
   --spin MICROSECONDS    how long to look for packets before sleeping (default: 0)

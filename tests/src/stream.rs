@@ -30,6 +30,19 @@ pub fn ring(veth: &Veth, checksums: RxChecksum) -> IoUring {
     ring
 }
 
+/// A ring that shares the addresses of its end's kernel. The pair is one with the kernel at both ends.
+pub fn shared_ring(veth: &Veth, checksums: RxChecksum) -> IoUring {
+    let ring = veth.in_ring(|| {
+        IoUring::builder()
+            .interface(RING_INTERFACE)
+            .rx_checksum(checksums)
+            .build(64)
+            .expect("a ring")
+    });
+    ring.submitter().register_files_sparse(8).expect("a table");
+    ring
+}
+
 /// Takes turns until something has completed or the time is over; whether something has.
 pub fn wait(ring: &mut IoUring, at_most: Duration) -> bool {
     let time = types::Timespec::from(at_most);

@@ -1,5 +1,7 @@
 //! Making a ring: what the kernel's set-up takes, and what a NIC needs.
 
+mod check;
+
 use std::io;
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -11,7 +13,7 @@ use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::*;
 use ringwire_abi::setup::ring_sizes;
 use ringwire_stack::{
-    AddressState, Cidr, DadConfig, MAX_ADDRESSES, RxChecksum, Stack, multicast_mac, solicited_node,
+    AddressState, Cidr, DadConfig, RxChecksum, Stack, multicast_mac, solicited_node,
 };
 use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem, UmemError};
 use ringwire_xsk::{
@@ -19,10 +21,11 @@ use ringwire_xsk::{
 };
 
 use crate::engine::{Engine, EngineConfig};
+use crate::host_kernel::HostKernel;
 use crate::offload::TxChecksum;
 use crate::params::Parameters;
 use crate::port::AfXdpPort;
-use crate::report::{Report, scatter_from};
+use crate::report::{AddressMode, Report, scatter_from};
 use crate::ring::{Core, IoUring, now};
 use crate::setup_error::SetupError;
 
@@ -137,13 +140,18 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     }
 
     /// An address for the ring alone, that neither the kernel nor another host has. Repeatable, up
-    /// to [`MAX_ADDRESSES`].
+    /// to [`MAX_ADDRESSES`](ringwire_stack::MAX_ADDRESSES).
+    ///
+    /// Without any, the ring shares the interface's addresses with the kernel, and follows them as they come
+    /// and go. It has the ports that its sockets use, each held by a kernel socket for as long, so that a
+    /// conflict is `EADDRINUSE` both ways; routes and neighbours are the kernel's. Who submits must be in the network
+    /// namespace that the ring was built in: there those sockets are.
     pub fn address(&mut self, cidr: Cidr) -> &mut Self {
         self.addresses.push(cidr);
         self
     }
 
-    /// The router for destinations off the link, one for each family.
+    /// The router for destinations off the link, one for each family; for addresses of the ring's own.
     pub fn gateway(&mut self, gateway: IpAddr) -> &mut Self {
         self.gateways.push(gateway);
         self
@@ -321,7 +329,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         let queues = self.check(&interface)?;
         let umem = Umem::new(self.layout(queues.len() as u32))?;
         let mut ledger = Ledger::new(Arc::clone(&umem));
-        let program = self.privileges.attach(&interface, self.attach)?;
+        let program = Arc::new(self.privileges.attach(&interface, self.attach)?);
         await_carrier(&interface)?;
         let (sockets, rings) = self.open_sockets(&interface, &queues, &mut ledger)?;
         for socket in &sockets {
@@ -335,15 +343,25 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
                 memberships.push(self.privileges.join_multicast(&interface, group)?);
             }
         }
-        let waiter = Waiter::new(&sockets).map_err(|source| SetupError::Io {
+        let making_fds = |source| SetupError::Io {
             doing: "making the ring's fds",
             source,
-        })?;
+        };
+        let mut waiter = Waiter::new(&sockets).map_err(making_fds)?;
+        let kernel = match self.address_mode() {
+            AddressMode::Owned => None,
+            AddressMode::Shared => Some(HostKernel::new(&interface, Arc::clone(&program))?),
+        };
+        if let Some(kernel) = &kernel {
+            waiter
+                .watch(Arc::clone(kernel.epoll()))
+                .map_err(making_fds)?;
+        }
         let waker = waiter.waker().clone();
         umem.on_return(move || waker.wake());
         let report = self.report(&interface, queues, &umem, &program, &sockets);
         let sockets: Arc<[Socket]> = sockets.into();
-        let stack = self.stack(&interface, &ledger, &report)?;
+        let stack = self.stack(&interface, &ledger, &report, kernel)?;
         let config = EngineConfig {
             sq_entries,
             cq_entries,
@@ -376,47 +394,6 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
                 source,
             },
         })
-    }
-
-    /// Checks what needs nothing made; returns the queues to serve.
-    fn check(&self, interface: &Interface) -> Result<Vec<u32>, SetupError> {
-        match self.addresses.len() {
-            0 => return Err(SetupError::NoAddress),
-            count if count > MAX_ADDRESSES => return Err(SetupError::TooManyAddresses(count)),
-            _ => {}
-        }
-        if !interface.up {
-            return Err(ringwire_xsk::Error::InterfaceDown {
-                name: interface.name.clone(),
-            }
-            .into());
-        }
-        let v6 = self.addresses.iter().any(|cidr| cidr.address.is_ipv6());
-        let least = if v6 { LEAST_MTU_V6 } else { LEAST_MTU_V4 };
-        if interface.mtu < least {
-            return Err(SetupError::SmallMtu {
-                interface: interface.name.clone(),
-                mtu: interface.mtu,
-                least,
-            });
-        }
-        let mut queues = self
-            .queues
-            .clone()
-            .unwrap_or_else(|| (0..interface.rx_queues).collect());
-        queues.sort_unstable();
-        queues.dedup();
-        let missing = queues.iter().find(|&&queue| queue >= interface.rx_queues);
-        if let Some(&queue) = missing.or(if queues.is_empty() { Some(&0) } else { None }) {
-            let (interface, available) = (interface.name.clone(), interface.rx_queues);
-            return Err(ringwire_xsk::Error::NoSuchQueue {
-                interface,
-                queue,
-                available,
-            }
-            .into());
-        }
-        Ok(queues)
     }
 
     /// Bytes of UMEM that a ring over so many queues takes.
@@ -499,6 +476,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             driver: interface.driver.clone(),
             queues,
             mtu: ip_mtu(interface),
+            addresses: self.address_mode(),
             attached: program.mode(),
             native_refused: program.native_refused().map(ToString::to_string),
             mode: worst.mode(),
@@ -524,13 +502,15 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         interface: &Interface,
         ledger: &Ledger,
         report: &Report,
+        kernel: Option<HostKernel>,
     ) -> Result<Stack, SetupError> {
+        let addresses = kernel.as_ref().map(HostKernel::addresses);
         let config = ringwire_stack::Config {
             mac: interface.mac,
             mtu: ip_mtu(interface),
             plan: report.plan_limits(),
             queues: report.queues.len() as u16,
-            addresses: self.addresses.clone(),
+            addresses: addresses.unwrap_or(&self.addresses).to_vec(),
             gateways: self.gateways.clone(),
             rx_checksum: self.rx_checksum,
             tx_checksum: report.tx_checksum.policy(),
@@ -540,7 +520,11 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
                 DadConfig::OFF
             },
         };
-        Ok(Stack::new(now(), config, ledger, random_numbers()?))
+        let random = random_numbers()?;
+        Ok(match kernel {
+            None => Stack::new(now(), config, ledger, random),
+            Some(kernel) => Stack::beside(now(), config, Box::new(kernel), ledger, random),
+        })
     }
 
     /// Takes turns until every address is known to be ours.

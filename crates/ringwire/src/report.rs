@@ -23,6 +23,15 @@ pub(crate) fn scatter_from(mode: Mode) -> u32 {
     }
 }
 
+/// Whose the ring's addresses are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressMode {
+    /// The ring's alone: it has all ports, and answers ARP, neighbour discovery and ICMP.
+    Owned,
+    /// The kernel's: the ring has the ports that its sockets use.
+    Shared,
+}
+
 /// Which mode a ring got, and why not a better one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -33,8 +42,10 @@ pub struct Report {
     pub driver: String,
     /// The NIC queues served.
     pub queues: Vec<u32>,
-    /// Bytes of the largest IP packet.
+    /// Bytes of the largest IP packet, when the ring was made.
     pub mtu: u16,
+    /// Whose the addresses are.
+    pub addresses: AddressMode,
     /// Where the steering program runs.
     pub attached: Attached,
     /// Why it does not run in the driver.
@@ -101,6 +112,10 @@ impl fmt::Display for Report {
             self.interface, self.driver, self.queues, self.mtu
         )?;
         writeln!(f, "AF_XDP {mode}; XDP program {attached}")?;
+        match self.addresses {
+            AddressMode::Owned => writeln!(f, "addresses: the ring's own")?,
+            AddressMode::Shared => writeln!(f, "addresses: shared with the kernel")?,
+        }
         writeln!(f, "driver: {}", Offers(&self.features))?;
         let pages = if self.huge_pages {
             "huge pages"

@@ -6,6 +6,7 @@ fn report() -> Report {
         driver: "igb".to_owned(),
         queues: vec![0],
         mtu: 1500,
+        addresses: AddressMode::Owned,
         attached: Attached::Native,
         native_refused: None,
         mode: Mode::ZeroCopy,
@@ -126,4 +127,18 @@ fn checksums_that_are_written_behind_us_take_room_in_front() {
     assert_eq!(report.plan_limits().headroom, 0);
     report.tx_checksum = TxChecksum::Offload;
     assert_eq!(report.plan_limits().headroom, 32);
+}
+
+#[test]
+fn whose_the_addresses_are_is_in_the_report() {
+    let owned = report().to_string();
+    assert!(owned.contains("addresses: the ring's own\n"), "{owned}");
+    let addresses = AddressMode::Shared;
+    let shared = Report {
+        addresses,
+        ..report()
+    }
+    .to_string();
+    let line = "addresses: shared with the kernel\n";
+    assert!(shared.contains(line), "{shared}");
 }

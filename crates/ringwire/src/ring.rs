@@ -35,7 +35,7 @@ pub(crate) struct Core {
     pub(crate) engine: Engine,
     pub(crate) waiter: Waiter,
     pub(crate) sockets: Arc<[Socket]>,
-    pub(crate) program: Program,
+    pub(crate) program: Arc<Program>,
     pub(crate) report: Report,
     pub(crate) spin: Duration,
     /// The engine panicked: it is left alone.

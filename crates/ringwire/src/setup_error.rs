@@ -17,11 +17,17 @@ pub enum SetupError {
     /// No interface was named.
     #[error("no interface was named: call Builder::interface")]
     NoInterface,
-    /// No address was given.
+    /// No address was given, and there is none to share.
     #[error(
-        "no address was given: call Builder::address with one that no host on the link has, as in 10.0.0.2/24"
+        "{0} has no address to share with the kernel: `ip address add 10.0.0.2/24 dev {0}`, or call Builder::address \
+         with one that no host on the link has"
     )]
-    NoAddress,
+    NoAddress(String),
+    /// A gateway was given for addresses that are the kernel's.
+    #[error(
+        "Builder::gateway is for addresses of the ring's own: shared ones follow the kernel's routes (`ip route`)"
+    )]
+    GatewayOfTheKernel,
     /// Too many addresses.
     #[error("{0} addresses are too many: at most {MAX_ADDRESSES}")]
     TooManyAddresses(usize),

@@ -102,7 +102,7 @@ fn addresses() {
     let veth = Veth::new(1, 1500, false);
     let mut none = IoUring::builder();
     let error = refused(&veth, none.interface(RING_INTERFACE));
-    assert!(matches!(error, SetupError::NoAddress), "{error:?}");
+    assert!(matches!(error, SetupError::NoAddress(_)), "{error:?}");
     let mut many = builder();
     for host in 10..20 {
         many.address(format!("10.7.0.{host}/24").parse().expect("an address"));

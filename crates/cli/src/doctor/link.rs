@@ -92,10 +92,13 @@ fn addresses(machine: &Machine) -> Finding {
     let addresses = machine.addresses.iter();
     let addresses: Vec<String> = addresses.map(|(ip, bits)| format!("{ip}/{bits}")).collect();
     match addresses.is_empty() {
-        true => Finding::ok("addresses", "the kernel has none here"),
+        true => Finding::note(
+            "addresses",
+            "the kernel has none here: a ring takes one of its own (Builder::address)".to_owned(),
+        ),
         false => Finding::ok(
             "addresses",
-            format!("the kernel's: {}", addresses.join(", ")),
+            format!("a ring shares the kernel's: {}", addresses.join(", ")),
         ),
     }
 }

@@ -1,0 +1,21 @@
+//! A ring beside the kernel, on the kernel's own addresses, over veth.
+
+mod flows;
+
+use libtest_mimic::{Arguments, Trial};
+use ringwire_tests::net::Veth;
+use ringwire_tests::privileged;
+
+/// A test with kernels at both ends of a pair, in the ring's namespace: there the ring's ports are.
+fn beside(name: &str, test: impl FnOnce(&Veth) + Send + 'static) -> Trial {
+    privileged(name, move || {
+        let veth = Veth::new(2, 1500, true);
+        veth.peer_offloads_off();
+        veth.in_ring(|| test(&veth));
+    })
+}
+
+fn main() {
+    let trials = flows::trials();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
