@@ -68,6 +68,8 @@ impl Connection {
 
     /// The link takes less than before: a segment may have `mss` bytes of options and payload.
     pub fn on_link_mtu(&mut self, now: Instant, mss: u16) {
+        // The handshake may not have settled anything yet.
+        self.config.send_mss = self.config.send_mss.min(mss);
         let mss = u32::from(mss).saturating_sub(self.option_bytes()).max(1);
         self.path.most = self.path.most.min(mss);
         if mss < self.send.mss {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::script::{Script, config, ms, ours, segment, syn};
+use super::script::{Script, config, ms, ours, segment, syn, syn_ack};
 use crate::{Config, Options, SackBlocks, Segment, Timestamps};
 
 /// Bytes of payload that link and peer allow, and what a path is guessed to take.
@@ -229,4 +229,52 @@ fn a_guess_that_proves_right_is_put_to_the_test_less_and_less_often() {
     let _ = script.feed(segment(0, done + 2 * MOST, 0));
     script.sent();
     assert!(try_more(&mut script) <= ms(1000));
+}
+
+#[test]
+fn a_link_that_takes_less_shortens_segments_at_once_and_no_window_is_reduced() {
+    let mut script = flight(4);
+    let window = script.connection.info(script.now).window;
+    script.connection.on_link_mtu(script.now, 700);
+    let again: Vec<u32> = script.sent().iter().map(|sent| sent.len).collect();
+    assert_eq!(again, [700; 8]);
+    assert_eq!(script.connection.info(script.now).window, window);
+    let _ = script.feed(segment(0, 4 * MOST, 0));
+    script.push(1400);
+    let next: Vec<u32> = script.sent().iter().map(|sent| sent.len).collect();
+    assert_eq!(next, [700; 2]);
+}
+
+#[test]
+fn a_link_that_takes_more_changes_nothing() {
+    let mut script = flight(1);
+    script.connection.on_link_mtu(script.now, MOST as u16 + 1);
+    assert_eq!(script.sent(), []);
+    assert_eq!(script.connection.send_mss(), MOST);
+}
+
+#[test]
+fn more_than_the_link_takes_is_never_tried() {
+    let mut script = flight(1);
+    assert!(too_big(&mut script, 0, 600));
+    script.connection.on_link_mtu(script.now, 700);
+    script.sent();
+    let _ = script.feed(segment(0, MOST, 0));
+    let _ = script.fire_within(Duration::from_secs(600));
+    script.push(2 * MOST);
+    let lens: Vec<u32> = script.sent().iter().map(|sent| sent.len).collect();
+    assert_eq!(&lens[..2], [700, 600]);
+}
+
+#[test]
+fn a_link_that_takes_less_during_the_handshake_shortens_segments() {
+    let mut script = Script::active(wide());
+    script.sent();
+    script.connection.on_link_mtu(script.now, 700);
+    let answer = Segment {
+        options: offer().options,
+        ..syn_ack()
+    };
+    let _ = script.feed(answer);
+    assert_eq!(script.connection.send_mss(), 700);
 }
