@@ -238,6 +238,8 @@ impl Stack {
         } else if ip.protocol == IpProtocol::Tcp {
             let payload = Payload::heap(bytes[ip.payload_at..].to_vec());
             self.receive_tcp(now, ledger, payload, queue, &ip);
+        } else if self.shared.is_some() {
+            self.count_reject(Reject::NotOurs);
         } else {
             self.receive_control(now, ledger, &bytes, &ip);
         }
@@ -319,7 +321,9 @@ impl Stack {
         let Some(fragment) = &expired.first_fragment else {
             return;
         };
-        if expired.key.dst.is_multicast() || !self.control_limit.take(now) {
+        // With shared addresses ICMP is the kernel's.
+        let silent = self.shared.is_some() || expired.key.dst.is_multicast();
+        if silent || !self.control_limit.take(now) {
             return;
         }
         let packet = crate::icmp::time_exceeded(expired.key.dst, expired.key.src, fragment);

@@ -219,7 +219,10 @@ impl Shared {
         let route = self.kernel.route(key.0, key.1);
         self.routes.insert(key, route);
         if let Route::Via { mtu: Some(mtu), .. } = route {
-            self.mtus.insert(key.1, mtu);
+            let mtu = mtu.max(if key.1.is_ipv4() { LEAST_V4 } else { LEAST_V6 });
+            // Another source may have another way: the narrower one is good for both.
+            let known = self.mtus.entry(key.1).or_insert(mtu);
+            *known = mtu.min(*known);
         }
         route
     }
@@ -274,6 +277,12 @@ impl Stack {
         if let Some(shared) = &mut self.shared {
             shared.next_look = Instant::ZERO;
         }
+    }
+
+    /// Whether the kernel has said that it is ready, or had more to say than one look takes.
+    pub(crate) fn has_kernel_events(&self) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| shared.next_look == Instant::ZERO)
     }
 
     /// Takes what has happened beside us, if it is time to look.
@@ -394,3 +403,6 @@ impl Stack {
 
 /// RFC 791: every host takes packets of this many bytes.
 const LEAST_MTU: u16 = 576;
+/// No route takes less, whatever it says (RFC 791, section 3.2; RFC 8200, section 5).
+const LEAST_V4: u16 = 68;
+const LEAST_V6: u16 = 1280;

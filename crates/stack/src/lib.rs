@@ -313,6 +313,7 @@ impl Stack {
             self.control.next_deadline(now),
             self.tcp_deadline(),
             (self.has_looped() || self.has_handed_over()).then_some(now),
+            self.has_kernel_events().then_some(now),
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -10,7 +10,7 @@ use crate::Stack;
 use crate::error::SocketError;
 use crate::kernel::{Kernel, Reservation};
 use crate::options::Sharing;
-use crate::socket::{Family, Protocol};
+use crate::socket::{Family, Protocol, overlap};
 
 /// Ports for connections that are taken at a time.
 const BLOCK: usize = 32;
@@ -29,48 +29,74 @@ struct Held {
 impl Held {
     /// Whether the kernel's sockets are kept from this address, too.
     fn covers(&self, ip: IpAddr, family: Family) -> bool {
+        let takes_both = |ip, family| family == Family::V6 && ip == Family::V6.unspecified();
         let same = self.ip.is_ipv4() == ip.is_ipv4();
         let all = self.ip.is_unspecified();
-        let both = all && self.family == Family::V6;
         // A wildcard of both families is more than one of either.
-        let wanted_both = ip.is_unspecified() && family == Family::V6;
-        both || !wanted_both && same && (all || self.ip == ip)
+        takes_both(self.ip, self.family)
+            || !takes_both(ip, family) && same && (all || self.ip == ip)
     }
+}
+
+/// One of the ports for connections.
+#[derive(Debug)]
+struct Port {
+    /// Where it stands among them.
+    place: usize,
+    used: bool,
 }
 
 /// The ports for connections of one family.
 #[derive(Debug, Default)]
 struct Blocks {
     ports: Vec<u16>,
-    /// Where each stands among them.
-    places: HashMap<u16, usize, FixedState>,
+    by_number: HashMap<u16, Port, FixedState>,
     /// How many of them nobody uses.
     unused: usize,
 }
 
 impl Blocks {
     fn add(&mut self, port: u16) {
-        self.places.insert(port, self.ports.len());
+        let place = self.ports.len();
+        self.by_number.insert(port, Port { place, used: false });
         self.ports.push(port);
         self.unused += 1;
     }
 
-    /// One of them is used by nobody any more; whether it stays one of them.
-    fn keep(&mut self, port: u16) -> bool {
-        let Some(&place) = self.places.get(&port) else {
+    /// One of them is used, by the first or by one more.
+    fn note_use(&mut self, number: u16) {
+        if let Some(port) = self.by_number.get_mut(&number)
+            && !std::mem::replace(&mut port.used, true)
+        {
+            self.unused -= 1;
+        }
+    }
+
+    /// A port is used by nobody (any more); whether it stays one of them.
+    fn keep(&mut self, number: u16) -> bool {
+        let Some(port) = self.by_number.get_mut(&number) else {
             return false;
         };
-        self.unused += 1;
-        if self.unused <= SPARE + self.ports.len() / 2 {
-            return true;
+        if std::mem::replace(&mut port.used, false) {
+            self.unused += 1;
         }
+        self.unused <= SPARE + self.ports.len() / 2 || !self.take_out(number)
+    }
+
+    /// Takes out one that nobody uses; `false`: it is none.
+    fn take_out(&mut self, number: u16) -> bool {
+        let port = self.by_number.get(&number);
+        let Some(&Port { place, used: false }) = port else {
+            return false;
+        };
         self.unused -= 1;
-        self.places.remove(&port);
+        self.by_number.remove(&number);
         self.ports.swap_remove(place);
-        if let Some(moved) = self.ports.get(place) {
-            self.places.insert(*moved, place);
+        let moved = self.ports.get(place);
+        if let Some(port) = moved.and_then(|moved| self.by_number.get_mut(moved)) {
+            port.place = place;
         }
-        false
+        true
     }
 }
 
@@ -109,7 +135,6 @@ impl Reserved {
         v6: bool,
         start: u64,
         is_free: impl Fn(&u16) -> bool,
-        is_used: impl Fn(u16) -> bool,
     ) -> Result<(u16, u64), SocketError> {
         let blocks = &self.blocks[usize::from(v6)];
         let count = blocks.ports.len();
@@ -126,10 +151,7 @@ impl Reserved {
                 (*found.ok_or(SocketError::AddressNotAvailable)?, 1)
             }
         };
-        if !is_used(port) {
-            let blocks = &mut self.blocks[usize::from(v6)];
-            blocks.unused = blocks.unused.saturating_sub(1);
-        }
+        self.blocks[usize::from(v6)].note_use(port);
         Ok((port, tried))
     }
 
@@ -155,17 +177,52 @@ impl Reserved {
 
     /// A port is used by nobody any more.
     fn let_go(&mut self, kernel: &mut dyn Kernel, protocol: Protocol, port: u16) {
-        let mut kept = false;
-        if protocol == Protocol::Tcp {
-            for blocks in &mut self.blocks {
-                kept |= blocks.keep(port);
+        let kept = self
+            .blocks
+            .each_mut()
+            .map(|blocks| protocol == Protocol::Tcp && blocks.keep(port));
+        self.release(kernel, protocol, port, |held| {
+            !kept[usize::from(held.ip.is_ipv6())]
+        });
+    }
+
+    /// A port that may be one for connections is to be a socket's, for all that comes to this address: if nobody uses it, it is
+    /// none of them any more, and what keeps the kernel from giving the rest of it is given back.
+    fn take_out(&mut self, kernel: &mut dyn Kernel, local: SocketAddr, family: Family) {
+        for of in [Family::V4, Family::V6] {
+            let ip = of.unspecified();
+            // As it was taken: for one family.
+            let taken = overlap((ip, Family::V4), (local.ip(), family))
+                && self.blocks[usize::from(of == Family::V6)].take_out(local.port());
+            if taken {
+                self.release(kernel, Protocol::Tcp, local.port(), |held| {
+                    held.ip == ip && !held.covers(local.ip(), family)
+                });
             }
         }
-        if kept {
+    }
+
+    /// Gives back what is held at some of the addresses of a port.
+    fn release(
+        &mut self,
+        kernel: &mut dyn Kernel,
+        protocol: Protocol,
+        port: u16,
+        is_left: impl Fn(&Held) -> bool,
+    ) {
+        let key = (protocol, port);
+        let Some(all) = self.held.get_mut(&key) else {
             return;
-        }
-        for held in self.held.remove(&(protocol, port)).unwrap_or_default() {
-            kernel.release(protocol, SocketAddr::new(held.ip, port));
+        };
+        all.retain(|held| {
+            let left = is_left(held);
+            if left {
+                kernel.release(protocol, SocketAddr::new(held.ip, port));
+            }
+            !left
+        });
+        if all.is_empty() {
+            self.held.remove(&key);
         }
     }
 }
@@ -200,18 +257,24 @@ impl Stack {
         let Some(shared) = &mut self.shared else {
             return Ok(local);
         };
-        if local.port() > 0 && shared.reserved.covering(protocol, local, family).is_some() {
+        let (reserved, kernel) = (&mut shared.reserved, &mut *shared.kernel);
+        let chosen = local.port() > 0;
+        if chosen && protocol == Protocol::Tcp {
+            reserved.take_out(kernel, local, family);
+        }
+        if chosen && reserved.covering(protocol, local, family).is_some() {
             return Ok(local);
         }
-        let port = shared.kernel.reserve(&Reservation {
+        // Who does not care shares with nobody: the kernel would give the same port again.
+        let port = kernel.reserve(&Reservation {
             protocol,
             local,
             v6_only: false,
-            reuse_address: sharing.address,
-            reuse_port: sharing.port,
+            reuse_address: chosen && sharing.address,
+            reuse_port: chosen && sharing.port,
         })?;
         let local = SocketAddr::new(local.ip(), port);
-        shared.reserved.add(protocol, local, family, false);
+        reserved.add(protocol, local, family, false);
         Ok(local)
     }
 
@@ -257,3 +320,7 @@ impl Stack {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "reserved_tests.rs"]
+mod tests;

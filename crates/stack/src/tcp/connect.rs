@@ -64,13 +64,14 @@ impl Stack {
             true => SocketAddr::new(self.any_address(to.ip()), to.port()),
             false => to,
         };
+        let source = self.source(bound, to.ip())?;
+        // There may be a way, but not from this source.
         if matches!(
-            self.reach(bound.map(|local| local.ip()), to.ip()),
-            Reach::Broadcast | Reach::Multicast
+            self.reach(Some(source), to.ip()),
+            Reach::Broadcast | Reach::Multicast | Reach::None
         ) {
             return Err(SocketError::NetworkUnreachable);
         }
-        let source = self.source(bound, to.ip())?;
         let local = match bound {
             Some(bound) => {
                 self.guard(Protocol::Tcp, bound, family)?;
@@ -192,8 +193,7 @@ impl Stack {
             }
             Some(shared) => {
                 let (kernel, v6) = (&mut *shared.kernel, to.is_ipv6());
-                let is_used = |port| table.uses(port);
-                shared.reserved.find(kernel, v6, start, is_free, is_used)?
+                shared.reserved.find(kernel, v6, start, is_free)?
             }
         };
         self.tcp.ports.set_step(offset, step.wrapping_add(tried));

@@ -91,7 +91,6 @@ impl Stack {
         let Some(options) = self.tcp.get(listening).map(|socket| socket.options) else {
             return;
         };
-        let config = self.tcp_config(ledger, ends.1.ip(), Some(listening));
         let Some(listener) = self.tcp.listener(listening) else {
             return;
         };
@@ -103,6 +102,9 @@ impl Stack {
         }
         if syn_queue_is_full {
             listener.cookie_at = Some(now);
+        }
+        let config = self.accepting_config(ledger, listening, ends);
+        if syn_queue_is_full {
             let path = Path::new(&options, ends.1.ip(), queue);
             return self.send_cookie(now, ledger, &config, ends, syn, path);
         }
@@ -111,6 +113,13 @@ impl Stack {
         let offset = self.tcp.isn.timestamp_offset(ends.0, ends.1);
         let connection = Connection::passive(now, config, iss, offset, syn);
         self.add_half_open(listening, ends, connection, queue);
+    }
+
+    /// What a connection that a listener makes is made with.
+    fn accepting_config(&mut self, ledger: &Ledger, listening: SocketId, ends: Ends) -> Config {
+        // What the route takes is known when it has been asked for.
+        self.reach(Some(ends.0.ip()), ends.1.ip());
+        self.tcp_config(ledger, ends.1.ip(), Some(listening))
     }
 
     fn send_cookie(
@@ -138,7 +147,6 @@ impl Stack {
         segment: &Segment,
         queue: u16,
     ) -> Cookie {
-        let config = self.tcp_config(ledger, ends.1.ip(), Some(listening));
         let expected = self.tcp.listener(listening);
         let expected = expected.is_some_and(|listener| listener.expects_cookies(now));
         let (Some(ack), true, false, false) = (segment.ack, expected, segment.syn, segment.rst)
@@ -156,6 +164,7 @@ impl Stack {
             self.counters.tcp_listen_overflows += 1;
             return Cookie::NoRoom;
         }
+        let config = self.accepting_config(ledger, listening, ends);
         let connection = Connection::from_cookie(now, config, ack - 1, offset, &syn);
         Cookie::Good(self.add_half_open(listening, ends, connection, queue))
     }

@@ -286,9 +286,11 @@ impl Stack {
     pub(super) fn autobind(&mut self, id: SocketId) -> Result<u16, SocketError> {
         let family = self.sockets.get(id).ok_or(SocketError::Invalid)?.family;
         let any = SocketAddr::new(family.unspecified(), 0);
-        // Linux gives EAGAIN when no ephemeral port is left.
-        self.udp_bind(id, any)
-            .map_err(|_| SocketError::WouldBlock)?;
+        self.udp_bind(id, any).map_err(|error| match error {
+            // Linux gives EAGAIN when no ephemeral port is left.
+            SocketError::AddressInUse => SocketError::WouldBlock,
+            error => error,
+        })?;
         let local = self.sockets.get(id).and_then(|socket| socket.local);
         local.map(|local| local.port()).ok_or(SocketError::Invalid)
     }

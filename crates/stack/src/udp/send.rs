@@ -201,10 +201,6 @@ impl Stack {
             return Err(SocketError::Invalid);
         }
         let segment = segment_len(options, len, to.ip())?;
-        // A segment is a packet: it is never fragmented (Linux `udp_send_skb`).
-        if segment < len && UDP_HEADER + segment > self.payload_room(ledger, to.ip()).0 {
-            return Err(SocketError::MessageSize);
-        }
         match options.source.filter(|&ip| !self.addresses.is_local(ip)) {
             None => {}
             // There is no route from another host's address (`ip_route_output_key_hash_rcu`).
@@ -220,8 +216,15 @@ impl Stack {
             return Err(SocketError::Pipe);
         }
         let reach = self.reach(Some(source), to.ip());
-        if reach == Reach::Broadcast {
-            return Err(SocketError::Access);
+        match reach {
+            Reach::Broadcast => return Err(SocketError::Access),
+            // There may be a way, but not from this source.
+            Reach::None => return Err(SocketError::NetworkUnreachable),
+            Reach::Local | Reach::Multicast | Reach::Via(_) => {}
+        }
+        // A segment is a packet: it is never fragmented (Linux `udp_send_skb`).
+        if segment < len && UDP_HEADER + segment > self.payload_room(ledger, to.ip()).0 {
+            return Err(SocketError::MessageSize);
         }
         Ok(Outgoing {
             id,
