@@ -123,3 +123,7 @@ impl TimeWaits {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "time_wait_tests.rs"]
+mod tests;
