@@ -17,7 +17,7 @@ use crate::offload::{NoTxChecksum, tx_checksum};
 use crate::ring::Rings;
 use crate::socket::{BindMode, Mode, QueueConfig};
 
-/// How long a queue that is still being torn down is waited for: the kernel does it asynchronously.
+/// How long a queue or a UMEM that is still being torn down is waited for: the kernel does it asynchronously.
 const BUSY_TOTAL: Duration = Duration::from_secs(2);
 const BUSY_FIRST_WAIT: Duration = Duration::from_millis(5);
 const BUSY_LONGEST_WAIT: Duration = Duration::from_millis(200);
@@ -216,23 +216,28 @@ struct Made {
     metadata: bool,
 }
 
-/// One mode, tried again while the queue's last socket is still being torn down.
+/// One mode, tried again while the queue's last socket, or its UMEM, is still being torn down.
 fn bind_patiently(config: &QueueConfig<'_>, flags: u16, metadata: bool) -> Result<Made, Refusal> {
     let deadline = Instant::now() + BUSY_TOTAL;
     let mut wait = BUSY_FIRST_WAIT;
     loop {
-        let refused = match bind_once(config, flags, metadata) {
-            Err(Refusal::Bind(refused)) => refused,
+        match bind_once(config, flags, metadata) {
+            // The UMEM of an attempt before this one counts until the kernel has released it, too.
+            Err(Refusal::Final(Error::UmemTooLarge {
+                bytes,
+                memlock_limit,
+            })) if bytes as u64 <= memlock_limit && Instant::now() < deadline => {}
+            Err(Refusal::Bind(refused)) => match refused.raw_os_error() {
+                Some(libc::EBUSY) if Instant::now() < deadline => {}
+                // Of the queue, the interface or the process, not of the mode.
+                Some(libc::EBUSY | libc::ENETDOWN | libc::EPERM | libc::ENODEV) => {
+                    return Err(Refusal::Final(bind_error(config, refused)));
+                }
+                _ => return Err(Refusal::Bind(refused)),
+            },
             done => return done,
-        };
-        match refused.raw_os_error() {
-            Some(libc::EBUSY) if Instant::now() < deadline => thread::sleep(wait),
-            // Of the queue, the interface or the process, not of the mode.
-            Some(libc::EBUSY | libc::ENETDOWN | libc::EPERM | libc::ENODEV) => {
-                return Err(Refusal::Final(bind_error(config, refused)));
-            }
-            _ => return Err(Refusal::Bind(refused)),
         }
+        thread::sleep(wait);
         wait = (wait * 2).min(BUSY_LONGEST_WAIT);
     }
 }
