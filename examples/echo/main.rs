@@ -5,7 +5,9 @@
 //!     echo --interface eth1 --address 10.0.0.2/24 --address fd00::2/64 --port 7777
 //!     echo --backend kernel --port 7777
 //!
-//! On ringwire it gives up its capabilities before it serves (`privilege.rs`).
+//! On ringwire it gives up its capabilities before it serves (`privilege.rs`), or has none, if `ringwire run` starts it:
+//!
+//!     ringwire run --interface eth1 --user nobody -- echo --interface eth1 --address 10.0.0.2/24 --port 7777
 //!
 //! With `--zero-copy` it is another one (`zero_copy.rs`), on ringwire alone, that moves no byte.
 
@@ -44,6 +46,8 @@ const USAGE: &str = "usage: echo [--backend ringwire|kernel] --port PORT
   --gateway IP           the router off the link, for such an address; repeatable
   --rx-csum POLICY       verify (default), accept_partial, or trust
   --xdp-mode MODE        auto (default), native, or generic
+  --rx-chunks N          chunks of 4096 bytes to receive into (default: 4096 for each queue)
+  --send-chunks N        chunks of 4096 bytes to send from (default: 4096)
   --spin MICROSECONDS    how long to look for packets before sleeping (default: 0)
   --zero-copy            send back from where the NIC wrote it
   --no-dad               no duplicate address detection: start at once";
@@ -176,6 +180,12 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--gateway" => {
                 builder.gateway(value.parse::<IpAddr>().map_err(|error| bad(&error))?);
             }
+            "--rx-chunks" => {
+                builder.rx_chunks(value.parse().map_err(|error| bad(&error))?);
+            }
+            "--send-chunks" => {
+                builder.send_chunks(value.parse().map_err(|error| bad(&error))?);
+            }
             "--rx-csum" => {
                 use ringwire::RxChecksum::{AcceptPartial, Trust, Verify};
                 let policies = [
@@ -203,6 +213,9 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     if options.port == 0 {
         return Err("--port is missing".to_owned());
     }
+    // Those of `ringwire run`, if that started this; its own otherwise.
+    let privileges = ringwire::Privileges::from_env().map_err(|error| error.to_string())?;
+    options.builder.privileges(privileges);
     Ok(options)
 }
 

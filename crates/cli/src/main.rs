@@ -1,8 +1,10 @@
 //! The `ringwire` command. `ringwire doctor IFACE` says what has to be known of a machine and an interface before
-//! ringwire runs there: docs/DOCTOR.md.
+//! ringwire runs there: docs/DOCTOR.md. `ringwire run` starts a program without any privilege, and issues to it what takes
+//! one: docs/PRIVILEGES.md.
 #![forbid(unsafe_code)]
 
 mod doctor;
+mod run;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -13,13 +15,22 @@ use doctor::{Diagnosis, Machine};
 
 const USAGE: &str = "\
 usage: ringwire doctor INTERFACE [--queues N,N,...] [--json] [--probe [--target IP]]
+       ringwire run --interface INTERFACE [--user NAME|UID] -- COMMAND [ARGUMENT...]
 
+doctor: what has to be known before ringwire runs there
   --queues   the queues that ringwire is to have; all of them by default
   --json     the same, for programs
   --probe    attach the program, bind each queue, send a frame by each, and look for an answer: takes root
   --target   the IPv4 neighbour that the probe asks; one that the kernel knows by default
 
-The exit status is 0 if nothing hurts, 1 if something does, and 2 for wrong arguments or no such interface.";
+  The exit status is 0 if nothing hurts, 1 if something does, and 2 for wrong arguments or no such interface.
+
+run: a program without any privilege, whose ring is built with those of this process
+  --interface  the only one that it gets them for
+  --user       whom it runs as, and this process too; needed if root starts it
+
+  The exit status is the command's, 128 and the number of the signal that ended it, 125 if it could not be
+  started, and 2 for wrong arguments.";
 
 /// Something hurts.
 const PROBLEMS: u8 = 1;
@@ -35,6 +46,12 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|command| command == "run")
+    {
+        return run::main(std::env::args_os().skip(2));
+    }
     let options = match parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {

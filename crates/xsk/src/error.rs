@@ -87,6 +87,11 @@ pub enum Error {
         /// What it said, with the cure.
         reason: String,
     },
+    /// A command that is to have no privileges would be root.
+    #[error(
+        "the command would be root, who owns the system's files: name another user (`--user nobody`)"
+    )]
+    NoUser,
     /// Somebody else's XDP program is attached. It is never replaced.
     #[error(
         "another XDP program is attached to '{interface}': stop what attached it, or `ip link set dev {interface} xdp off`"

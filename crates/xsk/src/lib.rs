@@ -45,6 +45,8 @@ pub use host::{Host, HugePages};
 pub use icmp::{IcmpError, IcmpErrors};
 pub use interface::{Driver, Interface, MulticastMembership};
 pub use issuer::Issuer;
+pub use issuer::credentials::User;
+pub use issuer::launch::run;
 pub use issuer::privileges::Privileges;
 pub use maps::{Protocol, SteerCounters};
 pub use offload::{NoTxChecksum, tx_checksum};

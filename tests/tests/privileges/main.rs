@@ -1,6 +1,7 @@
 //! Which privileges a ring takes, and until when: the echo example is started by an ordinary user, with file
 //! capabilities. docs/PRIVILEGES.md has the table.
 
+mod issued;
 mod program;
 
 use std::io::{Read, Write};
@@ -46,6 +47,7 @@ fn main() {
     let some = user_namespaces.is_ok_and(|most| most.trim() != "0");
     let named = trial("a_user_namespace_is_named", user_namespace);
     trials.push(named.with_ignored_flag(!some || unable().is_some()));
+    trials.extend(issued::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -99,34 +101,48 @@ fn serves(options: &[&str]) {
     let said = echo.listening();
     assert!(said.contains("all capabilities are given up"), "{said}");
     has_none(&echo);
-    for (ring, peer) in [(RING_V4, PEER_V4), (RING_V6, PEER_V6)] {
-        let ring: IpAddr = ring.parse().expect("an address");
-        datagrams(&veth.peer_socket(peer), ring);
-        connections(&veth, ring);
-        bulk(&veth, ring);
-    }
+    echoes(&veth);
     has_none(&echo);
-    let (status, said) = echo.stop();
+    let (status, said) = echo.stop(libc::SIGINT);
     assert!(status.success(), "{said}");
     let expected = 2 * (CONNECTIONS + 1);
     assert!(said.contains(&format!("connections: {expected}")), "{said}");
+    assert!(!has_program(&veth), "it is detached");
+}
+
+/// Whether the ring's interface has an XDP program.
+fn has_program(veth: &Veth) -> bool {
     let show = || {
         Command::new("ip")
             .args(["-d", "link", "show", RING_INTERFACE])
             .output()
     };
     let link = veth.in_ring(show).expect("the ip command");
-    let link = String::from_utf8_lossy(&link.stdout);
-    assert!(!link.contains("prog/xdp"), "it is detached: {link}");
+    String::from_utf8_lossy(&link.stdout).contains("prog/xdp")
+}
+
+/// UDP and TCP, by IPv4 and IPv6.
+fn echoes(veth: &Veth) {
+    for (ring, peer) in [(RING_V4, PEER_V4), (RING_V6, PEER_V6)] {
+        let ring: IpAddr = ring.parse().expect("an address");
+        datagrams(&veth.peer_socket(peer), ring);
+        connections(veth, ring);
+        bulk(veth, ring);
+    }
 }
 
 fn has_none(echo: &Echo) {
-    for status in echo.threads() {
+    are_without(&echo.threads(), ORDINARY_USER);
+}
+
+/// Threads of a user, each by its `/proc/PID/status`.
+fn are_without(threads: &[String], user: u32) {
+    for status in threads {
         for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
-            assert_eq!(field(&status, set), "0000000000000000", "{set} {status}");
+            assert_eq!(field(status, set), "0000000000000000", "{set} {status}");
         }
-        assert_eq!(field(&status, "NoNewPrivs:"), "1", "{status}");
-        assert_eq!(field(&status, "Uid:"), ORDINARY_USER.to_string());
+        assert_eq!(field(status, "NoNewPrivs:"), "1", "{status}");
+        assert_eq!(field(status, "Uid:"), user.to_string());
     }
 }
 

@@ -49,14 +49,22 @@ pub fn folder() -> Option<PathBuf> {
     })
 }
 
-/// The echo example with these file capabilities, in a folder of its own that goes with this.
+/// A copy of the echo example, in a folder of its own that goes with this.
 pub struct Program {
     folder: PathBuf,
-    path: PathBuf,
+    pub path: PathBuf,
 }
 
 impl Program {
+    /// With these file capabilities.
     pub fn with(capabilities: &[Capability]) -> Program {
+        let program = Program::plain();
+        set_file_capabilities(&program.path, capabilities).expect("file capabilities");
+        program
+    }
+
+    /// That everybody can start.
+    pub fn plain() -> Program {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = folder().expect("a folder for it");
@@ -68,7 +76,6 @@ impl Program {
         for path in [&program.folder, &program.path] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("for everybody");
         }
-        set_file_capabilities(&program.path, capabilities).expect("file capabilities");
         program
     }
 
@@ -143,7 +150,7 @@ fn set_file_capabilities(path: &Path, capabilities: &[Capability]) -> io::Result
 
 /// The echo example, started.
 pub struct Echo {
-    child: Child,
+    pub child: Child,
     output: BufReader<ChildStdout>,
 }
 
@@ -206,11 +213,11 @@ impl Echo {
             .collect()
     }
 
-    /// Stopped by SIGINT: how it ended, and what it said.
-    pub fn stop(mut self) -> (ExitStatus, String) {
+    /// Stopped by a signal: how it ended, and what it said.
+    pub fn stop(mut self, signal: i32) -> (ExitStatus, String) {
         let mut said = String::new();
         // SAFETY: a signal to a child that has not been waited for.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
+        unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
         self.output.read_to_string(&mut said).expect("its output");
         (self.child.wait().expect("its end"), said)
     }

@@ -4,6 +4,8 @@
 //! (the *parent*) has an [`Issuer`]. The child is not trusted: it gets what its parent was told to issue, on one
 //! interface, as often as it asks, and cannot make the parent wait.
 
+pub(crate) mod credentials;
+pub(crate) mod launch;
 pub(crate) mod message;
 pub(crate) mod privileges;
 
