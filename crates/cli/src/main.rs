@@ -15,7 +15,7 @@ use doctor::{Diagnosis, Machine};
 
 const USAGE: &str = "\
 usage: ringwire doctor INTERFACE [--queues N,N,...] [--json] [--probe [--target IP]]
-       ringwire run --interface INTERFACE [--user NAME|UID] -- COMMAND [ARGUMENT...]
+       ringwire run --interface INTERFACE [--user NAME|UID] [--bind PORT]... -- COMMAND [ARGUMENT...]
 
 doctor: what has to be known before ringwire runs there
   --queues   the queues that ringwire is to have; all of them by default
@@ -28,6 +28,7 @@ doctor: what has to be known before ringwire runs there
 run: a program without any privilege, whose ring is built with those of this process
   --interface  the only one that it gets them for
   --user       whom it runs as, and this process too; needed if root starts it
+  --bind       a port that takes a privilege, of an address that the kernel has too; repeatable
 
   The exit status is the command's, 128 and the number of the signal that ended it, 125 if it could not be
   started, and 2 for wrong arguments.";

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::num::NonZeroU16;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus};
 
@@ -17,6 +18,7 @@ const BY_SIGNAL: i32 = 128;
 struct Options {
     interface: String,
     user: Option<User>,
+    ports: Vec<u16>,
     command: Vec<OsString>,
 }
 
@@ -45,7 +47,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn run(options: &Options) -> Result<ExitStatus, Box<dyn Error>> {
     // It may come later, but a wrong name is better seen now.
     Interface::by_name(&options.interface)?;
-    let issuer = Issuer::new(&options.interface)?;
+    let issuer = Issuer::new(&options.interface, &options.ports)?;
     let mut command = Command::new(&options.command[0]);
     command.args(&options.command[1..]);
     let tell = |error| eprintln!("ringwire: nothing is issued any more: {error}");
@@ -59,7 +61,7 @@ fn code(status: ExitStatus) -> u8 {
 
 /// What was asked for; nothing if that was help.
 fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Options>, Box<dyn Error>> {
-    let (mut interface, mut user) = (None, None);
+    let (mut interface, mut user, mut ports) = (None, None, Vec::new());
     loop {
         let name = args.next().ok_or("`--` and a command are missing")?;
         let name = text(name)?;
@@ -69,15 +71,24 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Options>, Bo
         if name == "--help" || name == "-h" {
             return Ok(None);
         }
-        if name != "--interface" && name != "--user" {
+        if !["--interface", "--user", "--bind"].contains(&name.as_str()) {
             return Err(format!("{name} is not known: the command stands behind `--`").into());
         }
         let value = text(args.next().ok_or(format!("{name} takes a value"))?)?;
-        if name == "--user" {
-            let found = User::named(&value);
-            user = Some(found.ok_or(format!("there is no user '{value}'"))?);
-        } else if interface.replace(value).is_some() {
-            return Err("one interface at a time".into());
+        match name.as_str() {
+            "--user" => {
+                let found = User::named(&value);
+                user = Some(found.ok_or(format!("there is no user '{value}'"))?);
+            }
+            "--bind" => {
+                let port: Result<NonZeroU16, _> = value.parse();
+                ports.push(
+                    port.map_err(|_| format!("--bind {value}: not a port"))?
+                        .get(),
+                );
+            }
+            _ if interface.is_some() => return Err("one interface at a time".into()),
+            _ => interface = Some(value),
         }
     }
     let command: Vec<OsString> = args.collect();
@@ -87,6 +98,7 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Options>, Bo
     Ok(Some(Options {
         interface: interface.ok_or("--interface is missing")?,
         user,
+        ports,
         command,
     }))
 }
@@ -106,9 +118,12 @@ mod tests {
 
     #[test]
     fn what_stands_behind_the_dashes_is_the_commands() {
-        let options = parsed("--user root --interface eth1 -- echo --interface eth2 -- x");
+        let options = parsed(
+            "--user root --bind 80 --interface eth1 --bind 443 -- echo --interface eth2 -- x",
+        );
         let options = options.unwrap().unwrap();
         assert_eq!(options.interface, "eth1");
+        assert_eq!(options.ports, [80, 443]);
         assert_eq!(options.user, User::named("0"));
         assert_eq!(options.command, ["echo", "--interface", "eth2", "--", "x"]);
     }
@@ -126,6 +141,8 @@ mod tests {
                 "--interface eth1 --user no:such:user -- echo",
                 "no user 'no:such:user'",
             ),
+            ("--interface eth1 --bind 0 -- echo", "--bind 0: not a port"),
+            ("--interface eth1 --bind http -- echo", "not a port"),
             ("--loud -- echo", "--loud is not known"),
         ] {
             let message = parsed(args).err().expect(args);

@@ -77,6 +77,22 @@ impl IcmpErrors {
         })
     }
 
+    /// Those that another process has opened, IPv4's first; nothing if they are too few or too many.
+    pub(crate) fn of_sockets(sockets: Vec<OwnedFd>) -> Option<IcmpErrors> {
+        let mut sockets = sockets.into_iter();
+        let (v4, v6) = (sockets.next()?, sockets.next());
+        sockets.next().is_none().then_some(IcmpErrors {
+            v4,
+            v6,
+            v6_next: false,
+        })
+    }
+
+    /// To give them to another process.
+    pub(crate) fn into_sockets(self) -> Vec<OwnedFd> {
+        std::iter::once(self.v4).chain(self.v6).collect()
+    }
+
     /// The next message; `None`: there is none for now, and one of the [descriptors](Self::fds) will be
     /// readable. A buffer of 1,280 bytes holds any that is as short as it ought to be (RFC 1812, section
     /// 4.3.2.3; RFC 4443, section 2.4).

@@ -103,8 +103,18 @@ impl Reservation {
             share(&socket, config)?;
             inet::bind(&socket, local)?;
         }
+        Reservation::of_socket(socket)
+    }
+
+    /// One that another process has made.
+    pub(crate) fn of_socket(socket: OwnedFd) -> io::Result<Reservation> {
         let port = inet::local_address(&socket)?.port();
         Ok(Reservation { socket, port })
+    }
+
+    /// To give it to another process.
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket
     }
 
     /// The port: for port 0 the kernel's choice.

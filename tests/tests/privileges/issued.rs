@@ -2,6 +2,7 @@
 //! two halves.
 
 use std::fs;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,9 +11,9 @@ use std::{io, thread};
 
 use libtest_mimic::Trial;
 use ringwire::{IoUring, Privileges};
-use ringwire_tests::net::{PATIENCE, RING_INTERFACE, RING_V4, RING_V6, Veth};
+use ringwire_tests::net::{PATIENCE, PEER_V4, RING_INTERFACE, RING_V4, RING_V6, Veth};
 use ringwire_tests::{echo, example};
-use ringwire_xsk::Issuer;
+use ringwire_xsk::{Issuer, Protocol, ReserveConfig};
 
 use crate::program::{BPF, Echo, NET_ADMIN, NET_RAW, Program, arguments};
 use crate::{are_without, echoes, field, has_program, trial};
@@ -26,6 +27,8 @@ pub fn trials() -> Vec<Trial> {
             serves(&["--zero-copy"], libc::SIGTERM)
         }),
         trial("what_was_issued_is_issued_again", again),
+        trial("a_port_below_1024_is_reserved_if_it_was_named", low_port),
+        trial("icmp_errors_are_issued", icmp_errors),
         trial("with_its_parent_killed_it_is_killed_and_detached", || {
             let (veth, echo, child) = served();
             kill(echo.child.id());
@@ -178,11 +181,9 @@ fn serves(options: &[&str], signal: i32) {
     assert!(!has_program(&veth), "it is detached");
 }
 
-/// A thread without capabilities makes a ring, ends it, and makes another one, from the same issuer.
-fn again() {
-    let veth = Veth::new(2, 1500, false);
-    let mut ping = veth.in_peer(|| echo::Echo::new(RING_V4));
-    let (issuer, socket) = Issuer::new(RING_INTERFACE).expect("an issuer");
+/// Runs something with a thread that has no capability, in the ring's namespace, beside the issuer of its privileges.
+fn unprivileged(veth: &Veth, ports: &[u16], run: impl FnOnce(Privileges) + Send) {
+    let (issuer, socket) = Issuer::new(RING_INTERFACE, ports).expect("an issuer");
     let privileges = Privileges::from_socket(socket).expect("its other end");
     // Threads begin in this one's namespace.
     veth.in_ring(|| {
@@ -190,19 +191,74 @@ fn again() {
             let served = scope.spawn(move || issuer.serve());
             let asked = scope.spawn(move || {
                 give_up_capabilities();
-                for _ in 0..3 {
-                    let ring = ring(&privileges);
-                    ping.ask();
-                    let deadline = Instant::now() + PATIENCE;
-                    while !ping.is_answered() {
-                        assert!(Instant::now() < deadline, "no answer");
-                        ring.submit().expect("a turn");
-                    }
-                }
+                run(privileges);
             });
             asked.join().expect("what was issued does");
             served.join().expect("the issuer").expect("no error");
         });
+    });
+}
+
+/// A ring is made, ended and made again, from the same issuer.
+fn again() {
+    let veth = Veth::new(2, 1500, false);
+    let mut ping = veth.in_peer(|| echo::Echo::new(RING_V4));
+    unprivileged(&veth, &[], move |privileges| {
+        for _ in 0..3 {
+            let ring = ring(&privileges);
+            ping.ask();
+            let deadline = Instant::now() + PATIENCE;
+            while !ping.is_answered() {
+                assert!(Instant::now() < deadline, "no answer");
+                ring.submit().expect("a turn");
+            }
+        }
+    });
+}
+
+fn low_port() {
+    let veth = Veth::new(1, 1500, true);
+    unprivileged(&veth, &[80], |privileges| {
+        let reserve = |port| {
+            let local: IpAddr = RING_V4.parse().expect("an address");
+            privileges.reserve(&ReserveConfig {
+                interface: RING_INTERFACE,
+                protocol: Protocol::Udp,
+                local: (local, port).into(),
+                v6_only: false,
+                reuse_address: false,
+                reuse_port: false,
+            })
+        };
+        let errno = |port| reserve(port).expect_err("no port").raw_os_error();
+        let reserved = reserve(80).expect("the port that was named");
+        assert_eq!(reserved.port(), 80);
+        assert_eq!(errno(80), Some(libc::EADDRINUSE));
+        assert_eq!(errno(81), Some(libc::EACCES));
+        // Others take no privilege, and nobody is asked.
+        assert_eq!(reserve(8080).expect("any port").port(), 8080);
+    });
+}
+
+fn icmp_errors() {
+    let veth = Veth::new(1, 1500, true);
+    unprivileged(&veth, &[], |privileges| {
+        let errors = privileges.icmp_errors(RING_INTERFACE);
+        let mut errors = errors.expect("sockets for ICMP errors");
+        // Nobody has the discard port at the peer's, whose kernel says so.
+        let socket = UdpSocket::bind((RING_V4, 0)).expect("a socket");
+        socket.send_to(b"x", (PEER_V4, 9)).expect("a datagram");
+        let deadline = Instant::now() + PATIENCE;
+        let mut buffer = [0; 1280];
+        let error = loop {
+            if let Some(error) = errors.next(&mut buffer).expect("no failure") {
+                break error;
+            }
+            assert!(Instant::now() < deadline, "no ICMP error");
+            thread::yield_now();
+        };
+        const PORT_UNREACHABLE: [u8; 2] = [3, 3];
+        assert_eq!(error.message[..2], PORT_UNREACHABLE);
     });
 }
 

@@ -6,11 +6,12 @@ use std::mem::{MaybeUninit, zeroed};
 use std::ptr::null_mut;
 
 /// <linux/capability.h>.
+pub(crate) const CAP_NET_BIND_SERVICE: u32 = 10;
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
 const CAP_BPF: u32 = 39;
 
-/// What an issuer needs.
+/// What an issuer needs in any case.
 pub(crate) const ISSUED: u64 = 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW | 1 << CAP_BPF;
 
 /// Bytes for the strings of an entry of the user database (`_SC_GETPW_R_SIZE_MAX` is a hint of 1024).

@@ -3,6 +3,7 @@ use std::thread;
 
 use super::*;
 use crate::issuer::privileges::Privileges;
+use crate::maps::Protocol;
 use crate::program::AttachMode;
 use crate::seqpacket::Received;
 
@@ -10,7 +11,7 @@ const INTERFACE: &str = "eth1";
 
 /// An issuer and a child that says whatever it likes.
 fn two() -> (Issuer, OwnedFd) {
-    Issuer::new(INTERFACE).unwrap()
+    Issuer::new(INTERFACE, &[80]).unwrap()
 }
 
 /// Of another interface than the issuer's: refused without a privilege, and without a look at the machine.
@@ -18,6 +19,17 @@ fn foreign() -> Request {
     Request::Membership {
         interface: "lo".to_owned(),
         mac: [1; 6],
+    }
+}
+
+fn reserve(interface: &str, port: u16) -> Request {
+    Request::Reserve {
+        interface: interface.to_owned(),
+        protocol: Protocol::Tcp,
+        local: ([0, 0, 0, 0], port).into(),
+        v6_only: false,
+        reuse_address: false,
+        reuse_port: false,
     }
 }
 
@@ -35,7 +47,7 @@ fn answered(child: &OwnedFd) -> (u32, Answer) {
 
 fn reason(answer: Answer) -> String {
     match answer {
-        Answer::Refused(reason) => reason,
+        Answer::Refused { reason, .. } => reason,
         issued => panic!("{issued:?}"),
     }
 }
@@ -56,6 +68,43 @@ fn another_interface_is_refused_with_the_cure() {
         assert!(reason.contains("'eth1'"), "{reason}");
         assert!(reason.contains("`--interface lo`"), "{reason}");
     }
+}
+
+#[test]
+fn a_port_that_was_not_allowed_is_refused_with_the_cure() {
+    let (issuer, child) = two();
+    ask(&child, 1, reserve(INTERFACE, 81)).unwrap();
+    assert!(issuer.answer().unwrap());
+    let reason = reason(answered(&child).1);
+    assert!(reason.contains("`--bind 81`"), "{reason}");
+}
+
+#[test]
+fn a_port_that_was_allowed_is_so_on_the_interface_alone() {
+    let (issuer, child) = two();
+    ask(&child, 1, reserve("lo", 80)).unwrap();
+    assert!(issuer.answer().unwrap());
+    let reason = reason(answered(&child).1);
+    assert!(reason.contains("'lo' is not its interface"), "{reason}");
+}
+
+#[test]
+fn what_the_kernel_said_of_a_port_comes_over() {
+    // There is no such interface.
+    let (issuer, child) = Issuer::new("no-such-one", &[80]).unwrap();
+    ask(&child, 1, reserve("no-such-one", 80)).unwrap();
+    assert!(issuer.answer().unwrap());
+    let (_, answer) = answered(&child);
+    assert!(
+        matches!(
+            answer,
+            Answer::Refused {
+                errno: libc::ENODEV,
+                ..
+            }
+        ),
+        "{answer:?}"
+    );
 }
 
 #[test]
@@ -201,7 +250,11 @@ fn an_answer_that_does_not_fit_is_refused() {
 fn a_late_answer_is_not_taken_for_the_next_one() {
     let (issuer, child) = two();
     let privileges = Privileges::from_socket(child).unwrap();
-    let late = Answer::Refused("too late".to_owned()).encode(77);
+    let late = Answer::Refused {
+        errno: 0,
+        reason: "too late".to_owned(),
+    }
+    .encode(77);
     send(issuer.as_fd(), &late, &[], 0).unwrap();
     let lo = Interface::by_name("lo").unwrap();
     thread::scope(|scope| {

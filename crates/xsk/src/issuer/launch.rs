@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::ptr::null_mut;
 
 use super::Issuer;
-use super::credentials::{ISSUED, User, is_root, keep_only, raise_memlock_limit};
+use super::credentials::{User, is_root, keep_only, raise_memlock_limit};
 use super::privileges::VARIABLE;
 use crate::error::Error;
 
@@ -52,7 +52,7 @@ pub fn run(
         }
     }
     let doing = "giving up capabilities";
-    keep_only(ISSUED).map_err(|source| Error::Io { doing, source })?;
+    keep_only(issuer.needs()).map_err(|source| Error::Io { doing, source })?;
     let doing = "blocking signals";
     let signals = Signals::block().map_err(|source| Error::Io { doing, source })?;
     let doing = "starting the command";

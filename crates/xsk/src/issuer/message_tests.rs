@@ -2,6 +2,14 @@ use super::*;
 
 fn every_request() -> Vec<Request> {
     let interface = || "eth1".to_owned();
+    let reserve = |local: &str, protocol, set: u8| Request::Reserve {
+        interface: interface(),
+        protocol,
+        local: local.parse().unwrap(),
+        v6_only: set & 1 != 0,
+        reuse_address: set & 2 != 0,
+        reuse_port: set & 4 != 0,
+    };
     let mode = |mode| Request::Program {
         interface: interface(),
         mode,
@@ -15,6 +23,14 @@ fn every_request() -> Vec<Request> {
             interface: interface(),
             mac: [0x33, 0x33, 0xff, 1, 2, 3],
         },
+        Request::IcmpErrors {
+            interface: interface(),
+        },
+        reserve("10.0.0.1:80", Protocol::Tcp, 2),
+        reserve("0.0.0.0:53", Protocol::Udp, 4),
+        reserve("[fd00::1]:443", Protocol::Tcp, 1),
+        reserve("[fe80::1%7]:443", Protocol::Udp, 6),
+        reserve("[::ffff:10.0.0.1]:80", Protocol::Tcp, 7),
     ]
 }
 
@@ -73,7 +89,7 @@ fn an_unknown_request_and_another_version_are_none() {
         request: Request::XdpSocket,
     }
     .encode();
-    for (at, value) in [(3, 2), (8, 0), (8, 6), (8, 255), (63, 1), (9, 1)] {
+    for (at, value) in [(3, 2), (8, 0), (8, 99), (8, 255), (63, 1), (9, 1)] {
         let mut changed = bytes;
         changed[at] = value;
         assert_eq!(Numbered::decode(&changed), None, "byte {at}: {value}");
@@ -95,6 +111,11 @@ fn a_name_without_an_end_is_no_request() {
     assert_eq!(Numbered::decode(&bytes), None);
 }
 
+fn refused(errno: i32, reason: &str) -> Answer {
+    let reason = reason.to_owned();
+    Answer::Refused { errno, reason }
+}
+
 #[test]
 fn an_answer_comes_over_as_it_was_given() {
     let program = |attached, native_refused| Answer::Program {
@@ -105,8 +126,8 @@ fn an_answer_comes_over_as_it_was_given() {
         Answer::Issued,
         program(Attached::Native, 0),
         program(Attached::Generic, libc::EOPNOTSUPP),
-        Answer::Refused(String::new()),
-        Answer::Refused("port 80 is not among those of `--bind`".to_owned()),
+        refused(0, ""),
+        refused(libc::EACCES, "port 80 is not among those of `--bind`"),
     ] {
         assert_eq!(Answer::decode(&answer.encode(3)), Some((3, answer)));
     }
@@ -114,11 +135,11 @@ fn an_answer_comes_over_as_it_was_given() {
 
 #[test]
 fn a_long_reason_is_cut() {
-    let bytes = Answer::Refused("é".repeat(REASON_BYTES)).encode(3);
+    let bytes = refused(0, &"é".repeat(REASON_BYTES)).encode(3);
     assert_eq!(bytes.len(), ANSWER_BYTES);
     assert!(matches!(
         Answer::decode(&bytes),
-        Some((3, Answer::Refused(_)))
+        Some((3, Answer::Refused { .. }))
     ));
 }
 

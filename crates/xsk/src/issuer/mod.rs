@@ -14,8 +14,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::bind::xdp_socket;
 use crate::error::Error;
+use crate::icmp::IcmpErrors;
 use crate::interface::Interface;
 use crate::program::Loaded;
+use crate::reservation::{Reservation, ReserveConfig};
 use crate::seqpacket::{pair, receive, send};
 use message::{Answer, Numbered, REQUEST_BYTES, Request};
 
@@ -24,6 +26,7 @@ use message::{Answer, Numbered, REQUEST_BYTES, Request};
 pub struct Issuer {
     socket: OwnedFd,
     interface: String,
+    ports: Vec<u16>,
 }
 
 /// An answer, and what comes with it.
@@ -33,15 +36,17 @@ struct Issue {
 }
 
 impl Issuer {
-    /// For an interface of the calling thread's network namespace. The second value is the child's end ([`Privileges::from_socket`](crate::Privileges::from_socket)).
+    /// For an interface of the calling thread's network namespace, and the ports that the child may reserve though it
+    /// takes CAP_NET_BIND_SERVICE: those below 1024. The second value is the child's end ([`Privileges::from_socket`](crate::Privileges::from_socket)).
     ///
     /// # Errors
     /// What socketpair(2) says.
-    pub fn new(interface: &str) -> io::Result<(Issuer, OwnedFd)> {
+    pub fn new(interface: &str, ports: &[u16]) -> io::Result<(Issuer, OwnedFd)> {
         let (socket, child) = pair()?;
         let issuer = Issuer {
             socket,
             interface: interface.to_owned(),
+            ports: ports.to_vec(),
         };
         Ok((issuer, child))
     }
@@ -78,7 +83,10 @@ impl Issuer {
         let Numbered { number, request } = asked.ok_or_else(no_request)?;
         let issue = self.issue(request, received.fds);
         let issue = issue.unwrap_or_else(|error| Issue {
-            answer: Answer::Refused(error.to_string()),
+            answer: Answer::Refused {
+                errno: errno_of(&error),
+                reason: error.to_string(),
+            },
             fds: Vec::new(),
         });
         let fds: Vec<BorrowedFd<'_>> = issue.fds.iter().map(AsFd::as_fd).collect();
@@ -108,18 +116,65 @@ impl Issuer {
                 let membership = self.interface(&interface)?.join_multicast(mac)?;
                 Ok(Issue::of(vec![membership.into_socket()]))
             }
+            Request::IcmpErrors { interface } => {
+                let errors = IcmpErrors::open(self.allowed(&interface)?);
+                let doing = "opening a raw socket for ICMP errors";
+                let errors = errors.map_err(|source| Error::of(doing, "CAP_NET_RAW", source))?;
+                Ok(Issue::of(errors.into_sockets()))
+            }
+            Request::Reserve {
+                interface,
+                protocol,
+                local,
+                v6_only,
+                reuse_address,
+                reuse_port,
+            } => self.reserve(&ReserveConfig {
+                interface: self.allowed(&interface)?,
+                protocol,
+                local,
+                v6_only,
+                reuse_address,
+                reuse_port,
+            }),
         }
+    }
+
+    fn reserve(&self, config: &ReserveConfig<'_>) -> Result<Issue, Error> {
+        let port = config.local.port();
+        if !self.ports.contains(&port) {
+            let reason =
+                format!("port {port} is not one of its ports: start it with `--bind {port}`");
+            return Err(refused(reason));
+        }
+        let reserved = Reservation::new(config).map_err(|source| Error::Io {
+            doing: "reserving a port",
+            source,
+        })?;
+        Ok(Issue::of(vec![reserved.into_socket()]))
     }
 
     /// Looked up each time: an interface that went and came back has another index.
     fn interface(&self, name: &str) -> Result<Interface, Error> {
-        if name != self.interface {
-            return Err(refused(format!(
+        Interface::by_name(self.allowed(name)?)
+    }
+
+    fn allowed(&self, name: &str) -> Result<&str, Error> {
+        match name == self.interface {
+            true => Ok(&self.interface),
+            false => Err(refused(format!(
                 "'{name}' is not its interface, which is '{}': start it with `--interface {name}`",
                 self.interface
-            )));
+            ))),
         }
-        Interface::by_name(name)
+    }
+
+    /// The capabilities that issuing takes.
+    pub(crate) fn needs(&self) -> u64 {
+        match self.ports.is_empty() {
+            true => credentials::ISSUED,
+            false => credentials::ISSUED | 1 << credentials::CAP_NET_BIND_SERVICE,
+        }
     }
 }
 
@@ -156,6 +211,14 @@ impl Issue {
                 source,
             })?,
         })
+    }
+}
+
+/// What the kernel said, if it was the kernel.
+fn errno_of(error: &Error) -> i32 {
+    match error {
+        Error::Io { source, .. } => source.raw_os_error().unwrap_or(0),
+        _ => 0,
     }
 }
 

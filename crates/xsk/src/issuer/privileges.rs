@@ -9,9 +9,11 @@ use std::time::Duration;
 use super::message::{ANSWER_BYTES, Answer, Numbered, Request};
 use crate::bind::xdp_socket;
 use crate::error::Error;
+use crate::icmp::IcmpErrors;
 use crate::interface::{Interface, MulticastMembership};
 use crate::maps::{MAPS, Maps};
 use crate::program::{AttachMode, Loaded, Program};
+use crate::reservation::{Reservation, ReserveConfig};
 use crate::seqpacket::{duplicate, receive, send, set_patience};
 
 /// Names the descriptor at which a program finds its issuer.
@@ -99,7 +101,7 @@ impl Privileges {
             native_refused,
         } = answer
         else {
-            return Err(unfit());
+            return Err(unfit().into());
         };
         let [program, link, maps @ ..]: [OwnedFd; 2 + MAPS] = exactly(fds)?;
         Ok(Program::of(Loaded {
@@ -130,17 +132,58 @@ impl Privileges {
         Ok(MulticastMembership::of_socket(socket))
     }
 
+    /// Opens the sockets that get ICMP errors, as [`IcmpErrors::open`] does.
+    ///
+    /// # Errors
+    /// As there, or what the issuer says.
+    pub fn icmp_errors(&self, interface: &str) -> io::Result<IcmpErrors> {
+        let Some(issued) = &self.issued else {
+            return IcmpErrors::open(interface);
+        };
+        let interface = interface.to_owned();
+        let (_, fds) = issued.ask(Request::IcmpErrors { interface })?;
+        IcmpErrors::of_sockets(fds).ok_or_else(|| unfit().into())
+    }
+
+    /// Reserves a port, as [`Reservation::new`] does. The issuer is asked only for a port that takes
+    /// CAP_NET_BIND_SERVICE.
+    ///
+    /// # Errors
+    /// As there: `EACCES` for a port that the issuer was not told of.
+    pub fn reserve(&self, config: &ReserveConfig<'_>) -> io::Result<Reservation> {
+        let refused = match Reservation::new(config) {
+            Err(error) if error.raw_os_error() == Some(libc::EACCES) => error,
+            reserved => return reserved,
+        };
+        let Some(issued) = &self.issued else {
+            return Err(refused);
+        };
+        let asked = issued.ask_for_one(Request::Reserve {
+            interface: config.interface.to_owned(),
+            protocol: config.protocol,
+            local: config.local,
+            v6_only: config.v6_only,
+            reuse_address: config.reuse_address,
+            reuse_port: config.reuse_port,
+        });
+        match asked {
+            Ok(socket) => Reservation::of_socket(socket),
+            Err(Refused { errno: 0, .. }) => Err(refused),
+            Err(Refused { errno, .. }) => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
     /// An AF_XDP socket that is not bound.
     pub(crate) fn xdp_socket(&self) -> Result<OwnedFd, Error> {
         match &self.issued {
             None => xdp_socket(),
-            Some(issued) => issued.ask_for_one(Request::XdpSocket),
+            Some(issued) => Ok(issued.ask_for_one(Request::XdpSocket)?),
         }
     }
 }
 
 impl Issued {
-    fn ask_for_one(&self, request: Request) -> Result<OwnedFd, Error> {
+    fn ask_for_one(&self, request: Request) -> Result<OwnedFd, Refused> {
         let (answer, fds) = self.ask(request)?;
         match answer {
             Answer::Issued => exactly(fds).map(|[fd]: [OwnedFd; 1]| fd),
@@ -149,7 +192,7 @@ impl Issued {
     }
 
     /// Asks, and waits for the answer.
-    fn ask(&self, request: Request) -> Result<(Answer, Vec<OwnedFd>), Error> {
+    fn ask(&self, request: Request) -> Result<(Answer, Vec<OwnedFd>), Refused> {
         let mut last = self.number.lock().unwrap_or_else(PoisonError::into_inner);
         let number = last.wrapping_add(1);
         *last = number;
@@ -168,24 +211,42 @@ impl Issued {
             match answered.ok_or_else(unfit)? {
                 // Of a request that was given up.
                 (late, _) if late != number => {}
-                (_, Answer::Refused(reason)) => return Err(Error::NotIssued { reason }),
+                (_, Answer::Refused { errno, reason }) => return Err(Refused { errno, reason }),
                 (_, answer) => return Ok((answer, received.fds)),
             }
         }
     }
 }
 
-fn exactly<const N: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; N], Error> {
+fn exactly<const N: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; N], Refused> {
     fds.try_into().map_err(|_| unfit())
 }
 
-fn unfit() -> Error {
-    Error::NotIssued {
-        reason: "its answer does not fit the request: the two are of different versions".to_owned(),
+/// Why the issuer did not: what the kernel told it, or 0, and in words.
+struct Refused {
+    errno: i32,
+    reason: String,
+}
+
+impl From<Refused> for Error {
+    fn from(Refused { reason, .. }: Refused) -> Error {
+        Error::NotIssued { reason }
     }
 }
 
-fn silent(error: io::Error) -> Error {
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> io::Error {
+        io::Error::other(Error::from(refused))
+    }
+}
+
+fn unfit() -> Refused {
+    let reason =
+        "its answer does not fit the request: the two are of different versions".to_owned();
+    Refused { errno: 0, reason }
+}
+
+fn silent(error: io::Error) -> Refused {
     let reason = match error.kind() {
         io::ErrorKind::WouldBlock => format!("it has not answered for {} s", PATIENCE.as_secs()),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
@@ -193,7 +254,7 @@ fn silent(error: io::Error) -> Error {
         }
         _ => error.to_string(),
     };
-    Error::NotIssued { reason }
+    Refused { errno: 0, reason }
 }
 
 /// Whether the kernel gave this process privileges that whoever started it lacks (getauxval(3)).
