@@ -18,7 +18,7 @@ use crate::ring::Rings;
 use crate::socket::{BindMode, Mode, QueueConfig};
 
 /// How long a queue or a UMEM that is still being torn down is waited for: the kernel does it asynchronously.
-const BUSY_TOTAL: Duration = Duration::from_secs(2);
+pub(crate) const BUSY_TOTAL: Duration = Duration::from_secs(2);
 const BUSY_FIRST_WAIT: Duration = Duration::from_millis(5);
 const BUSY_LONGEST_WAIT: Duration = Duration::from_millis(200);
 
@@ -43,11 +43,13 @@ enum Refusal {
     Final(Error),
 }
 
-/// Tries the modes that the configuration allows, the best first.
-pub(crate) fn bind(config: &QueueConfig<'_>) -> Result<Bound, Error> {
+/// Tries the modes that the configuration allows, the best first. A queue that is still being torn down is waited for
+/// so long.
+pub(crate) fn bind(config: &QueueConfig<'_>, patience: Duration) -> Result<Bound, Error> {
     check(config)?;
+    let deadline = Instant::now() + patience;
     if let Some(first) = config.shared_with {
-        return match bind_patiently(config, libc::XDP_SHARED_UMEM, false) {
+        return match bind_patiently(config, libc::XDP_SHARED_UMEM, false, deadline) {
             Ok(made) => {
                 let scatter = first.scatter();
                 Ok(Bound {
@@ -84,7 +86,7 @@ pub(crate) fn bind(config: &QueueConfig<'_>) -> Result<Bound, Error> {
             .and_then(|(features, driver)| tx_checksum(mode, driver, features));
         let metadata = offered.is_some() && refused.is_none();
         let flags = copies | sg | libc::XDP_USE_NEED_WAKEUP;
-        let made = bind_patiently(config, flags, metadata)?;
+        let made = bind_patiently(config, flags, metadata, deadline)?;
         let ignorant = metadata && !made.metadata;
         Ok((made, refused.or(ignorant.then_some(NoTxChecksum::Kernel))))
     };
@@ -217,8 +219,12 @@ struct Made {
 }
 
 /// One mode, tried again while the queue's last socket, or its UMEM, is still being torn down.
-fn bind_patiently(config: &QueueConfig<'_>, flags: u16, metadata: bool) -> Result<Made, Refusal> {
-    let deadline = Instant::now() + BUSY_TOTAL;
+fn bind_patiently(
+    config: &QueueConfig<'_>,
+    flags: u16,
+    metadata: bool,
+    deadline: Instant,
+) -> Result<Made, Refusal> {
     let mut wait = BUSY_FIRST_WAIT;
     loop {
         match bind_once(config, flags, metadata) {

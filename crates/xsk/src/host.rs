@@ -2,12 +2,35 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 
 use crate::bind::memlock_limit;
 use crate::interface::new_socket;
 
 /// The first version with XDP programs that take packets of several buffers, as the steering program does.
 pub(crate) const FRAGS_SINCE: (u32, u32) = (5, 18);
+
+/// `SO_NETNS_COOKIE` (asm-generic/socket.h).
+const SO_NETNS_COOKIE: i32 = 71;
+
+/// What tells the calling thread's network namespace from all others since the machine was started; `None` before Linux
+/// 5.14.
+pub fn network_namespace() -> Option<u64> {
+    let socket = new_socket(libc::AF_INET, libc::SOCK_DGRAM).ok()?;
+    let mut cookie = 0u64;
+    let mut len = size_of_val(&cookie) as libc::socklen_t;
+    // SAFETY: the kernel writes at most so many bytes into the number.
+    let status = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    (status == 0).then_some(cookie)
+}
 
 /// Huge pages of 2 MiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

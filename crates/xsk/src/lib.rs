@@ -41,7 +41,7 @@ pub use error::Error;
 pub use ethtool::{Amount, Channels, Nic, Offload};
 pub use eventfd::{EventFd, is_open};
 pub use features::Features;
-pub use host::{Host, HugePages};
+pub use host::{Host, HugePages, network_namespace};
 pub use icmp::{IcmpError, IcmpErrors};
 pub use interface::{Driver, Interface, MulticastMembership};
 pub use issuer::Issuer;

@@ -60,7 +60,7 @@ pub enum Attached {
 #[derive(Debug)]
 pub struct Program {
     /// The attachment: the kernel detaches when the process has ended, however it did.
-    link: OwnedFd,
+    link: Mutex<OwnedFd>,
     program: OwnedFd,
     maps: Maps,
     told: Mutex<Told>,
@@ -103,13 +103,43 @@ impl Program {
 
     pub(crate) fn of(loaded: Loaded) -> Program {
         Program {
-            link: loaded.link,
+            link: Mutex::new(loaded.link),
             program: loaded.program,
             maps: loaded.maps,
             told: Mutex::default(),
             attached: loaded.attached,
             native_refused: loaded.native_refused,
         }
+    }
+
+    /// Attaches it again, as it was, to an interface that has come in the place of one that is gone: with all that it
+    /// was told. Nothing if it is attached there. Needs no privilege from Linux 5.19 on.
+    ///
+    /// # Errors
+    /// As [`attach`](Self::attach).
+    pub fn attach_again(&self, interface: &Interface) -> Result<(), Error> {
+        let mut attachment = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if attached_program(interface).is_some_and(|id| id == self.id()) {
+            return Ok(());
+        }
+        let flags = match self.attached {
+            Attached::Native => libbpf_sys::XDP_FLAGS_DRV_MODE,
+            Attached::Generic => libbpf_sys::XDP_FLAGS_SKB_MODE,
+        };
+        let made = link(interface, &self.program, flags);
+        *attachment = made.map_err(|error| attach_error(interface, error))?;
+        Ok(())
+    }
+
+    /// The kernel's number for it; 0, which no program has, if the kernel does not say.
+    fn id(&self) -> u32 {
+        let mut info = libbpf_sys::bpf_prog_info::default();
+        let mut len = size_of_val(&info) as u32;
+        let program = self.program.as_raw_fd();
+        // SAFETY: the struct is writable for the length that goes with it, and asks for nothing behind it.
+        let status =
+            unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program, &raw mut info, &raw mut len) };
+        if status == 0 { info.id } else { 0 }
     }
 
     /// How it is attached.
@@ -358,8 +388,9 @@ impl Drop for Program {
     /// Closing the link would not do: a child of the process has a copy of it, between its fork and
     /// its exec.
     fn drop(&mut self) {
+        let link = self.link.get_mut().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: no pointers are passed. An interface that has gone has nothing to detach from.
-        unsafe { libbpf_sys::bpf_link_detach(self.link.as_raw_fd()) };
+        unsafe { libbpf_sys::bpf_link_detach(link.as_raw_fd()) };
     }
 }
 
@@ -411,13 +442,19 @@ fn is_foreign(interface: &Interface, error: &io::Error) -> bool {
 }
 
 fn has_program(interface: &Interface) -> bool {
+    attached_program(interface).is_some()
+}
+
+/// The number of the program on an interface; 0 of several.
+fn attached_program(interface: &Interface) -> Option<u32> {
     let mut query = libbpf_sys::bpf_xdp_query_opts {
         sz: size_of::<libbpf_sys::bpf_xdp_query_opts>() as libbpf_sys::size_t,
         ..Default::default()
     };
     // SAFETY: `query` is a bpf_xdp_query_opts of the size that it states, for the whole call.
     let status = unsafe { libbpf_sys::bpf_xdp_query(interface.index as i32, 0, &raw mut query) };
-    status == 0 && u32::from(query.attach_mode) != libbpf_sys::XDP_ATTACHED_NONE
+    let attached = status == 0 && u32::from(query.attach_mode) != libbpf_sys::XDP_ATTACHED_NONE;
+    attached.then_some(query.prog_id)
 }
 
 fn attach_error(interface: &Interface, error: io::Error) -> Error {

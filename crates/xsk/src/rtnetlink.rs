@@ -32,7 +32,6 @@ pub use route::Route;
 /// `RTNLGRP_*` (linux/rtnetlink.h): group N is the bit N - 1. `RTNLGRP_NEXTHOP`, because the routes that use a nexthop
 /// object change with it, and are told only where `net.ipv4.nexthop_compat_mode` is on.
 const GROUPS: u32 = {
-    const LINK: u32 = 1;
     const NEIGH: u32 = 3;
     const IPV4_IFADDR: u32 = 5;
     const IPV4_ROUTE: u32 = 7;
@@ -44,7 +43,7 @@ const GROUPS: u32 = {
     const fn bit(group: u32) -> u32 {
         1 << (group - 1)
     }
-    bit(LINK)
+    LINK_GROUP
         | bit(NEIGH)
         | bit(IPV4_IFADDR)
         | bit(IPV4_ROUTE)
@@ -54,6 +53,8 @@ const GROUPS: u32 = {
         | bit(IPV6_RULE)
         | bit(NEXTHOP)
 };
+/// `RTNLGRP_LINK` is 1.
+const LINK_GROUP: u32 = 1;
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP` (linux/rtnetlink.h).
 const RTM_NEWNEXTHOP: u16 = 104;
 const RTM_DELNEXTHOP: u16 = 105;
@@ -112,8 +113,20 @@ impl Rtnetlink {
     /// # Errors
     /// What the kernel said: too many descriptors, for example.
     pub fn open(index: u32) -> io::Result<Rtnetlink> {
+        Rtnetlink::listening(index, GROUPS)
+    }
+
+    /// The same, told of links alone: what changes besides is not.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn of_link(index: u32) -> io::Result<Rtnetlink> {
+        Rtnetlink::listening(index, LINK_GROUP)
+    }
+
+    fn listening(index: u32, groups: u32) -> io::Result<Rtnetlink> {
         let listens = Netlink::open(libc::NETLINK_ROUTE)?;
-        listens.join(GROUPS)?;
+        listens.join(groups)?;
         Ok(Rtnetlink {
             index,
             asks: Netlink::open(libc::NETLINK_ROUTE)?,

@@ -4,10 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::null_mut;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringwire_umem::Umem;
 
-use crate::bind::{Bound, bind, get_option};
+use crate::bind::{BUSY_TOTAL, Bound, bind, get_option};
 #[cfg(doc)]
 use crate::desc::TxMetadata;
 use crate::error::Error;
@@ -129,6 +130,21 @@ impl Socket {
     /// # Panics
     /// If `shared_with` is a socket over another UMEM.
     pub fn open(config: &QueueConfig<'_>) -> Result<(Socket, Rings), Error> {
+        Socket::open_within(config, BUSY_TOTAL)
+    }
+
+    /// The same, without waiting for a queue that is still being torn down: it is [`Error::QueueTaken`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// # Panics
+    /// As [`open`](Self::open).
+    pub fn open_now(config: &QueueConfig<'_>) -> Result<(Socket, Rings), Error> {
+        Socket::open_within(config, Duration::ZERO)
+    }
+
+    fn open_within(config: &QueueConfig<'_>, patience: Duration) -> Result<(Socket, Rings), Error> {
         if let Some(first) = config.shared_with {
             assert!(
                 Arc::ptr_eq(&first.umem, config.umem),
@@ -142,7 +158,7 @@ impl Socket {
             zero_copy_refused,
             scatter_refused,
             tx_checksum_refused,
-        } = bind(config)?;
+        } = bind(config, patience)?;
         let mut options = libc::xdp_options { flags: 0 };
         // SAFETY: XDP_OPTIONS fills a `struct xdp_options`, which is an integer.
         let read = unsafe { get_option(&fd, libc::XDP_OPTIONS, &mut options) };

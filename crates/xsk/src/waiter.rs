@@ -190,6 +190,22 @@ impl Waiter {
         })
     }
 
+    /// Watches these in place of the sockets that it was made with, or was given here before: those of them that are to
+    /// be closed must be open still. Each is to be readable when there is something to do, and until that is done.
+    ///
+    /// # Errors
+    /// What the kernel said, for want of memory.
+    pub fn replace_sockets(&mut self, fds: Vec<RawFd>) -> io::Result<()> {
+        for fd in std::mem::take(&mut self.sockets) {
+            self.epoll.remove(fd);
+        }
+        for &fd in &fds {
+            self.epoll.add(fd, 0)?;
+        }
+        self.sockets = fds;
+        Ok(())
+    }
+
     /// Watches what is in this set, too: [`sleep`](Self::sleep) says when that ended it.
     ///
     /// # Errors

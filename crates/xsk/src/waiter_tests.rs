@@ -100,3 +100,27 @@ fn a_thread_runs_on_processors_that_there_are() {
     let missing = run_on_cpu(9999).expect_err("no such processor");
     assert_eq!(missing.raw_os_error(), Some(libc::EINVAL));
 }
+
+#[test]
+fn sockets_are_watched_in_place_of_others() {
+    let mut waiter = Waiter::new(&[]).expect("a waiter");
+    let (old, new) = (
+        Waker::new().expect("a waker"),
+        Waker::new().expect("a waker"),
+    );
+    old.wake();
+    new.wake();
+    let shown = |waiter: &Waiter| {
+        let mut fds = [readable(waiter.epoll_fd())];
+        poll(&mut fds, NOT_AT_ALL, None).expect("a poll");
+        fds[0].revents != 0
+    };
+    waiter.replace_sockets(vec![old.as_raw_fd()]).expect("room");
+    assert!(shown(&waiter));
+    waiter.sleep(FOREVER, None).expect("no signal");
+    waiter.replace_sockets(vec![]).expect("room");
+    assert!(!shown(&waiter));
+    waiter.replace_sockets(vec![new.as_raw_fd()]).expect("room");
+    assert!(shown(&waiter));
+    waiter.sleep(FOREVER, None).expect("no signal");
+}

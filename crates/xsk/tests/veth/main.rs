@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod anew;
 mod carrier;
 mod checksum;
 mod pair;
@@ -91,6 +92,7 @@ fn main() {
         ),
     ];
     trials.extend(rtnetlink::cases());
+    trials.extend(anew::cases());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
