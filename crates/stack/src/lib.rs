@@ -254,6 +254,19 @@ impl Stack {
         self.rss = rss;
     }
 
+    /// Leaves the probing of the addresses to another stack that has the same, until
+    /// [`settle_addresses`](Self::settle_addresses): they are tentative, and one that somebody else is heard to have is
+    /// lost. To be called before anything else.
+    pub fn follow_addresses(&mut self) {
+        self.dad.follow();
+    }
+
+    /// The addresses were probed and are ours.
+    pub fn settle_addresses(&mut self, now: Instant, ledger: &mut Ledger) {
+        self.dad.settle(now);
+        self.poll_addresses(now, ledger);
+    }
+
     /// Does what is due: probes, retries, expiries.
     pub fn poll(&mut self, now: Instant, ledger: &mut Ledger) {
         self.poll_kernel(now, ledger);

@@ -30,6 +30,16 @@ pub enum Error {
         /// How many there are.
         available: u32,
     },
+    /// The queue receives and has no TX queue of its number: what is sent by it would go nowhere.
+    #[error("queue {queue} of '{interface}' has no TX queue of its number, only 0 to {}: `ethtool -L {interface} combined N`, or as many of `rx` as of `tx`", .available - 1)]
+    NoTxQueue {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// How many TX queues there are.
+        available: u32,
+    },
     /// Somebody else has the queue.
     #[error(
         "queue {queue} of '{interface}' is taken by another AF_XDP socket: `ss --xdp -ap` shows whose; stop that program, or ask for other queues"

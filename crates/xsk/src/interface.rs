@@ -41,7 +41,7 @@ struct Channels {
     cmd: u32,
     _max: [u32; 4],
     rx: u32,
-    _tx: u32,
+    tx: u32,
     _other: u32,
     combined: u32,
 }
@@ -88,6 +88,8 @@ pub struct Interface {
     pub carrier: bool,
     /// RX queues in use (`ethtool -l`): 1 where the driver does not tell.
     pub rx_queues: u32,
+    /// TX queues in use; those that it was made with where the driver does not tell.
+    pub tx_queues: u32,
     /// The driver's name (`ethtool -i`): empty where it does not tell.
     pub driver: String,
 }
@@ -128,6 +130,7 @@ impl Interface {
             doing: "reading the interface's flags",
             source,
         })?;
+        let channels = control.channels();
         Ok(Interface {
             index,
             name: name.to_owned(),
@@ -135,7 +138,8 @@ impl Interface {
             mtu: u32::try_from(mtu).unwrap_or(0),
             up: link.up,
             carrier: link.carrier,
-            rx_queues: control.rx_queues(),
+            rx_queues: channels.map_or(1, |(rx, _)| rx),
+            tx_queues: channels.map_or(link.tx_queues.max(1), |(_, tx)| tx),
             driver: control.driver().unwrap_or_default().name,
         })
     }
@@ -282,15 +286,15 @@ impl Control {
         ioctl(self.socket.as_raw_fd(), libc::SIOCETHTOOL, &mut request)
     }
 
-    fn rx_queues(&self) -> u32 {
+    /// RX and TX queues in use, if the driver tells.
+    fn channels(&self) -> Option<(u32, u32)> {
         let mut channels = Channels {
             cmd: ETHTOOL_GCHANNELS,
             ..Channels::default()
         };
-        match self.ethtool(&mut channels) {
-            Ok(()) => channels.rx.saturating_add(channels.combined).max(1),
-            Err(_) => 1,
-        }
+        self.ethtool(&mut channels).ok()?;
+        let with_combined = |alone: u32| alone.saturating_add(channels.combined).max(1);
+        Some((with_combined(channels.rx), with_combined(channels.tx)))
     }
 
     fn driver(&self) -> io::Result<Driver> {

@@ -248,6 +248,27 @@ impl Dad {
         }
     }
 
+    /// Sends nothing more of its own accord: another one probes and announces the same addresses, and says when they
+    /// are usable. Until then they are tentative, and lost if somebody is heard to have them.
+    pub fn follow(&mut self) {
+        for probing in [&mut self.config.ipv4, &mut self.config.ipv6] {
+            probing.announcements = 0;
+        }
+        for address in &mut self.addresses {
+            address.due = None;
+        }
+    }
+
+    /// Takes the addresses that are being probed for ours, with the next [`poll`](Self::poll).
+    pub fn settle(&mut self, now: Instant) {
+        for address in &mut self.addresses {
+            if let Step::Probing { left } = &mut address.step {
+                *left = 0;
+                address.due = Some(now);
+            }
+        }
+    }
+
     /// Takes the step of an address that is due.
     fn step(&mut self, now: Instant, index: usize) -> Option<DadAction> {
         let ip = self.addresses[index].ip;

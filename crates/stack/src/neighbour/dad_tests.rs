@@ -56,6 +56,21 @@ fn ipv4_is_probed_three_times_then_announced_twice() {
 }
 
 #[test]
+fn one_that_follows_sends_nothing_and_is_ready_when_it_is_told() {
+    let mut dad = Dad::new(steady(), 1);
+    dad.start(at_ms(0), v4());
+    dad.start(at_ms(0), v6());
+    dad.follow();
+    assert_eq!(dad.next_deadline(), None);
+    assert_eq!(dad.state(v4()), Some(AddressState::Tentative));
+    assert!(dad.on_conflict(at_ms(10), v6(), THEIRS), "it listens");
+    dad.settle(at_ms(5000));
+    assert_eq!(run(&mut dad), [(at_ms(5000), DadAction::Ready(v4()))]);
+    assert_eq!(dad.state(v4()), Some(AddressState::Preferred));
+    assert_eq!(dad.state(v6()), Some(AddressState::Duplicate(THEIRS)));
+}
+
+#[test]
 fn ipv6_is_probed_once_and_ready_a_second_later() {
     let mut dad = Dad::new(steady(), 1);
     dad.start(at_ms(500), v6());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::build;
 use super::harness::{Host, PEER_MAC, at, pattern};
-use crate::{Family, Protocol, Sibling, SocketError, SocketId};
+use crate::{AddressState, DadConfig, Family, Protocol, Sibling, SocketError, SocketId};
 
 const REMOTE: &str = "10.0.0.9";
 
@@ -121,6 +121,11 @@ fn share(host: &mut Host, id: SocketId) {
     let mut options = host.stack.options(id).unwrap();
     options.reuse_port = true;
     host.stack.set_options(id, options).unwrap();
+}
+
+/// A host that has not made sure of its addresses.
+fn probing() -> Host {
+    Host::with(|setup| setup.config.dad = DadConfig::default())
 }
 
 fn socket(host: &mut Host, protocol: Protocol, shares: bool) -> SocketId {
@@ -477,6 +482,42 @@ fn a_connection_in_time_wait_is_known_to_every_stack() {
     assert_eq!(house.engines[1].stack.counters().tcp_no_connection, 0);
     assert_eq!(house.counts()[1].0, house.counts()[0].1 + 1, "handed over");
     house.exchange();
+}
+
+#[test]
+fn a_stack_that_follows_answers_for_its_addresses_once_they_are_settled() {
+    let mut host = probing();
+    host.stack.follow_addresses();
+    host.pass(std::time::Duration::from_secs(20));
+    let question = build::arp_request(PEER_MAC, REMOTE, "10.0.0.2");
+    assert_eq!(host.answer(&question), Vec::<Vec<u8>>::new());
+    let ours = at("10.0.0.2:0").ip();
+    assert_eq!(
+        host.stack.address_state(ours),
+        Some(AddressState::Tentative)
+    );
+    host.stack.settle_addresses(host.now, &mut host.ledger);
+    assert_eq!(
+        host.stack.address_state(ours),
+        Some(AddressState::Preferred)
+    );
+    build::without_noise(host.sent());
+    let sent = host.answer(&question);
+    assert_eq!(sent.len(), 1, "one answer, and no announcement");
+    assert_eq!(host.stack.counters().address_conflicts, 0);
+}
+
+#[test]
+fn a_probe_of_a_sibling_is_no_conflict() {
+    let mut host = probing();
+    host.stack.follow_addresses();
+    let mac = host.config.mac;
+    host.receive(&build::arp_request(mac, "0.0.0.0", "10.0.0.2"));
+    let state = host.stack.address_state(at("10.0.0.2:0").ip());
+    assert_eq!(state, Some(AddressState::Tentative));
+    host.receive(&build::arp_request(PEER_MAC, "0.0.0.0", "10.0.0.2"));
+    let state = host.stack.address_state(at("10.0.0.2:0").ip());
+    assert_eq!(state, Some(AddressState::Duplicate(PEER_MAC)));
 }
 
 #[test]
