@@ -1,5 +1,6 @@
 //! Making a ring: what the kernel's set-up takes, and what a NIC needs.
 
+mod build;
 mod check;
 
 use std::io;
@@ -9,24 +10,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::{cqueue, squeue};
-use ringwire_abi::errno::Errno;
 use ringwire_abi::flags::*;
-use ringwire_abi::setup::ring_sizes;
-use ringwire_stack::{
-    AddressState, Cidr, DadConfig, RxChecksum, Stack, multicast_mac, solicited_node,
-};
+#[cfg(doc)]
+use ringwire_stack::MAX_ADDRESSES;
+use ringwire_stack::{Cidr, DadConfig, RxChecksum, Stack};
 use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem, UmemError};
 use ringwire_xsk::{
-    AttachMode, BindMode, Interface, Mode, Privileges, Program, QueueConfig, Rings, Socket, Waiter,
+    AttachMode, BindMode, Interface, Mode, Privileges, Program, QueueConfig, Rings, Socket,
 };
 
-use crate::engine::{Engine, EngineConfig};
+#[cfg(doc)]
+use crate::IoUring;
 use crate::host_kernel::HostKernel;
 use crate::offload::TxChecksum;
-use crate::params::Parameters;
-use crate::port::AfXdpPort;
-use crate::report::{AddressMode, Report, scatter_from};
-use crate::ring::{Core, IoUring, now};
+use crate::report::{Report, scatter_from};
+use crate::ring::now;
 use crate::setup_error::SetupError;
 
 /// Bytes of a chunk of UMEM.
@@ -47,9 +45,6 @@ const HEADER_CHUNKS: u32 = 512;
 pub const LEAST_MTU_V4: u32 = 576;
 /// The smallest MTU, in bytes, of an interface whose ring has an IPv6 address (RFC 8200, section 5).
 pub const LEAST_MTU_V6: u32 = 1280;
-
-/// How long to wait for a link that attaching has reset.
-const CARRIER_WAIT: Duration = Duration::from_secs(5);
 
 /// What a ring is made with: the kernel's set-up flags as in the `io-uring` crate, and the NIC.
 #[derive(Clone, Debug)]
@@ -313,89 +308,6 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         self
     }
 
-    /// Makes a ring whose submission queue has (at least) `entries` entries: maps the UMEM, attaches
-    /// the XDP program, binds a socket to each queue, and makes sure of the addresses.
-    ///
-    /// This takes CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_IPC_LOCK (docs/PRIVILEGES.md). Nothing that a ring does
-    /// afterwards takes one, so a program can give them up then.
-    ///
-    /// # Errors
-    /// [`SetupError`], whose message names the cure.
-    pub fn build(&self, entries: u32) -> Result<IoUring<S, C>, SetupError> {
-        let (sq_entries, cq_entries) =
-            ring_sizes(entries, self.cq_entries, self.setup_flags).map_err(SetupError::Ring)?;
-        let interface =
-            Interface::by_name(self.interface.as_deref().ok_or(SetupError::NoInterface)?)?;
-        let queues = self.check(&interface)?;
-        let umem = Umem::new(self.layout(queues.len() as u32))?;
-        let mut ledger = Ledger::new(Arc::clone(&umem));
-        let program = Arc::new(self.privileges.attach(&interface, self.attach)?);
-        await_carrier(&interface)?;
-        let (sockets, rings) = self.open_sockets(&interface, &queues, &mut ledger)?;
-        for socket in &sockets {
-            program.set_queue(socket.queue(), socket)?;
-        }
-        let mut memberships = Vec::new();
-        for cidr in &self.addresses {
-            program.own_address(cidr.address)?;
-            if let IpAddr::V6(address) = cidr.address {
-                let group = multicast_mac(solicited_node(address).into());
-                memberships.push(self.privileges.join_multicast(&interface, group)?);
-            }
-        }
-        let making_fds = |source| SetupError::Io {
-            doing: "making the ring's fds",
-            source,
-        };
-        let mut waiter = Waiter::new(&sockets).map_err(making_fds)?;
-        let kernel = match self.address_mode() {
-            AddressMode::Owned => None,
-            AddressMode::Shared => Some(HostKernel::new(&interface, Arc::clone(&program))?),
-        };
-        if let Some(kernel) = &kernel {
-            waiter
-                .watch(Arc::clone(kernel.epoll()))
-                .map_err(making_fds)?;
-        }
-        let waker = waiter.waker().clone();
-        umem.on_return(move || waker.wake());
-        let report = self.report(&interface, queues, &umem, &program, &sockets);
-        let sockets: Arc<[Socket]> = sockets.into();
-        let stack = self.stack(&interface, &ledger, &report, kernel)?;
-        let config = EngineConfig {
-            sq_entries,
-            cq_entries,
-            setup_flags: self.setup_flags,
-        };
-        let port = Box::new(AfXdpPort::new(Arc::clone(&sockets)));
-        let engine = Engine::new(now(), config, ledger, stack, rings, port);
-        let mut core = Core {
-            engine,
-            waiter,
-            sockets,
-            program,
-            report,
-            spin: self.spin,
-            abandoned: false,
-            _memberships: memberships,
-        };
-        self.await_addresses(&mut core)?;
-        let params = Parameters {
-            sq_entries,
-            cq_entries,
-            setup_flags: self.setup_flags,
-            sq_thread_idle: self.sq_thread_idle,
-        };
-        let ring = IoUring::new(core, umem, params, self.sq_thread_cpu);
-        ring.map_err(|source| match source.raw_os_error() {
-            Some(libc::EINVAL) => SetupError::Ring(Errno::EINVAL),
-            _ => SetupError::Io {
-                doing: "starting the polling thread",
-                source,
-            },
-        })
-    }
-
     /// Bytes of UMEM that a ring over so many queues takes.
     ///
     /// # Errors
@@ -526,50 +438,6 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             Some(kernel) => Stack::beside(now(), config, Box::new(kernel), ledger, random),
         })
     }
-
-    /// Takes turns until every address is known to be ours.
-    fn await_addresses(&self, core: &mut Core) -> Result<(), SetupError> {
-        loop {
-            core.engine.turn(now());
-            let mut tentative = false;
-            for cidr in &self.addresses {
-                match core.engine.stack().address_state(cidr.address) {
-                    Some(AddressState::Duplicate(mac)) => {
-                        return Err(SetupError::AddressTaken {
-                            address: cidr.address,
-                            mac,
-                        });
-                    }
-                    Some(AddressState::Preferred) => {}
-                    _ => tentative = true,
-                }
-            }
-            if !tentative {
-                return Ok(());
-            }
-            let timeout = core.engine.next_deadline().map(|deadline| deadline - now());
-            match core.waiter.sleep(timeout, None) {
-                Err(source) if source.kind() != io::ErrorKind::Interrupted => {
-                    return Err(SetupError::Io {
-                        doing: "waiting for the addresses",
-                        source,
-                    });
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Attaching an XDP program resets the link of some NICs (igb: one to two seconds): what is sent
-/// meanwhile, address probes included, would be lost. A link that stays away is no error: the cable
-/// may be plugged in later.
-fn await_carrier(interface: &Interface) -> Result<(), SetupError> {
-    let deadline = now() + CARRIER_WAIT;
-    while !Interface::by_name(&interface.name)?.carrier && now() < deadline {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 /// An IP packet's length field has 16 bits, whatever the link can carry.

@@ -40,7 +40,7 @@ pub(crate) struct Core {
     pub(crate) spin: Duration,
     /// The engine panicked: it is left alone.
     pub(crate) abandoned: bool,
-    pub(crate) _memberships: Vec<MulticastMembership>,
+    pub(crate) _memberships: Arc<[MulticastMembership]>,
 }
 
 impl Drop for Core {

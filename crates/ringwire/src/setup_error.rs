@@ -51,6 +51,12 @@ pub enum SetupError {
         /// The least that works: 576 for IPv4, 1280 for IPv6.
         least: u32,
     },
+    /// A ring, or one of several, was given no queues.
+    #[error("a ring needs a queue: name at least one for each")]
+    NoQueues,
+    /// Two rings were given the same queue.
+    #[error("queue {0} is in two groups: a queue is one ring's")]
+    QueueInTwoGroups(u32),
     /// The memory could not be had.
     #[error(transparent)]
     Umem(#[from] UmemError),

@@ -395,8 +395,14 @@ impl Stack {
         self.counters.rx_from_kernel += 1;
         match self.sockets.find(to, from) {
             Some(id) => self.deliver(ledger, id, from, Payload::heap(payload), None),
-            // Between its arrival and now the socket was closed.
-            None => self.counters.rx_no_port += 1,
+            None => {
+                let part = (0, payload.len());
+                let payload = Payload::heap(payload);
+                if !self.hand_over_datagram(ledger, (from, to), &payload, part) {
+                    // Between its arrival and now the socket was closed.
+                    self.counters.rx_no_port += 1;
+                }
+            }
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::report::AddressMode;
 use crate::setup_error::SetupError;
 
 impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
-    /// Checks what needs nothing made; returns the queues to serve.
-    pub(super) fn check(&self, interface: &Interface) -> Result<Vec<u32>, SetupError> {
+    /// Checks what needs nothing made, but for the queues.
+    pub(super) fn check(&self, interface: &Interface) -> Result<(), SetupError> {
         self.check_addresses(interface)?;
         if !interface.up {
             return Err(ringwire_xsk::Error::InterfaceDown {
@@ -29,23 +29,13 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
                 least,
             });
         }
-        let mut queues = self
-            .queues
-            .clone()
-            .unwrap_or_else(|| (0..interface.rx_queues).collect());
-        queues.sort_unstable();
-        queues.dedup();
-        let missing = queues.iter().find(|&&queue| queue >= interface.rx_queues);
-        if let Some(&queue) = missing.or(if queues.is_empty() { Some(&0) } else { None }) {
-            let (interface, available) = (interface.name.clone(), interface.rx_queues);
-            return Err(ringwire_xsk::Error::NoSuchQueue {
-                interface,
-                queue,
-                available,
-            }
-            .into());
-        }
-        Ok(queues)
+        Ok(())
+    }
+
+    /// The queues to serve.
+    pub(super) fn queues_of(&self, interface: &Interface) -> Vec<u32> {
+        let all = || (0..interface.rx_queues).collect();
+        self.queues.clone().unwrap_or_else(all)
     }
 
     pub(super) fn address_mode(&self) -> AddressMode {
@@ -78,3 +68,54 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         }
     }
 }
+
+/// Puts each group in order, and checks that its queues are there, and its alone.
+pub(super) fn check_groups(
+    interface: &Interface,
+    groups: &mut [Vec<u32>],
+) -> Result<(), SetupError> {
+    if groups.is_empty() {
+        return Err(SetupError::NoQueues);
+    }
+    let mut seen = Vec::new();
+    for group in groups {
+        group.sort_unstable();
+        group.dedup();
+        if group.is_empty() {
+            return Err(SetupError::NoQueues);
+        }
+        for &queue in &*group {
+            check_queue(interface, queue)?;
+            if seen.contains(&queue) {
+                return Err(SetupError::QueueInTwoGroups(queue));
+            }
+            seen.push(queue);
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a queue is there, both to receive and to send by.
+fn check_queue(interface: &Interface, queue: u32) -> Result<(), SetupError> {
+    if queue >= interface.rx_queues {
+        return Err(ringwire_xsk::Error::NoSuchQueue {
+            interface: interface.name.clone(),
+            queue,
+            available: interface.rx_queues,
+        }
+        .into());
+    }
+    if queue >= interface.tx_queues {
+        return Err(ringwire_xsk::Error::NoTxQueue {
+            interface: interface.name.clone(),
+            queue,
+            available: interface.tx_queues,
+        }
+        .into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

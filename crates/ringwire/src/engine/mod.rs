@@ -393,6 +393,16 @@ impl Engine {
         &self.stack
     }
 
+    /// The stack, before the engine takes turns.
+    pub(crate) fn stack_mut(&mut self) -> &mut Stack {
+        &mut self.stack
+    }
+
+    /// The addresses, which another engine has probed, are ours.
+    pub(crate) fn settle_addresses(&mut self, now: Instant) {
+        self.stack.settle_addresses(now, &mut self.ledger);
+    }
+
     /// Chunks by owner.
     pub fn census(&self) -> Census {
         self.ledger.census()
