@@ -186,8 +186,8 @@ impl Reserved {
         });
     }
 
-    /// A port that may be one for connections is to be a socket's, for all that comes to this address: if nobody uses it, it is
-    /// none of them any more, and what keeps the kernel from giving the rest of it is given back.
+    /// A socket is to have a port at this address. If it is one for connections that nobody uses, it is none of them any
+    /// more, and what keeps the kernel from giving the rest of it is given back.
     fn take_out(&mut self, kernel: &mut dyn Kernel, local: SocketAddr, family: Family) {
         for of in [Family::V4, Family::V6] {
             let ip = of.unspecified();

@@ -154,7 +154,7 @@ impl FakeKernel {
         host
     }
 
-    /// Two hosts on one wire, the first beside this kernel. They know each other: nobody else would answer for the first.
+    /// Two hosts on one wire, the first beside this kernel. They know each other: nobody answers for the first.
     pub(super) fn pair(&self) -> Pair {
         let mut pair = Pair::new();
         for peer in ["10.0.0.3", "fd00::3"] {
