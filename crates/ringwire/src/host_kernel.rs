@@ -11,8 +11,8 @@ use ringwire_stack::{
     Cidr, Kernel, KernelEvent, Neighbour, Protocol, Reservation as Wanted, Route, SocketError,
 };
 use ringwire_xsk::{
-    self as xsk, Change, Epoll, IcmpErrors, Interface, Program, Reservation, ReserveConfig,
-    Rtnetlink,
+    self as xsk, Change, Epoll, IcmpErrors, Interface, Privileges, Program, Reservation,
+    ReserveConfig, Rtnetlink,
 };
 
 /// Numbers in the epoll set; those of reservations follow.
@@ -38,6 +38,7 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct HostKernel {
     interface: String,
+    privileges: Privileges,
     rtnetlink: Rtnetlink,
     icmp: IcmpErrors,
     program: Arc<Program>,
@@ -60,11 +61,12 @@ impl HostKernel {
     pub(crate) fn new(
         interface: &Interface,
         program: Arc<Program>,
+        privileges: Privileges,
     ) -> Result<HostKernel, xsk::Error> {
         let io = |doing| move |source| xsk::Error::Io { doing, source };
         let rtnetlink =
             Rtnetlink::open(interface.index).map_err(io("opening rtnetlink sockets"))?;
-        let icmp = IcmpErrors::open(&interface.name).map_err(io("opening ICMP sockets"))?;
+        let icmp = privileges.icmp_errors(&interface.name)?;
         let epoll = Epoll::new().map_err(io("making an epoll set"))?;
         let add = |fd, number| epoll.add(fd, number).map_err(io("filling an epoll set"));
         add(rtnetlink.as_raw_fd(), NETLINK)?;
@@ -73,6 +75,7 @@ impl HostKernel {
         }
         let mut kernel = HostKernel {
             interface: interface.name.clone(),
+            privileges,
             rtnetlink,
             icmp,
             program,
@@ -213,7 +216,7 @@ impl HostKernel {
 
     fn hold(&mut self, wanted: &Wanted) -> io::Result<Held> {
         let protocol = xsk_protocol(wanted.protocol);
-        let reservation = Reservation::new(&ReserveConfig {
+        let reservation = self.privileges.reserve(&ReserveConfig {
             interface: &self.interface,
             protocol,
             local: wanted.local,

@@ -2,7 +2,8 @@
 //! two halves.
 
 use std::fs;
-use std::net::{IpAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,11 +12,11 @@ use std::{io, thread};
 
 use libtest_mimic::Trial;
 use ringwire::{IoUring, Privileges};
-use ringwire_tests::net::{PATIENCE, PEER_V4, RING_INTERFACE, RING_V4, RING_V6, Veth};
+use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6, RING_INTERFACE, RING_V4, RING_V6, Veth};
 use ringwire_tests::{echo, example};
 use ringwire_xsk::{Issuer, Protocol, ReserveConfig};
 
-use crate::program::{BPF, Echo, NET_ADMIN, NET_RAW, Program, arguments};
+use crate::program::{BPF, Echo, NET_ADMIN, NET_RAW, PORT, Program, arguments};
 use crate::{are_without, echoes, field, has_program, trial};
 
 pub fn trials() -> Vec<Trial> {
@@ -25,6 +26,19 @@ pub fn trials() -> Vec<Trial> {
         }),
         trial("and_without_copies_and_ended_by_another_signal", || {
             serves(&["--zero-copy"], libc::SIGTERM)
+        }),
+        trial("beside_the_kernel_it_is_issued_a_port_below_1024", || {
+            beside_the_kernel(&["--bind", "7"], 7)
+        }),
+        trial("beside_the_kernel_other_ports_need_no_issuer", || {
+            beside_the_kernel(&[], PORT)
+        }),
+        trial("a_port_below_1024_that_was_not_named_is_refused", || {
+            let program = Program::plain();
+            let veth = Veth::new(1, 1500, true);
+            let command = shared(&["--bind", "8"], 7, &program);
+            let says = Echo::spawn(&veth, command).failure();
+            assert!(says.contains("os error 13"), "{says}");
         }),
         trial("what_was_issued_is_issued_again", again),
         trial("a_port_below_1024_is_reserved_if_it_was_named", low_port),
@@ -77,6 +91,21 @@ fn issued(interface: &str, user: u32, program: &Program) -> Command {
         .arg(&program.path);
     let mut command = arguments(command);
     command.args(["--rx-chunks", "1024", "--send-chunks", "256"]);
+    command
+}
+
+/// The same on the kernel's own addresses, with other options of the parent's.
+fn shared(options: &[&str], port: u16, program: &Program) -> Command {
+    let mut command = Command::new(example("ringwire"));
+    command
+        .args(["run", "--interface", RING_INTERFACE, "--user"])
+        .arg(ordinary_user().to_string())
+        .args(options)
+        .arg("--")
+        .arg(&program.path)
+        .args(["--interface", RING_INTERFACE, "--port"])
+        .arg(port.to_string())
+        .args(["--rx-chunks", "1024", "--send-chunks", "256"]);
     command
 }
 
@@ -179,6 +208,30 @@ fn serves(options: &[&str], signal: i32) {
     assert!(status.success(), "{said}");
     child.ended();
     assert!(!has_program(&veth), "it is detached");
+}
+
+fn beside_the_kernel(options: &[&str], port: u16) {
+    let program = Program::plain();
+    let veth = Veth::new(1, 1500, true);
+    veth.peer_offloads_off();
+    let mut echo = Echo::spawn(&veth, shared(options, port, &program));
+    echo.listening();
+    for (ring, peer) in [(RING_V4, PEER_V4), (RING_V6, PEER_V6)] {
+        let ring: IpAddr = ring.parse().expect("an address");
+        let mut back = [0; 16];
+        let socket = veth.peer_socket(peer);
+        socket.send_to(b"datagram", (ring, port)).expect("it goes");
+        assert_eq!(socket.recv(&mut back).expect("an echo"), 8);
+        let mut stream = veth
+            .in_peer(|| TcpStream::connect((ring, port)))
+            .expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.write_all(b"stream").expect("it goes");
+        stream.read_exact(&mut back[..6]).expect("an echo");
+        assert_eq!(&back[..6], b"stream");
+    }
+    let (status, said) = echo.stop(libc::SIGTERM);
+    assert!(status.success(), "{said}");
 }
 
 /// Runs something with a thread that has no capability, in the ring's namespace, beside the issuer of its privileges.

@@ -161,7 +161,11 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         let program = &attachment.program;
         let kernel = match self.address_mode() {
             AddressMode::Owned => None,
-            AddressMode::Shared => Some(HostKernel::new(interface, Arc::clone(program))?),
+            AddressMode::Shared => Some(HostKernel::new(
+                interface,
+                Arc::clone(program),
+                self.privileges.clone(),
+            )?),
         };
         if let Some(kernel) = &kernel {
             let epoll = Arc::clone(kernel.epoll());

@@ -2,7 +2,6 @@ use std::io::ErrorKind;
 use std::thread;
 
 use super::*;
-use crate::issuer::privileges::Privileges;
 use crate::maps::Protocol;
 use crate::program::AttachMode;
 use crate::seqpacket::Received;

@@ -14,12 +14,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::bind::xdp_socket;
 use crate::error::Error;
-use crate::icmp::IcmpErrors;
 use crate::interface::Interface;
 use crate::program::Loaded;
 use crate::reservation::{Reservation, ReserveConfig};
 use crate::seqpacket::{pair, receive, send};
 use message::{Answer, Numbered, REQUEST_BYTES, Request};
+use privileges::Privileges;
 
 /// Issues to one child what takes privileges.
 #[derive(Debug)]
@@ -117,9 +117,7 @@ impl Issuer {
                 Ok(Issue::of(vec![membership.into_socket()]))
             }
             Request::IcmpErrors { interface } => {
-                let errors = IcmpErrors::open(self.allowed(&interface)?);
-                let doing = "opening a raw socket for ICMP errors";
-                let errors = errors.map_err(|source| Error::of(doing, "CAP_NET_RAW", source))?;
+                let errors = Privileges::default().icmp_errors(self.allowed(&interface)?)?;
                 Ok(Issue::of(errors.into_sockets()))
             }
             Request::Reserve {

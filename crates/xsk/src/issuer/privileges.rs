@@ -135,10 +135,12 @@ impl Privileges {
     /// Opens the sockets that get ICMP errors, as [`IcmpErrors::open`] does.
     ///
     /// # Errors
-    /// As there, or what the issuer says.
-    pub fn icmp_errors(&self, interface: &str) -> io::Result<IcmpErrors> {
+    /// [`Error::MissingCapability`], [`Error::NotIssued`], or what the kernel says.
+    pub fn icmp_errors(&self, interface: &str) -> Result<IcmpErrors, Error> {
         let Some(issued) = &self.issued else {
-            return IcmpErrors::open(interface);
+            let doing = "opening raw sockets for ICMP errors";
+            return IcmpErrors::open(interface)
+                .map_err(|source| Error::of(doing, "CAP_NET_RAW", source));
         };
         let interface = interface.to_owned();
         let (_, fds) = issued.ask(Request::IcmpErrors { interface })?;
@@ -231,12 +233,6 @@ struct Refused {
 impl From<Refused> for Error {
     fn from(Refused { reason, .. }: Refused) -> Error {
         Error::NotIssued { reason }
-    }
-}
-
-impl From<Refused> for io::Error {
-    fn from(refused: Refused) -> io::Error {
-        io::Error::other(Error::from(refused))
     }
 }
 
