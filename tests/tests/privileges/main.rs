@@ -32,7 +32,7 @@ fn main() {
         trial("without_any_the_first_ones_are_named", none),
     ];
     for (left_out, says) in [
-        (NET_RAW, "needs CAP_NET_RAW:"),
+        (NET_RAW, "joining a multicast group needs CAP_NET_RAW:"),
         (
             NET_ADMIN,
             "loading the steering program needs CAP_NET_ADMIN:",
