@@ -63,12 +63,18 @@ pub fn trials() -> Vec<Trial> {
             let says = Echo::spawn(&veth, command).failure();
             assert!(says.contains("`--interface rw0`"), "{says}");
         }),
+        trial("a_command_that_breaks_the_protocol_goes_on_alone", || {
+            // Its end of the socket says when nothing is issued any more.
+            let script = "printf x >&$RINGWIRE_ISSUER; read x <&$RINGWIRE_ISSUER; exit 7";
+            let says = ended_with(7, &["--user", "65534", "--", "sh", "-c", script]);
+            assert!(says.contains("nothing is issued any more"), "{says}");
+        }),
         trial("a_command_that_is_not_there_is_named", || {
-            let says = failing(&["--user", "65534", "--", "/no/such/command"]);
+            let says = ended_with(125, &["--user", "65534", "--", "/no/such/command"]);
             assert!(says.contains("/no/such/command: starting"), "{says}");
         }),
         trial("root_has_to_name_another_user", || {
-            let says = failing(&["--", "true"]);
+            let says = ended_with(125, &["--", "true"]);
             assert!(says.contains("--user nobody"), "{says}");
         }),
     ]
@@ -109,14 +115,16 @@ fn shared(options: &[&str], port: u16, program: &Program) -> Command {
     command
 }
 
-fn failing(arguments: &[&str]) -> String {
+/// What a parent says that ends with a status.
+fn ended_with(status: i32, arguments: &[&str]) -> String {
     let veth = Veth::new(1, 1500, false);
     let mut command = Command::new(example("ringwire"));
     command.args(["run", "--interface", RING_INTERFACE]);
     command.args(arguments);
     let output = veth.in_ring(|| command.output()).expect("the parent");
-    assert_eq!(output.status.code(), Some(125));
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{says}");
+    says
 }
 
 /// The one process that another has started.
