@@ -1,0 +1,291 @@
+//! Several engines over the queues of one interface, against Linux at the other end of a veth pair with four queues.
+
+mod server;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use libtest_mimic::{Arguments, Trial};
+use ringwire::{Builder, IoUring, RxChecksum, SetupError};
+use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6, RING_INTERFACE, RING_V4, RING_V6, Veth};
+use ringwire_tests::privileged;
+use ringwire_tests::stream::{at, pattern};
+use ringwire_xsk::{Interface, Link};
+
+use server::{Done, converse, listen, prepare, serve};
+
+const PORT: u16 = 7000;
+const QUEUES: u32 = 4;
+/// Flows at a time: that all arrive on half of the queues happens once in two thousand million runs.
+const FLOWS: u8 = 32;
+const BYTES: usize = 6000;
+
+/// What the ring's end is like.
+#[derive(Clone, Copy, PartialEq)]
+enum Addresses {
+    Owned,
+    Shared,
+}
+
+fn builder(addresses: Addresses) -> Builder {
+    let mut builder = IoUring::builder();
+    builder
+        .interface(RING_INTERFACE)
+        .rx_checksum(RxChecksum::AcceptPartial)
+        .rx_chunks(1024)
+        .detect_duplicates(false);
+    if addresses == Addresses::Owned {
+        builder
+            .address(format!("{RING_V4}/24").parse().expect("an address"))
+            .address(format!("{RING_V6}/64").parse().expect("an address"));
+    }
+    builder
+}
+
+fn engines(veth: &Veth, addresses: Addresses, groups: &[&[u32]]) -> Vec<IoUring> {
+    let rings = veth.in_ring(|| builder(addresses).build_each(256, groups));
+    let rings = rings.expect("rings");
+    rings.iter().for_each(prepare);
+    rings
+}
+
+/// A TCP client of the peer's kernel: whole rounds on all connections.
+fn streams() {
+    let mut streams: Vec<(TcpStream, Vec<u8>)> = (0..FLOWS)
+        .map(|flow| {
+            let to = if flow % 2 == 0 { RING_V4 } else { RING_V6 };
+            let stream = TcpStream::connect(at(to, PORT)).expect("a connection");
+            stream
+                .set_read_timeout(Some(6 * PATIENCE))
+                .expect("a timeout");
+            (stream, pattern(flow, BYTES))
+        })
+        .collect();
+    for _ in 0..3 {
+        for (stream, bytes) in &mut streams {
+            stream.write_all(bytes).expect("the peer writes");
+        }
+        for (stream, bytes) in &mut streams {
+            let mut back = vec![0; bytes.len()];
+            stream.read_exact(&mut back).expect("the peer reads");
+            assert!(back == *bytes, "what came back is not what was sent");
+        }
+    }
+}
+
+/// The same with datagrams.
+fn datagrams() {
+    for flow in 0..FLOWS {
+        let (own, to) = match flow % 2 {
+            0 => (PEER_V4, RING_V4),
+            _ => (PEER_V6, RING_V6),
+        };
+        let own: IpAddr = own.parse().expect("an address");
+        let socket = UdpSocket::bind(SocketAddr::new(own, 0)).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.connect(at(to, PORT)).expect("a destination");
+        let bytes = pattern(flow, 1000);
+        socket.send(&bytes).expect("the peer sends");
+        let mut back = [0; 2000];
+        let len = socket.recv(&mut back).expect("the peer receives");
+        assert!(back[..len] == bytes, "what came back is not what was sent");
+    }
+}
+
+/// Serves the peer on these groups of queues; on how many of them there are sockets.
+fn serve_peer(addresses: Addresses, groups: &[&[u32]], listeners: usize) -> Vec<Done> {
+    let veth = Veth::new(QUEUES, 1500, addresses == Addresses::Shared);
+    let mut rings = engines(&veth, addresses, groups);
+    let stop = Arc::new(AtomicBool::new(false));
+    // With shared addresses the sockets are of the namespace of who submits.
+    let threads: Vec<_> = veth.in_ring(|| {
+        for ring in rings.iter_mut().take(listeners) {
+            listen(ring, PORT);
+        }
+        let rings = rings.into_iter().enumerate();
+        rings
+            .map(|(index, ring)| serve(ring, index < listeners, &stop))
+            .collect()
+    });
+    let peer = veth.peer_thread(|| {
+        streams();
+        datagrams();
+    });
+    let outcome = peer.join();
+    stop.store(true, Ordering::Release);
+    let done: Vec<Done> = threads
+        .into_iter()
+        .map(|thread| thread.join().expect("an engine's thread"))
+        .collect();
+    assert!(outcome.is_ok(), "the peer failed: {done:#?}");
+    let accepted: u32 = done.iter().map(|done| done.accepted).sum();
+    let answered: u32 = done.iter().map(|done| done.datagrams).sum();
+    assert_eq!((accepted, answered), (FLOWS.into(), FLOWS.into()));
+    for done in &done {
+        let stack = &done.counters.stack;
+        assert_eq!(stack.tcp_no_connection + stack.rx_no_port, 0, "{done:#?}");
+        assert_eq!(stack.hand_over_dropped, 0, "{done:#?}");
+    }
+    let handed = |count: fn(&Done) -> u64| done.iter().map(count).sum::<u64>();
+    let handed_over = handed(|done| done.counters.stack.handed_over);
+    assert_eq!(handed(|done| done.counters.stack.taken_over), handed_over);
+    done
+}
+
+fn one_engine_serves_every_queue(addresses: Addresses) {
+    let done = serve_peer(addresses, &[&[0, 1, 2, 3]], 1);
+    assert_eq!(done[0].counters.stack.handed_over, 0);
+}
+
+fn flows_live_on_the_engine_that_they_arrive_at(addresses: Addresses) {
+    let done = serve_peer(addresses, &[&[0, 1], &[2, 3]], 2);
+    for done in &done {
+        assert!(done.accepted > 0 && done.datagrams > 0, "{done:#?}");
+    }
+}
+
+fn a_listener_serves_what_arrives_at_the_others(addresses: Addresses) {
+    let done = serve_peer(addresses, &[&[0, 1], &[2, 3]], 1);
+    assert!(done[1].counters.stack.handed_over > 0, "{done:#?}");
+    assert_eq!((done[1].accepted, done[1].datagrams), (0, 0));
+}
+
+fn every_engine_connects(addresses: Addresses) {
+    let veth = Veth::new(QUEUES, 1500, addresses == Addresses::Shared);
+    let rings = engines(&veth, addresses, &[&[0, 1], &[2, 3]]);
+    let listener = veth.peer_listener(PEER_V4);
+    let to = listener.local_addr().expect("an address");
+    const EACH: u8 = 8;
+    let connections = EACH as usize * rings.len();
+    let peer = veth.peer_thread(move || {
+        for _ in 0..connections {
+            let mut stream = listener.accept().expect("a connection").0;
+            stream
+                .set_read_timeout(Some(6 * PATIENCE))
+                .expect("a timeout");
+            let mut bytes = vec![0; BYTES];
+            stream.read_exact(&mut bytes).expect("the peer reads");
+            stream.write_all(&bytes).expect("the peer writes");
+        }
+    });
+    // What arrives at an engine is handed over in its turns: all of them take some.
+    let stop = Arc::new(AtomicBool::new(false));
+    let threads: Vec<_> = veth.in_ring(|| {
+        let rings = rings.into_iter();
+        let connect = |mut ring: IoUring| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                for seed in 0..EACH {
+                    let bytes = pattern(seed, BYTES);
+                    assert!(converse(&mut ring, to, &bytes) == bytes, "other bytes");
+                }
+                serve(ring, false, &stop).join().expect("the rest")
+            })
+        };
+        rings.map(connect).collect()
+    });
+    let outcome = peer.join();
+    stop.store(true, Ordering::Release);
+    let done = threads.into_iter().map(|thread| thread.join());
+    let done: Vec<Done> = done.map(|done| done.expect("an engine")).collect();
+    assert!(outcome.is_ok(), "the peer failed: {done:#?}");
+    for done in done {
+        assert_eq!(done.counters.stack.tcp_no_connection, 0);
+        assert_eq!(done.counters.stack.tcp_established, EACH.into());
+    }
+}
+
+fn the_program_goes_with_the_last_engine() {
+    let veth = Veth::new(QUEUES, 1500, false);
+    let rings = engines(&veth, Addresses::Owned, &[&[0], &[1], &[2, 3]]);
+    let programs = || {
+        let interface = Interface::by_name(RING_INTERFACE).expect("the interface");
+        Link::by_index(interface.index).expect("its link").xdp.len()
+    };
+    let mut attached = Vec::new();
+    for ring in rings {
+        attached.push(veth.in_ring(programs));
+        drop(ring);
+    }
+    assert_eq!(attached, [1, 1, 1]);
+    assert_eq!(veth.in_ring(programs), 0);
+}
+
+fn addresses_are_probed_once_and_by_all_queues() {
+    let veth = Veth::new(QUEUES, 1500, false);
+    let build = |address: &str| {
+        let mut builder: Builder = IoUring::builder();
+        let address = format!("{address}/64").parse().expect("an address");
+        let builder = builder.interface(RING_INTERFACE).address(address);
+        let builder = builder
+            .rx_checksum(RxChecksum::AcceptPartial)
+            .rx_chunks(512);
+        veth.in_ring(|| builder.build_each(64, &[&[0], &[1], &[2], &[3]]))
+    };
+    let rings = build(RING_V6).expect("an address that nobody has");
+    for ring in &rings {
+        let stack = ring.counters().expect("counters").stack;
+        assert_eq!(stack.address_conflicts, 0);
+    }
+    drop(rings);
+    let taken = build(PEER_V6);
+    assert!(
+        matches!(&taken, Err(SetupError::AddressTaken { address, .. }) if *address == at(PEER_V6, 0).ip()),
+        "{:?}",
+        taken.map(|rings| rings.len())
+    );
+}
+
+fn queues_are_checked() {
+    let veth = Veth::new(2, 1500, false);
+    let refused = |groups: &[&[u32]]| {
+        let built = veth.in_ring(|| builder(Addresses::Owned).build_each(64, groups));
+        built.map(|rings| rings.len()).expect_err("a refusal")
+    };
+    assert!(matches!(refused(&[]), SetupError::NoQueues));
+    assert!(matches!(
+        refused(&[&[0, 1], &[1]]),
+        SetupError::QueueInTwoGroups(1)
+    ));
+    assert!(matches!(
+        refused(&[&[0], &[2]]),
+        SetupError::Xsk(ringwire_xsk::Error::NoSuchQueue { queue: 2, .. })
+    ));
+}
+
+fn main() {
+    use Addresses::{Owned, Shared};
+    let mut trials: Vec<Trial> = Vec::new();
+    for (addresses, name) in [(Owned, "owned"), (Shared, "shared")] {
+        let mut add = |what: &str, test: fn(Addresses)| {
+            trials.push(privileged(&format!("{what}_{name}"), move || {
+                test(addresses)
+            }));
+        };
+        add(
+            "one_engine_serves_every_queue",
+            one_engine_serves_every_queue,
+        );
+        add(
+            "flows_live_on_the_engine_that_they_arrive_at",
+            flows_live_on_the_engine_that_they_arrive_at,
+        );
+        add(
+            "a_listener_serves_what_arrives_at_the_others",
+            a_listener_serves_what_arrives_at_the_others,
+        );
+        add("every_engine_connects", every_engine_connects);
+    }
+    trials.push(privileged(
+        "the_program_goes_with_the_last_engine",
+        the_program_goes_with_the_last_engine,
+    ));
+    trials.push(privileged(
+        "addresses_are_probed_once_and_by_all_queues",
+        addresses_are_probed_once_and_by_all_queues,
+    ));
+    trials.push(privileged("queues_are_checked", queues_are_checked));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
