@@ -34,15 +34,25 @@ impl Veth {
         let ring = fresh_namespace();
         let peer = fresh_namespace();
         let veth = Veth { ring, peer };
-        veth.in_ring(|| {
+        veth.join(queues);
+        veth.configure(mtu, kernel_at_ring);
+        veth
+    }
+
+    /// Makes a pair again that was deleted, with the same names and addresses.
+    pub fn make_again(&self, queues: u32, mtu: u32) {
+        self.join(queues);
+        self.configure(mtu, false);
+    }
+
+    fn join(&self, queues: u32) {
+        self.in_ring(|| {
             let queues = format!("numrxqueues {queues} numtxqueues {queues}");
-            let peer = name_of(&veth.peer);
+            let peer = name_of(&self.peer);
             ip(&format!(
                 "link add rw0 {queues} type veth peer name rw1 {queues} netns {peer}"
             ));
         });
-        veth.configure(mtu, kernel_at_ring);
-        veth
     }
 
     /// Two namespaces with a NIC each, taken from this thread's: the ring's first, then the peer's. They get the

@@ -13,26 +13,23 @@ use io_uring::{cqueue, squeue};
 use ringwire_abi::flags::*;
 #[cfg(doc)]
 use ringwire_stack::MAX_ADDRESSES;
-use ringwire_stack::{Cidr, DadConfig, RxChecksum, Stack};
-use ringwire_umem::{AreaLayout, Layout, Ledger, Pool, Umem, UmemError};
-use ringwire_xsk::{
-    AttachMode, BindMode, Interface, Mode, Privileges, Program, QueueConfig, Rings, Socket,
-};
+use ringwire_stack::{Cidr, DadConfig, RxChecksum, Stack, multicast_mac, solicited_node};
+use ringwire_umem::{AreaLayout, Layout, Ledger, Umem, UmemError};
+use ringwire_xsk::{AttachMode, BindMode, Features, Interface, Mode, Privileges, Program, Socket};
 
 #[cfg(doc)]
 use crate::IoUring;
+use crate::device::Device;
+use crate::engine::LinkState;
 use crate::host_kernel::HostKernel;
 use crate::offload::TxChecksum;
-use crate::report::{Report, scatter_from};
+use crate::report::Report;
 use crate::ring::now;
 use crate::setup_error::SetupError;
 
 /// Bytes of a chunk of UMEM.
 pub const CHUNK_BYTES: u32 = 4096;
-const RX_RING: u32 = 2048;
-const TX_RING: u32 = 1024;
-const FILL_RING: u32 = 2048;
-const COMPLETION_RING: u32 = 2048;
+pub(crate) const FILL_RING: u32 = 2048;
 /// RX chunks of each queue: a full fill ring, and as many again for what sockets have queued.
 const RX_CHUNKS_PER_QUEUE: u32 = 2 * FILL_RING;
 /// One eighth of the RX chunks is never the application's.
@@ -331,45 +328,24 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         }
     }
 
-    fn open_sockets(
-        &self,
-        interface: &Interface,
-        queues: &[u32],
-        ledger: &mut Ledger,
-    ) -> Result<(Vec<Socket>, Vec<Rings>), SetupError> {
-        let umem = Arc::clone(ledger.umem());
-        // No more than half of the chunks, so that sockets can queue what arrives.
-        let share = umem.layout().rx_chunks / 2 / queues.len() as u32;
-        let mut sockets: Vec<Socket> = Vec::new();
-        let mut rings = Vec::new();
-        for (index, &queue) in queues.iter().enumerate() {
-            let fill: Vec<u64> = (0..FILL_RING.min(share))
-                .map_while(|_| ledger.alloc(Pool::Rx))
-                .collect::<Vec<_>>()
-                .into_iter()
-                .map(|frame| ledger.post_fill(frame, index as u16))
-                .collect();
-            let config = QueueConfig {
-                ifindex: interface.index,
-                ifname: &interface.name,
-                queue,
-                umem: &umem,
-                shared_with: sockets.first(),
-                rx_entries: RX_RING,
-                tx_entries: TX_RING,
-                fill_entries: FILL_RING,
-                completion_entries: COMPLETION_RING,
-                fill: &fill,
-                mode: self.bind,
-                scatter: true,
-                tx_checksum: self.tx_checksum == TxChecksum::Offload,
-                privileges: self.privileges.clone(),
-            };
-            let (socket, ring) = Socket::open(&config)?;
-            sockets.push(socket);
-            rings.push(ring);
+    /// What opens a ring's sockets, now and whenever they are needed anew.
+    fn device(&self, interface: &Interface, queues: &[u32], umem: &Arc<Umem>) -> Device {
+        let addresses = self.addresses.iter().map(|cidr| cidr.address);
+        let groups = addresses.filter_map(|address| match address {
+            IpAddr::V6(address) => Some(multicast_mac(solicited_node(address).into())),
+            IpAddr::V4(_) => None,
+        });
+        Device {
+            name: interface.name.clone(),
+            queues: queues.to_vec(),
+            umem: Arc::clone(umem),
+            bind: self.bind,
+            tx_checksum: self.tx_checksum,
+            privileges: self.privileges.clone(),
+            scatter_from: self.scatter_from,
+            least_mtu: self.least_mtu(),
+            groups: groups.collect(),
         }
-        Ok((sockets, rings))
     }
 
     fn report(
@@ -380,10 +356,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         program: &Program,
         sockets: &[Socket],
     ) -> Report {
-        // One that copies makes a ring that does.
-        let copies = sockets.iter().find(|socket| socket.mode() == Mode::Copy);
-        let worst = copies.unwrap_or(&sockets[0]);
-        Report {
+        let mut report = Report {
             interface: interface.name.clone(),
             driver: interface.driver.clone(),
             queues,
@@ -391,22 +364,23 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             addresses: self.address_mode(),
             attached: program.mode(),
             native_refused: program.native_refused().map(ToString::to_string),
-            mode: worst.mode(),
-            zero_copy_refused: worst.zero_copy_refused().map(ToString::to_string),
-            scatter: worst.scatter(),
-            scatter_refused: worst.scatter_refused().map(ToString::to_string),
-            scatter_from: self.scatter_from.unwrap_or(scatter_from(worst.mode())),
-            features: interface.features(),
+            mode: Mode::Copy,
+            zero_copy_refused: None,
+            scatter: false,
+            scatter_refused: None,
+            scatter_from: 0,
+            features: Features::default(),
             umem_bytes: umem.len_bytes(),
             huge_pages: umem.huge_pages(),
             rx_checksum: self.rx_checksum,
-            tx_checksum: if worst.tx_checksum() {
-                TxChecksum::Offload
-            } else {
-                TxChecksum::Software
-            },
-            tx_checksum_refused: worst.tx_checksum_refused().map(|why| why.to_string()),
-        }
+            tx_checksum: TxChecksum::Software,
+            tx_checksum_refused: None,
+            link: LinkState::Up,
+            serving: true,
+            lost: None,
+        };
+        report.describe(interface, sockets, self.scatter_from);
+        report
     }
 
     fn stack(
@@ -441,7 +415,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
 }
 
 /// An IP packet's length field has 16 bits, whatever the link can carry.
-fn ip_mtu(interface: &Interface) -> u16 {
+pub(crate) fn ip_mtu(interface: &Interface) -> u16 {
     u16::try_from(interface.mtu).unwrap_or(u16::MAX)
 }
 

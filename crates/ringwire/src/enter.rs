@@ -95,6 +95,7 @@ impl Shared {
         // What it was rung for is seen by the turn.
         core.waiter.waker().clear();
         let now = now();
+        core.tend(now);
         let taken = core.engine.submit(now, call.to_submit);
         let result = if waits && taken == call.to_submit {
             core.engine.turn(now);
@@ -267,7 +268,9 @@ impl Shared {
                 }
                 spin_until = now() + core.spin;
             }
-            core.engine.turn(now());
+            let time = now();
+            core.tend(time);
+            core.engine.turn(time);
             core.engine.flush_overflow();
         }
     }

@@ -21,6 +21,7 @@ const _: () = assert!(
 
 mod builder;
 pub mod command;
+mod device;
 #[doc(hidden)]
 pub mod engine;
 mod enter;
@@ -49,6 +50,8 @@ pub use io_uring::{opcode, types};
 pub use ringwire_stack::{Cidr, CidrError, MAX_ADDRESSES, RxChecksum};
 pub use ringwire_umem::{Area, Lent, RingGone};
 pub use ringwire_xsk::{AttachMode, Attached, BindMode, Features, Mode, Privileges};
+
+pub use engine::LinkState;
 
 pub use builder::{Builder, CHUNK_BYTES, LEAST_MTU_V4, LEAST_MTU_V6};
 pub use lent::{IOU_PBUF_RING_LENT, LentBuffers};

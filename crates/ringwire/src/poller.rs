@@ -271,6 +271,7 @@ fn run(shared: &Shared, poller: &Poller) {
 fn step(shared: &Shared, poller: &Poller, core: &mut Core, time: Instant) -> bool {
     let queues = shared.queues();
     let completed = core.engine.counters().completed;
+    core.tend(time);
     let taken = if queues.is_enabled() {
         core.engine.submit(time, queues.sq_ready())
     } else {

@@ -4,9 +4,12 @@ use std::fmt;
 use std::io;
 
 use ringwire_stack::{Counters as StackCounters, PlanLimits, RxChecksum};
-use ringwire_xsk::{Attached, Features, Mode, Program, Socket, Statistics, SteerCounters};
+use ringwire_xsk::{
+    Attached, Features, Interface, Mode, Program, Socket, Statistics, SteerCounters,
+};
 
-use crate::engine::{Engine, EngineCounters, NicCounters};
+use crate::builder::ip_mtu;
+use crate::engine::{Engine, EngineCounters, LinkState, NicCounters};
 use crate::offload::TxChecksum;
 
 /// Where the kernel copies what it is given: bytes from which on a payload goes out beside its headers. It
@@ -72,9 +75,40 @@ pub struct Report {
     pub tx_checksum: TxChecksum,
     /// Why it is not the NIC or the kernel, if that was asked for.
     pub tx_checksum_refused: Option<String>,
+    /// What the interface is like now.
+    pub link: LinkState,
+    /// Whether there are sockets now: not between the end of some and the opening of others.
+    pub serving: bool,
+    /// Why others could not be opened when they were needed, and what cures it.
+    pub lost: Option<String>,
 }
 
 impl Report {
+    /// Says what an interface and the sockets on it are like.
+    pub(crate) fn describe(
+        &mut self,
+        interface: &Interface,
+        sockets: &[Socket],
+        scatter_from_bytes: Option<u32>,
+    ) {
+        // One that copies makes a ring that does.
+        let copies = sockets.iter().find(|socket| socket.mode() == Mode::Copy);
+        let worst = copies.unwrap_or(&sockets[0]);
+        self.driver = interface.driver.clone();
+        self.mtu = ip_mtu(interface);
+        self.mode = worst.mode();
+        self.zero_copy_refused = worst.zero_copy_refused().map(ToString::to_string);
+        self.scatter = worst.scatter();
+        self.scatter_refused = worst.scatter_refused().map(ToString::to_string);
+        self.scatter_from = scatter_from_bytes.unwrap_or(scatter_from(worst.mode()));
+        self.features = interface.features();
+        self.tx_checksum = match worst.tx_checksum() {
+            true => TxChecksum::Offload,
+            false => TxChecksum::Software,
+        };
+        self.tx_checksum_refused = worst.tx_checksum_refused().map(|why| why.to_string());
+    }
+
     /// What packets of several descriptors may be.
     pub(crate) fn plan_limits(&self) -> PlanLimits {
         let most = match self.mode {
@@ -153,7 +187,20 @@ impl fmt::Display for Report {
             let cure = format!("ethtool -K {} tx off", self.interface);
             write!(f, "; on veth by neither, unless `{cure}`")?;
         }
-        Ok(())
+        let link = match self.link {
+            LinkState::Up => None,
+            LinkState::NoCarrier => Some("it has no carrier"),
+            LinkState::Down => Some("it is down"),
+            LinkState::Removed => Some("it is gone"),
+        };
+        if let Some(link) = link {
+            write!(f, "\nthe interface does not serve now: {link}")?;
+        }
+        match &self.lost {
+            Some(why) => write!(f, "\nnew sockets are needed and cannot be had: {why}"),
+            None if !self.serving => write!(f, "\nnew sockets are being opened"),
+            None => Ok(()),
+        }
     }
 }
 

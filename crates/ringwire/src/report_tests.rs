@@ -20,7 +20,31 @@ fn report() -> Report {
         rx_checksum: RxChecksum::Verify,
         tx_checksum: TxChecksum::Software,
         tx_checksum_refused: None,
+        link: LinkState::Up,
+        serving: true,
+        lost: None,
     }
+}
+
+#[test]
+fn what_keeps_a_ring_from_serving_is_in_the_report() {
+    assert!(!report().to_string().contains("does not serve"));
+    let gone = Report {
+        link: LinkState::Removed,
+        serving: false,
+        ..report()
+    };
+    assert!(
+        gone.to_string().ends_with(
+            "\nthe interface does not serve now: it is gone\nnew sockets are being opened"
+        )
+    );
+    let lost = Report {
+        lost: Some("it needs CAP_NET_RAW".to_owned()),
+        ..report()
+    };
+    let text = lost.to_string();
+    assert!(text.ends_with("\nnew sockets are needed and cannot be had: it needs CAP_NET_RAW"));
 }
 
 #[test]

@@ -13,9 +13,10 @@ use ringwire_abi::flags::{IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER
 use ringwire_stack::Instant;
 use ringwire_umem::{Area, Umem};
 use ringwire_xsk::sync::{Mutex, MutexGuard};
-use ringwire_xsk::{MulticastMembership, Program, Socket, Waiter, clock};
+use ringwire_xsk::{Program, Socket, Waiter, clock};
 
 use crate::builder::Builder;
+use crate::device::{Device, Presence};
 use crate::engine::Engine;
 use crate::mailbox::{Listed, Peer};
 use crate::params::Parameters;
@@ -40,7 +41,8 @@ pub(crate) struct Core {
     pub(crate) spin: Duration,
     /// The engine panicked: it is left alone.
     pub(crate) abandoned: bool,
-    pub(crate) _memberships: Arc<[MulticastMembership]>,
+    pub(crate) device: Device,
+    pub(crate) presence: Presence,
 }
 
 impl Drop for Core {
@@ -58,6 +60,15 @@ impl Drop for Core {
 }
 
 impl Core {
+    fn current_report(&self) -> Report {
+        Report {
+            link: self.engine.link(),
+            serving: self.engine.has_sockets(),
+            lost: self.engine.lost().map(ToOwned::to_owned),
+            ..self.report.clone()
+        }
+    }
+
     fn drain_until(&mut self, deadline: Instant) {
         while self.engine.drain(now()) && now() < deadline {
             let _ = self.waiter.sleep(Some(Duration::from_millis(1)), None);
@@ -235,7 +246,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
     /// # Errors
     /// `EEXIST` while another thread is inside.
     pub fn report(&self) -> io::Result<Report> {
-        Ok(self.shared.enter()?.report.clone())
+        Ok(self.shared.enter()?.current_report())
     }
 
     /// What was counted so far.

@@ -51,7 +51,7 @@ pub use issuer::privileges::Privileges;
 pub use maps::{Protocol, SteerCounters};
 pub use offload::{NoTxChecksum, tx_checksum};
 pub use program::{AttachMode, Attached, Program};
-pub use quirks::{QUIRKS, Quirk, quirks};
+pub use quirks::{QUIRKS, Quirk, quirks, transmit_timeout};
 pub use receive_hash::{FlowFields, ReceiveHash};
 pub use reservation::{Received, Reservation, ReserveConfig};
 pub use ring::{Consumer, Entry, Producer, Rings, pair};

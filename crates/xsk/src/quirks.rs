@@ -3,6 +3,8 @@
 //! A table to be read, by people and by `ringwire doctor`. What ringwire does about it is decided elsewhere, where the
 //! table says.
 
+use std::time::Duration;
+
 /// Something that a driver does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -108,6 +110,17 @@ pub fn quirks(driver: &str, version: Option<(u32, u32)>) -> impl Iterator<Item =
                 _ => true,
             }
     })
+}
+
+/// How long the kernel waits for a driver's TX queue to move before it resets the NIC (`watchdog_timeo`): five seconds
+/// unless the driver says otherwise.
+pub fn transmit_timeout(driver: &str) -> Duration {
+    match driver {
+        // `mlx5e_build_nic_netdev` (drivers/net/ethernet/mellanox/mlx5/core/en_main.c).
+        "mlx5_core" => Duration::from_secs(15),
+        // `dev_watchdog_up` (net/sched/sch_generic.c).
+        _ => Duration::from_secs(5),
+    }
 }
 
 #[cfg(test)]

@@ -188,6 +188,14 @@ impl Socket {
         Ok((socket, rings))
     }
 
+    /// Whether a socket may be opened with these privileges, as far as that can be told without binding it.
+    ///
+    /// # Errors
+    /// [`Error::MissingCapability`], [`Error::NotIssued`] or what else the kernel said.
+    pub fn may_open(privileges: &Privileges) -> Result<(), Error> {
+        privileges.xdp_socket().map(drop)
+    }
+
     /// Whether the kernel copies.
     pub fn mode(&self) -> Mode {
         self.mode

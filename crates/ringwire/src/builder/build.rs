@@ -14,10 +14,12 @@ use ringwire_stack::{
 use ringwire_umem::{Ledger, Umem};
 use ringwire_xsk::{
     FlowFields, Interface, MulticastMembership, Program, ReceiveHash, Socket, Waiter,
+    transmit_timeout,
 };
 
 use super::check::check_groups;
 use super::{Builder, random_numbers};
+use crate::device::{Presence, first_fills};
 use crate::engine::{Engine, EngineConfig};
 use crate::host_kernel::HostKernel;
 use crate::params::Parameters;
@@ -149,7 +151,9 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     ) -> Result<Made, SetupError> {
         let umem = Umem::new(self.layout(queues.len() as u32))?;
         let mut ledger = Ledger::new(Arc::clone(&umem));
-        let (sockets, rings) = self.open_sockets(interface, &queues, &mut ledger)?;
+        let device = self.device(interface, &queues, &umem);
+        let fills = first_fills(&mut ledger, queues.len() as u16);
+        let (sockets, rings) = device.open(interface, &fills, Socket::open)?;
         for socket in &sockets {
             attachment.program.set_queue(socket.queue(), socket)?;
         }
@@ -158,6 +162,10 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             source,
         };
         let mut waiter = Waiter::new(&sockets).map_err(making_fds)?;
+        let memberships = Arc::clone(&attachment.memberships);
+        let mut presence = Presence::new(interface, memberships).map_err(making_fds)?;
+        let watched = presence.fds(&sockets);
+        waiter.replace_sockets(watched).map_err(making_fds)?;
         let program = &attachment.program;
         let kernel = match self.address_mode() {
             AddressMode::Owned => None,
@@ -179,15 +187,20 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         let mut stack = self.stack(interface, &ledger, &report, kernel)?;
         stack.set_rss(rss);
         let port = Box::new(AfXdpPort::new(Arc::clone(&sockets)));
+        let mut engine = Engine::new(now(), config, ledger, stack, rings, port);
+        // The kernel's own watchdog comes first.
+        engine.set_patience(transmit_timeout(&interface.driver) + Duration::from_secs(1));
+        engine.set_link(now(), presence.state());
         let core = Core {
-            engine: Engine::new(now(), config, ledger, stack, rings, port),
+            engine,
             waiter,
             sockets,
             program: Arc::clone(program),
             report,
             spin: self.spin,
             abandoned: false,
-            _memberships: Arc::clone(&attachment.memberships),
+            device,
+            presence,
         };
         Ok(Made { core, umem })
     }

@@ -20,8 +20,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             }
             .into());
         }
-        let v6 = self.addresses.iter().any(|cidr| cidr.address.is_ipv6());
-        let least = if v6 { LEAST_MTU_V6 } else { LEAST_MTU_V4 };
+        let least = self.least_mtu();
         if interface.mtu < least {
             return Err(SetupError::SmallMtu {
                 interface: interface.name.clone(),
@@ -36,6 +35,11 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     pub(super) fn queues_of(&self, interface: &Interface) -> Vec<u32> {
         let all = || (0..interface.rx_queues).collect();
         self.queues.clone().unwrap_or_else(all)
+    }
+
+    pub(super) fn least_mtu(&self) -> u32 {
+        let v6 = self.addresses.iter().any(|cidr| cidr.address.is_ipv6());
+        if v6 { LEAST_MTU_V6 } else { LEAST_MTU_V4 }
     }
 
     pub(super) fn address_mode(&self) -> AddressMode {

@@ -86,7 +86,7 @@ use zero_copy::Notices;
 
 pub use crate::queue::Completion;
 pub use nic::{NicCounters, Port};
-pub use watchdog::{Failure, Link, NewLink};
+pub use watchdog::{Failure, LinkState, NewLink};
 
 /// How long after the turn before a turn is late.
 const LATE: Duration = Duration::from_millis(10);

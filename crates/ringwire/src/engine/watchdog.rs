@@ -29,7 +29,7 @@ const ATTEMPTS: u32 = 64;
 
 /// What a ring's interface is like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Link {
+pub enum LinkState {
     /// It is up, and has a carrier.
     #[default]
     Up,
@@ -75,7 +75,7 @@ enum Sockets {
 /// What the engine knows of its interface and its queues.
 #[derive(Debug)]
 pub(super) struct Watchdog {
-    link: Link,
+    link: LinkState,
     sockets: Sockets,
     /// Why they were given up.
     lost: Option<(Errno, String)>,
@@ -94,7 +94,7 @@ impl Watchdog {
 
     pub(super) fn new() -> Watchdog {
         Watchdog {
-            link: Link::Up,
+            link: LinkState::Up,
             sockets: Sockets::Settled,
             lost: None,
             stuck: None,
@@ -188,7 +188,7 @@ impl Engine {
     }
 
     /// What the interface is like.
-    pub fn link(&self) -> Link {
+    pub fn link(&self) -> LinkState {
         self.watchdog.link
     }
 
@@ -203,22 +203,22 @@ impl Engine {
     }
 
     /// Says what the interface is like now.
-    pub fn set_link(&mut self, now: Instant, link: Link) {
+    pub fn set_link(&mut self, now: Instant, link: LinkState) {
         let before = std::mem::replace(&mut self.watchdog.link, link);
         if before == link {
             return;
         }
-        if before == Link::Up {
+        if before == LinkState::Up {
             self.stack.link_lost(&mut self.ledger);
         }
-        if link == Link::Removed && !self.nic.is_open() {
+        if link == LinkState::Removed && !self.nic.is_open() {
             self.reclaim(&[]);
         }
         for event in passed(before, link) {
             self.tell(*event);
         }
-        let again = self.watchdog.lost.is_some() && link != Link::NoCarrier;
-        if link == Link::Removed || again {
+        let again = self.watchdog.lost.is_some() && link != LinkState::NoCarrier;
+        if link == LinkState::Removed || again {
             self.watchdog.want(now);
         }
     }
@@ -235,7 +235,7 @@ impl Engine {
         }
         watchdog.last_look = self.now;
         // Without a link the NIC may take its time.
-        if watchdog.link != Link::Up {
+        if watchdog.link != LinkState::Up {
             return self.nic.rest();
         }
         let (stuck, moved) = self.nic.look(passed.min(2 * LOOK), watchdog.patience);
@@ -277,7 +277,7 @@ impl Engine {
         self.tell_stuck();
         self.nic.close(&mut self.ledger, port);
         self.ledger.abandon();
-        if self.watchdog.link == Link::Removed {
+        if self.watchdog.link == LinkState::Removed {
             self.reclaim(&[]);
         }
     }
@@ -285,7 +285,7 @@ impl Engine {
     /// Tells which queue the sockets are made anew for, unless that is no wonder.
     fn tell_stuck(&mut self) {
         if let Some(queue) = self.watchdog.stuck.take()
-            && self.watchdog.link != Link::Removed
+            && self.watchdog.link != LinkState::Removed
         {
             self.nic.counters.stuck += 1;
             self.tell(Event::QueueStuck(queue));
@@ -360,10 +360,10 @@ impl Engine {
             return Err(errno);
         }
         Ok(match self.watchdog.link {
-            Link::Up => Event::Up,
-            Link::NoCarrier => Event::CarrierLost,
-            Link::Down => Event::Down,
-            Link::Removed => Event::Removed,
+            LinkState::Up => Event::Up,
+            LinkState::NoCarrier => Event::CarrierLost,
+            LinkState::Down => Event::Down,
+            LinkState::Removed => Event::Removed,
         })
     }
 
@@ -378,7 +378,7 @@ impl Engine {
     pub(super) fn drop_burst(&mut self) -> bool {
         /// Descriptors of a turn.
         const MOST: u32 = 512;
-        if self.watchdog.link == Link::Up && self.nic.is_open() {
+        if self.watchdog.link == LinkState::Up && self.nic.is_open() {
             return false;
         }
         let mut posted = Vec::new();
@@ -406,16 +406,16 @@ impl Engine {
 }
 
 /// What has happened between two states.
-fn passed(before: Link, after: Link) -> &'static [Event] {
+fn passed(before: LinkState, after: LinkState) -> &'static [Event] {
     match (before, after) {
-        (Link::Removed, Link::Up) => &[Event::Back, Event::Up],
-        (Link::Removed, Link::NoCarrier) => &[Event::Back, Event::CarrierLost],
-        (Link::Removed, Link::Down) => &[Event::Back, Event::Down],
-        (_, Link::Removed) => &[Event::Removed],
-        (_, Link::Down) => &[Event::Down],
-        (Link::Down, Link::Up) => &[Event::Up],
-        (_, Link::NoCarrier) => &[Event::CarrierLost],
-        (_, Link::Up) => &[Event::CarrierBack],
+        (LinkState::Removed, LinkState::Up) => &[Event::Back, Event::Up],
+        (LinkState::Removed, LinkState::NoCarrier) => &[Event::Back, Event::CarrierLost],
+        (LinkState::Removed, LinkState::Down) => &[Event::Back, Event::Down],
+        (_, LinkState::Removed) => &[Event::Removed],
+        (_, LinkState::Down) => &[Event::Down],
+        (LinkState::Down, LinkState::Up) => &[Event::Up],
+        (_, LinkState::NoCarrier) => &[Event::CarrierLost],
+        (_, LinkState::Up) => &[Event::CarrierBack],
     }
 }
 

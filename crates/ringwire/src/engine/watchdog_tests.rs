@@ -11,7 +11,7 @@ use ringwire_umem::Area;
 use super::{ABSENT_WAIT, ATTEMPTS, LOOK, Watchdog};
 use crate::engine::bed::{Bed, ENTRIES, MAC};
 use crate::engine::zero_copy_bed::{GROUP, at, bed};
-use crate::engine::{Failure, Link, NewLink, Port};
+use crate::engine::{Failure, LinkState, NewLink, Port};
 use crate::events::{self, Event};
 
 const WATCH: u64 = 7;
@@ -197,10 +197,10 @@ fn an_application_that_was_elsewhere_has_not_waited() {
 fn without_a_link_a_queue_may_stand_still() {
     let mut it = Watched::new();
     it.send(0);
-    it.bed.engine.set_link(it.now, Link::NoCarrier);
+    it.bed.engine.set_link(it.now, LinkState::NoCarrier);
     it.pass(3 * PATIENCE);
     assert!(!it.wants_sockets());
-    it.bed.engine.set_link(it.now, Link::Up);
+    it.bed.engine.set_link(it.now, LinkState::Up);
     it.pass(PATIENCE - Duration::from_secs(1));
     assert!(!it.wants_sockets(), "its time begins with the link");
     it.pass(Duration::from_secs(2));
@@ -271,12 +271,12 @@ fn the_new_rings_serve() {
 #[test]
 fn what_is_sent_without_a_link_is_dropped() {
     let mut it = Watched::new();
-    it.bed.engine.set_link(it.now, Link::NoCarrier);
+    it.bed.engine.set_link(it.now, LinkState::NoCarrier);
     it.send(0);
     assert_eq!(it.bed.sent().len(), 0);
     assert_eq!(it.notified(), 1, "and its memory is the application's");
     assert!(it.bed.engine.nic_counters().tx_dropped > 0);
-    it.bed.engine.set_link(it.now, Link::Up);
+    it.bed.engine.set_link(it.now, LinkState::Up);
     it.send(1);
     assert!(!it.bed.sent().is_empty());
 }
@@ -285,7 +285,7 @@ fn what_is_sent_without_a_link_is_dropped() {
 fn with_a_removed_interface_everything_comes_back_at_once() {
     let mut it = Watched::new();
     it.send(0);
-    it.bed.engine.set_link(it.now, Link::Removed);
+    it.bed.engine.set_link(it.now, LinkState::Removed);
     assert!(it.wants_sockets());
     it.close();
     assert_eq!(it.notified(), 1);
@@ -302,14 +302,14 @@ fn sockets_closed_before_the_interface_went_give_everything_back_then() {
     it.pass(PATIENCE + Duration::from_secs(1));
     it.close();
     assert_eq!(it.notified(), 0);
-    it.bed.engine.set_link(it.now, Link::Removed);
+    it.bed.engine.set_link(it.now, LinkState::Removed);
     assert_eq!(it.notified(), 1);
 }
 
 #[test]
 fn an_interface_that_is_gone_is_waited_for_without_end() {
     let mut it = Watched::new();
-    it.bed.engine.set_link(it.now, Link::Removed);
+    it.bed.engine.set_link(it.now, LinkState::Removed);
     it.close();
     for _ in 0..10 * ATTEMPTS {
         it.bed.engine.refuse_rings(it.now, Failure::Absent);
@@ -325,7 +325,7 @@ fn an_interface_that_is_gone_is_waited_for_without_end() {
 #[test]
 fn attempts_come_at_growing_intervals_and_end() {
     let mut it = Watched::new();
-    it.bed.engine.set_link(it.now, Link::Removed);
+    it.bed.engine.set_link(it.now, LinkState::Removed);
     it.close();
     let start = it.now;
     let mut waits = Vec::new();
@@ -343,7 +343,7 @@ fn attempts_come_at_growing_intervals_and_end() {
     assert!(it.now - start < Duration::from_secs(64));
     assert_eq!(it.bed.engine.lost(), Some("the queue is taken"));
     // Something has changed: it is tried again.
-    it.bed.engine.set_link(it.now, Link::Up);
+    it.bed.engine.set_link(it.now, LinkState::Up);
     assert!(it.wants_sockets());
     assert_eq!(it.bed.engine.lost(), None);
 }

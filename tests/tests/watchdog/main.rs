@@ -1,0 +1,125 @@
+//! Links that go and come back, and interfaces that do, under a ring on a veth pair: it is told, and connections live on.
+
+mod server;
+
+use libtest_mimic::Arguments;
+use ringwire::LinkState;
+use ringwire::events::Event;
+use ringwire_tests::net::{Veth, ip};
+use ringwire_tests::privileged;
+
+use server::{Client, Server, builder};
+
+/// Enough to be in the middle of when something happens.
+const BYTES: usize = 16 << 20;
+const MTU: u32 = 1500;
+
+const CASES: &[(&str, fn())] = &[
+    ("a_connection_survives_that_the_peer_goes_down", peer_down),
+    (
+        "a_connection_survives_that_the_interface_goes_down",
+        interface_down,
+    ),
+    (
+        "a_connection_survives_that_the_interface_is_made_anew",
+        made_anew,
+    ),
+    ("a_polling_thread_makes_sockets_anew", polled),
+    ("several_queues_are_made_anew_together", several_queues),
+];
+
+fn main() {
+    let trials = CASES.iter().map(|&(name, case)| privileged(name, case));
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+}
+
+/// Serves a client, does something when it is in the middle of it, and serves it to the end.
+fn outage(veth: &Veth, server: &mut Server, happen: impl FnOnce(&mut Server)) {
+    let client = Client::start(veth, BYTES);
+    server.serve_until(|server| server.echoed > BYTES / 8);
+    happen(server);
+    let before = server.echoed;
+    assert!(before < BYTES, "it was in the middle");
+    server.serve_until(|_| client.is_done());
+    client.join();
+    assert_eq!(server.echoed, BYTES);
+}
+
+fn peer_down() {
+    let veth = Veth::new(1, MTU, false);
+    veth.in_ring(|| {
+        let mut server = Server::new(&builder());
+        outage(&veth, &mut server, |server| {
+            veth.in_peer(|| ip("link set rw1 down"));
+            server.await_event(Event::CarrierLost);
+            let report = server.ring.report().expect("a report");
+            assert_eq!(report.link, LinkState::NoCarrier);
+            veth.in_peer(|| ip("link set rw1 up"));
+            server.await_event(Event::CarrierBack);
+        });
+        let nic = server.ring.counters().expect("counters").nic;
+        assert_eq!((nic.stuck, nic.recreated), (0, 0), "the same sockets serve");
+    });
+}
+
+fn interface_down() {
+    let veth = Veth::new(1, MTU, false);
+    veth.in_ring(|| {
+        let mut server = Server::new(&builder());
+        outage(&veth, &mut server, |server| {
+            ip("link set rw0 down");
+            server.await_event(Event::Down);
+            let report = server.ring.report().expect("a report");
+            assert_eq!((report.link, report.serving), (LinkState::Down, true));
+            ip("link set rw0 up");
+            server.await_event(Event::Up);
+        });
+        let nic = server.ring.counters().expect("counters").nic;
+        assert_eq!((nic.stuck, nic.recreated), (0, 0), "the same sockets serve");
+    });
+}
+
+/// Deletes the pair and makes it again, and sees what a ring tells of that.
+fn make_anew(veth: &Veth, server: &mut Server, queues: u32) {
+    ip("link del rw0");
+    server.await_event(Event::Removed);
+    let report = server.ring.report().expect("a report");
+    assert_eq!((report.link, report.serving), (LinkState::Removed, false));
+    veth.make_again(queues, MTU);
+    let before = server.await_event(Event::Recreated);
+    assert!(before.contains(&Event::Back), "{before:?}");
+    let report = server.ring.report().expect("a report");
+    assert!(report.serving && report.lost.is_none());
+    assert_eq!(server.ended, None, "the watch goes on");
+}
+
+fn made_anew() {
+    let veth = Veth::new(1, MTU, false);
+    veth.in_ring(|| {
+        let mut server = Server::new(&builder());
+        outage(&veth, &mut server, |server| make_anew(&veth, server, 1));
+        let nic = server.ring.counters().expect("counters").nic;
+        assert_eq!((nic.stuck, nic.recreated), (0, 1));
+    });
+}
+
+fn polled() {
+    let veth = Veth::new(1, MTU, false);
+    veth.in_ring(|| {
+        let mut server = Server::new(builder().setup_sqpoll(50));
+        outage(&veth, &mut server, |server| make_anew(&veth, server, 1));
+    });
+}
+
+fn several_queues() {
+    let veth = Veth::new(4, MTU, false);
+    veth.in_ring(|| {
+        let mut server = Server::new(&builder());
+        assert_eq!(server.ring.report().expect("a report").queues.len(), 4);
+        for _ in 0..2 {
+            server.echoed = 0;
+            make_anew(&veth, &mut server, 4);
+        }
+        outage(&veth, &mut server, |_| {});
+    });
+}
