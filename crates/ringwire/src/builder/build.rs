@@ -50,7 +50,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// the XDP program, binds a socket to each queue, and makes sure of the addresses.
     ///
     /// This takes CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_IPC_LOCK (docs/PRIVILEGES.md). Nothing that a ring does
-    /// afterwards takes one, so a program can give them up then.
+    /// afterwards takes one, but opening sockets anew where a NIC hangs or the interface is made again
+    /// (docs/WATCHDOG.md), so a program can give them up then.
     ///
     /// # Errors
     /// [`SetupError`], whose message names the cure.
