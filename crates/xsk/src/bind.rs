@@ -19,6 +19,8 @@ use crate::socket::{BindMode, Mode, QueueConfig};
 
 /// How long a queue or a UMEM that is still being torn down is waited for: the kernel does it asynchronously.
 pub(crate) const BUSY_TOTAL: Duration = Duration::from_secs(2);
+/// The same for a UMEM, where nobody is to wait for a queue: an attempt of the same call may have had it.
+const UMEM_TOTAL: Duration = Duration::from_millis(200);
 const BUSY_FIRST_WAIT: Duration = Duration::from_millis(5);
 const BUSY_LONGEST_WAIT: Duration = Duration::from_millis(200);
 
@@ -226,13 +228,14 @@ fn bind_patiently(
     deadline: Instant,
 ) -> Result<Made, Refusal> {
     let mut wait = BUSY_FIRST_WAIT;
+    let umem_deadline = deadline.max(Instant::now() + UMEM_TOTAL);
     loop {
         match bind_once(config, flags, metadata) {
             // The UMEM of an attempt before this one counts until the kernel has released it, too.
             Err(Refusal::Final(Error::UmemTooLarge {
                 bytes,
                 memlock_limit,
-            })) if bytes as u64 <= memlock_limit && Instant::now() < deadline => {}
+            })) if bytes as u64 <= memlock_limit && Instant::now() < umem_deadline => {}
             Err(Refusal::Bind(refused)) => match refused.raw_os_error() {
                 Some(libc::EBUSY) if Instant::now() < deadline => {}
                 // Of the queue, the interface or the process, not of the mode.

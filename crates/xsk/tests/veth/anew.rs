@@ -8,11 +8,13 @@ use ringwire_xsk::{
     AttachMode, Change, Error, Interface, Program, Rings, Rtnetlink, Socket, network_namespace,
 };
 
-use crate::support::{config, ethernet, fill, ipv4, run, umem, veth};
+use crate::support::{
+    CAP_NET_RAW, config, ethernet, fill, ipv4, keep_capabilities, run, umem, veth,
+};
 use crate::wire::{Peer, read, shared, soon};
 use crate::{OURS, trial};
 
-pub fn cases() -> [libtest_mimic::Trial; 4] {
+pub fn cases() -> [libtest_mimic::Trial; 5] {
     [
         trial(
             "sockets_over_one_umem_are_opened_anew",
@@ -24,10 +26,37 @@ pub fn cases() -> [libtest_mimic::Trial; 4] {
         ),
         trial("a_link_is_followed_alone", a_link_is_followed_alone),
         trial(
+            "a_umem_of_more_than_half_the_limit_is_opened_without_patience",
+            a_umem_of_more_than_half_the_limit_is_opened_without_patience,
+        ),
+        trial(
             "a_network_namespace_is_told_from_others",
             a_network_namespace_is_told_from_others,
         ),
     ]
+}
+
+/// Zero copy is tried first and refused, and the kernel releases that attempt's UMEM later.
+fn a_umem_of_more_than_half_the_limit_is_opened_without_patience() {
+    let (local, umem, fill) = (veth(), umem(), fill(0));
+    run("ip link set local up");
+    run("ip link set peer up");
+    // Of the whole process, whose other threads have CAP_IPC_LOCK.
+    // SAFETY: zeroes are a limit, and it lives across the calls.
+    let before = unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit);
+        let before = limit;
+        limit.rlim_cur = umem.len_bytes() as u64 * 3 / 2;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit), 0);
+        before
+    };
+    keep_capabilities(&[CAP_NET_RAW]);
+    let opened = Socket::open_now(&config(&local, 0, &umem, &fill));
+    // SAFETY: as above.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const before) };
+    let (socket, _rings) = opened.unwrap();
+    assert!(socket.zero_copy_refused().is_some());
 }
 
 /// Opens both queues, without patience, as soon as that can be.
