@@ -45,6 +45,19 @@ impl Veth {
         self.configure(mtu, false);
     }
 
+    /// Moves the ring's interface into the peer's namespace.
+    pub fn move_away(&self) {
+        let peer = name_of(&self.peer);
+        self.in_ring(|| ip(&format!("link set rw0 netns {peer}")));
+    }
+
+    /// Moves it back, and sets it up.
+    pub fn move_back(&self) {
+        let ring = name_of(&self.ring);
+        self.in_peer(|| ip(&format!("link set rw0 netns {ring}")));
+        self.in_ring(|| ip("link set rw0 up"));
+    }
+
     fn join(&self, queues: u32) {
         self.in_ring(|| {
             let queues = format!("numrxqueues {queues} numtxqueues {queues}");

@@ -30,3 +30,15 @@ pub fn missing() -> Option<String> {
         Err(_) => Some("needs the ip command (iproute2)".to_owned()),
     }
 }
+
+/// Has this thread give up every capability.
+pub fn drop_capabilities() {
+    #[repr(C)]
+    struct Header(u32, i32);
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = Header(VERSION_3, 0);
+    let none = [[0u32; 3]; 2];
+    // SAFETY: the structs are as capset(2) has them for version 3.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
+    assert_eq!(result, 0, "dropping capabilities");
+}

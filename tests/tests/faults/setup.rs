@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use ringwire::{IoUring, SetupError, opcode};
 use ringwire_tests::example;
 use ringwire_tests::net::{PATIENCE, PEER_V4, RING_INTERFACE, Veth, ip};
+use ringwire_tests::privilege::drop_capabilities;
 use ringwire_umem::{Layout, Umem};
 use ringwire_xsk::{BindMode, Error, Privileges, QueueConfig, Socket};
 
@@ -215,17 +216,6 @@ fn no_capabilities() {
         "{error:?}"
     );
     assert!(error.to_string().contains("setcap"), "{error}");
-}
-
-fn drop_capabilities() {
-    #[repr(C)]
-    struct Header(u32, i32);
-    const VERSION_3: u32 = 0x2008_0522;
-    let header = Header(VERSION_3, 0);
-    let none = [[0u32; 3]; 2];
-    // SAFETY: the structs are as capset(2) has them for version 3.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
-    assert_eq!(result, 0, "dropping capabilities");
 }
 
 fn echo_command(limit_memlock: bool) -> Command {

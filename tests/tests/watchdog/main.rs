@@ -6,6 +6,7 @@ use libtest_mimic::Arguments;
 use ringwire::LinkState;
 use ringwire::events::Event;
 use ringwire_tests::net::{Veth, ip};
+use ringwire_tests::privilege::drop_capabilities;
 use ringwire_tests::privileged;
 
 use server::{Client, Server, builder};
@@ -25,6 +26,14 @@ const CASES: &[(&str, fn())] = &[
         made_anew,
     ),
     ("a_polling_thread_makes_sockets_anew", polled),
+    (
+        "a_connection_survives_that_the_interface_is_moved_away_and_back",
+        moved,
+    ),
+    (
+        "without_the_privilege_a_ring_says_so_and_stays",
+        unprivileged,
+    ),
     ("several_queues_are_made_anew_together", several_queues),
 ];
 
@@ -122,4 +131,40 @@ fn several_queues() {
         }
         outage(&veth, &mut server, |_| {});
     });
+}
+
+/// Its index may be the same when it is back, and the program is on it still.
+fn moved() {
+    let veth = Veth::new(1, MTU, false);
+    veth.in_ring(|| {
+        let mut server = Server::new(&builder());
+        outage(&veth, &mut server, |server| {
+            veth.move_away();
+            server.await_event(Event::Removed);
+            veth.move_back();
+            server.await_event(Event::Recreated);
+        });
+    });
+}
+
+fn unprivileged() {
+    let veth = Veth::new(1, MTU, false);
+    let (ready, told) = std::sync::mpsc::channel();
+    let serve = move || {
+        let mut server = Server::new(&builder());
+        drop_capabilities();
+        ready.send(()).expect("the other thread");
+        server.serve_until(|server| server.ended.is_some());
+        assert_eq!(server.ended, Some(-libc::EPERM));
+        let report = server.ring.report().expect("a report");
+        let lost = report.lost.expect("a reason");
+        assert!(lost.contains("CAP_NET_RAW"), "{lost}");
+        assert!(!report.serving);
+    };
+    // A thread begins in the network namespace of the one that made it.
+    let serving = veth.in_ring(|| std::thread::spawn(serve));
+    told.recv().expect("a ring");
+    veth.in_ring(|| ip("link del rw0"));
+    veth.make_again(1, MTU);
+    serving.join().expect("the ring's thread");
 }
