@@ -1,6 +1,8 @@
 //! A ring beside the kernel, on the kernel's own addresses, over veth.
 
+mod conflicts;
 mod flows;
+mod sockets;
 
 use libtest_mimic::{Arguments, Trial};
 use ringwire_tests::net::Veth;
@@ -16,6 +18,7 @@ fn beside(name: &str, test: impl FnOnce(&Veth) + Send + 'static) -> Trial {
 }
 
 fn main() {
-    let trials = flows::trials();
+    let mut trials = flows::trials();
+    trials.extend(conflicts::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
