@@ -24,7 +24,7 @@ pub fn trials() -> Vec<Trial> {
         beside("conflicts::a_bound_port_is_free_when_closed", |_| closed()),
         beside(
             "conflicts::a_listeners_port_stays_its_connections",
-            |veth| outlived(veth),
+            outlived,
         ),
         beside("conflicts::a_port_in_time_wait_is_taken", |veth| {
             time_wait(veth)
