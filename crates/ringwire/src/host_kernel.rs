@@ -31,6 +31,11 @@ type Local = (Protocol, SocketAddr);
 #[derive(Debug)]
 struct Held {
     reservation: Reservation,
+    wanted: Wanted,
+    /// The kernel keeps silent about it.
+    guarded: bool,
+    /// It is of an interface that is gone: nothing lands there, but the port stays taken.
+    stale: bool,
     number: u64,
     claimed: Vec<IpAddr>,
 }
@@ -38,6 +43,7 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct HostKernel {
     interface: String,
+    index: u32,
     privileges: Privileges,
     rtnetlink: Rtnetlink,
     icmp: IcmpErrors,
@@ -75,6 +81,7 @@ impl HostKernel {
         }
         let mut kernel = HostKernel {
             interface: interface.name.clone(),
+            index: interface.index,
             privileges,
             rtnetlink,
             icmp,
@@ -176,6 +183,8 @@ impl HostKernel {
     fn tell_addresses(&mut self) {
         // Without an answer the interface is going, and what was known of it is as good as anything.
         if self.read_addresses().is_ok() {
+            // Perhaps that of a port is back.
+            self.hold_anew();
             let addresses = self.addresses.clone();
             self.events.push_back(KernelEvent::Addresses(addresses));
         }
@@ -214,18 +223,73 @@ impl HostKernel {
         }
     }
 
-    fn hold(&mut self, wanted: &Wanted) -> io::Result<Held> {
-        let protocol = xsk_protocol(wanted.protocol);
-        let reservation = self.privileges.reserve(&ReserveConfig {
+    fn ask_for(&self, wanted: &Wanted) -> io::Result<Reservation> {
+        self.privileges.reserve(&ReserveConfig {
             interface: &self.interface,
-            protocol,
+            protocol: xsk_protocol(wanted.protocol),
             local: wanted.local,
             v6_only: wanted.v6_only,
             reuse_address: wanted.reuse_address,
             reuse_port: wanted.reuse_port,
-        })?;
+        })
+    }
+
+    /// Follows the interface that has the name now.
+    fn follow(&mut self, index: u32) -> io::Result<()> {
+        let rtnetlink = Rtnetlink::open(index)?;
+        self.epoll.add(rtnetlink.as_raw_fd(), NETLINK)?;
+        // The last one leaves the set as it is closed.
+        self.rtnetlink = rtnetlink;
+        self.index = index;
+        // Without the privilege ICMP errors are not heard any more.
+        if let Ok(icmp) = self.privileges.icmp_errors(&self.interface) {
+            for fd in icmp.fds() {
+                self.epoll.add(fd, ICMP)?;
+            }
+            self.icmp = icmp;
+        }
+        for held in self.held.values_mut() {
+            held.stale = true;
+        }
+        Ok(())
+    }
+
+    /// Has ports held at the interface that there is now, where they are held at one that is gone. Those for an address
+    /// that it has not got wait for that.
+    fn hold_anew(&mut self) {
+        let stale = self.held.iter().filter(|(_, held)| held.stale);
+        let stale: Vec<(Local, Wanted)> =
+            stale.map(|(local, held)| (*local, held.wanted)).collect();
+        for (local, wanted) in stale {
+            let at = Wanted {
+                local: local.1,
+                ..wanted
+            };
+            // Sockets of two interfaces are in nobody's way: the old one goes when the new one is there.
+            let Ok(reservation) = self.ask_for(&at) else {
+                continue;
+            };
+            let Some(held) = self.held.get_mut(&local) else {
+                continue;
+            };
+            let listens = !held.guarded || reservation.listen().is_ok();
+            let watched = wanted.protocol == Protocol::Tcp
+                || self.epoll.add(reservation.as_raw_fd(), held.number).is_ok();
+            if listens && watched {
+                held.reservation = reservation;
+                held.stale = false;
+            }
+        }
+    }
+
+    fn hold(&mut self, wanted: &Wanted) -> io::Result<Held> {
+        let protocol = xsk_protocol(wanted.protocol);
+        let reservation = self.ask_for(wanted)?;
         let mut held = Held {
             reservation,
+            wanted: *wanted,
+            guarded: false,
+            stale: false,
             number: self.next_number,
             claimed: Vec::new(),
         };
@@ -311,18 +375,29 @@ impl Kernel for HostKernel {
     }
 
     fn guard(&mut self, protocol: Protocol, local: SocketAddr) -> Result<(), SocketError> {
-        let Some(held) = self.held.get(&(protocol, local)) else {
+        let Some(held) = self.held.get_mut(&(protocol, local)) else {
             return Ok(());
         };
-        held.reservation
-            .listen()
-            .map_err(|_| SocketError::AddressInUse)
+        let listens = held.reservation.listen();
+        listens.map_err(|_| SocketError::AddressInUse)?;
+        held.guarded = true;
+        Ok(())
     }
 
     fn release(&mut self, protocol: Protocol, local: SocketAddr) {
         if let Some(held) = self.held.remove(&(protocol, local)) {
             self.unclaim(xsk_protocol(protocol), &held);
             self.numbers.remove(&held.number);
+        }
+    }
+
+    fn relink(&mut self) {
+        let Ok(interface) = Interface::by_name(&self.interface) else {
+            return;
+        };
+        // What cannot be had now is asked for when the interface is another one again.
+        if interface.index != self.index && self.follow(interface.index).is_ok() {
+            self.tell_addresses();
         }
     }
 

@@ -55,6 +55,9 @@ pub trait Kernel: Send + Debug {
     /// Gives a port back that was taken at this address.
     fn release(&mut self, protocol: Protocol, local: SocketAddr);
 
+    /// The interface is another one than before, under the same name: it is to be followed, and ports held there.
+    fn relink(&mut self);
+
     /// What has happened since, in order; `None` if there is nothing more.
     fn next_event(&mut self) -> Option<KernelEvent>;
 }
@@ -328,6 +331,15 @@ impl Stack {
                 self.take_icmp(now, ledger, message);
             }
         }
+    }
+
+    /// The interface is another one.
+    pub(crate) fn relink_kernel(&mut self) {
+        if let Some(shared) = &mut self.shared {
+            shared.kernel.relink();
+        }
+        self.forget_routes();
+        self.kernel_is_ready();
     }
 
     fn forget_routes(&mut self) {

@@ -30,5 +30,6 @@ impl Stack {
         self.config.plan = plan;
         self.set_link(now, mac, mtu);
         self.dad.announce(now);
+        self.relink_kernel();
     }
 }

@@ -5,11 +5,11 @@ mod server;
 use libtest_mimic::Arguments;
 use ringwire::LinkState;
 use ringwire::events::Event;
-use ringwire_tests::net::{Veth, ip};
+use ringwire_tests::net::{RING_V4, Veth, ip};
 use ringwire_tests::privilege::drop_capabilities;
 use ringwire_tests::privileged;
 
-use server::{Client, Server, builder};
+use server::{Client, Server, builder, shared_builder};
 
 /// Enough to be in the middle of when something happens.
 const BYTES: usize = 16 << 20;
@@ -35,6 +35,11 @@ const CASES: &[(&str, fn())] = &[
         unprivileged,
     ),
     ("several_queues_are_made_anew_together", several_queues),
+    ("so_does_one_on_a_shared_address", shared_down),
+    (
+        "and_one_on_a_shared_address_that_comes_back_with_its_interface",
+        shared_made_anew,
+    ),
 ];
 
 fn main() {
@@ -109,6 +114,34 @@ fn made_anew() {
         outage(&veth, &mut server, |server| make_anew(&veth, server, 1));
         let nic = server.ring.counters().expect("counters").nic;
         assert_eq!((nic.stuck, nic.recreated), (0, 1));
+    });
+}
+
+fn shared_down() {
+    let veth = Veth::new(1, MTU, true);
+    veth.in_ring(|| {
+        let mut server = Server::new(&shared_builder());
+        outage(&veth, &mut server, |server| {
+            ip("link set rw0 down");
+            server.await_event(Event::Down);
+            ip("link set rw0 up");
+            server.await_event(Event::Up);
+        });
+    });
+}
+
+fn shared_made_anew() {
+    let veth = Veth::new(1, MTU, true);
+    veth.in_ring(|| {
+        let mut server = Server::new(&shared_builder());
+        outage(&veth, &mut server, |server| {
+            make_anew(&veth, server, 1);
+            ip(&format!("addr add {RING_V4}/24 dev rw0"));
+        });
+        // The port is still ours, at the new interface.
+        let kernel = std::net::TcpListener::bind((RING_V4, server::PORT));
+        let error = kernel.expect_err("the ring has the port");
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     });
 }
 

@@ -10,7 +10,7 @@ use ringwire_tests::net::{RING_INTERFACE, RING_V4, Veth};
 
 /// The longest that anything may take: outages make TCP wait.
 const PATIENCE: Duration = Duration::from_secs(30);
-const PORT: u16 = 7100;
+pub const PORT: u16 = 7100;
 
 const OTHER: u64 = 1;
 const WATCH: u64 = 2;
@@ -26,6 +26,15 @@ pub fn builder() -> Builder {
         .address(format!("{RING_V4}/24").parse().expect("an address"))
         .rx_checksum(RxChecksum::AcceptPartial)
         .detect_duplicates(false);
+    builder
+}
+
+/// The same on the interface's own addresses.
+pub fn shared_builder() -> Builder {
+    let mut builder = IoUring::builder();
+    builder
+        .interface(RING_INTERFACE)
+        .rx_checksum(RxChecksum::AcceptPartial);
     builder
 }
 

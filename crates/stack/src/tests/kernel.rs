@@ -48,6 +48,8 @@ pub(super) struct State {
     /// without a source is looked at, then whether the destination is on the link.
     pub(super) routes: HashMap<(Option<IpAddr>, IpAddr), Route>,
     pub(super) routes_asked: Vec<(Option<IpAddr>, IpAddr)>,
+    /// How often the interface was another one.
+    pub(super) relinked: u32,
     pub(super) neighbours: HashMap<IpAddr, Neighbour>,
     pub(super) neighbours_asked: Vec<IpAddr>,
     /// Ports that are held for the stack.
@@ -183,6 +185,10 @@ pub(super) fn via(neighbour: &str) -> Route {
 }
 
 impl Kernel for FakeKernel {
+    fn relink(&mut self) {
+        self.state().relinked += 1;
+    }
+
     fn route(&mut self, from: Option<IpAddr>, to: IpAddr) -> Route {
         let mut state = self.state();
         state.routes_asked.push((from, to));

@@ -7,7 +7,7 @@ use super::harness::{Host, OUR_MAC, OUR_V4, OUR_V6, PEER_V4, PEER_V6, Pair, at, 
 use super::kernel::FakeKernel;
 use super::shared::{listen, tells};
 use super::tcp::stream;
-use crate::{KernelEvent, Neighbour, Route, SendOptions, SocketError};
+use crate::{KernelEvent, Neighbour, PlanLimits, Route, SendOptions, SocketError};
 
 const MTU: u16 = 1300;
 
@@ -414,4 +414,20 @@ fn news_are_taken_in_order() {
         .map(|it| it[..6].try_into().unwrap())
         .collect();
     assert_eq!(to, macs);
+}
+
+#[test]
+fn another_interface_of_the_name_is_told_to_the_kernel_and_its_routes_are_asked_for() {
+    let kernel = FakeKernel::new();
+    let mut host = kernel.host();
+    let socket = host.bound("10.0.0.2:700");
+    host.send(socket, "10.0.0.9:9", b"before").unwrap();
+    host.sent();
+    let asked = kernel.state().routes_asked.len();
+    host.stack
+        .relink(host.now, OUR_MAC, 1500, PlanLimits::SCATTER);
+    assert_eq!(kernel.state().relinked, 1);
+    host.send(socket, "10.0.0.9:9", b"behind").unwrap();
+    host.sent();
+    assert!(kernel.state().routes_asked.len() > asked);
 }
