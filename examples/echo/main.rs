@@ -41,6 +41,7 @@ mod on_kernel {
 const USAGE: &str = "usage: echo [--backend ringwire|kernel] --port PORT
   --interface NAME       the interface to serve
   --queues N,N,...       its queues (default: all)
+  --engines N,N/N,N/...  an engine with a thread for each group of queues (default: one)
   --address IP/BITS      an address that no host on the link has; repeatable (default: the interface's own,
                          shared with the kernel)
   --gateway IP           the router off the link, for such an address; repeatable
@@ -64,6 +65,8 @@ struct Options {
     kernel: bool,
     zero_copy: bool,
     port: u16,
+    /// Groups of queues, if there is to be an engine for each.
+    engines: Vec<Vec<u32>>,
     builder: ringwire::Builder,
 }
 
@@ -82,7 +85,7 @@ fn main() -> ExitCode {
     let served = match (options.kernel, options.zero_copy) {
         (true, _) => serve_on_kernel(options.port),
         (false, true) => serve_without_copies(&options),
-        (false, false) => serve_on_ringwire(&options),
+        (false, false) => serve_on_ringwire(&options).map_err(|error| error as _),
     };
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -93,12 +96,38 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve_on_ringwire(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
-    let ring = options.builder.build(ENTRIES)?;
+type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+fn serve_on_ringwire(options: &Options) -> Served {
+    let mut rings = match &options.engines[..] {
+        [] => vec![options.builder.build(ENTRIES)?],
+        groups => {
+            let groups: Vec<&[u32]> = groups.iter().map(Vec::as_slice).collect();
+            options.builder.build_each(ENTRIES, &groups)?
+        }
+    };
+    let shares = rings.len() > 1;
+    let serve = |ring| serve_ring(ring, options.port, shares);
+    let last = rings.pop().ok_or("no ring")?;
+    // Each engine has a thread, and capabilities are a thread's.
+    std::thread::scope(|scope| {
+        let others = rings
+            .into_iter()
+            .map(|ring| scope.spawn(move || serve(ring)));
+        let others: Vec<_> = others.collect();
+        let mut served = serve(last);
+        for other in others {
+            served = served.and(other.join().expect("an engine's thread"));
+        }
+        served
+    })
+}
+
+fn serve_ring(ring: ringwire::IoUring, port: u16, shares: bool) -> Served {
     println!("{}", ring.report()?);
-    let mut server = on_ringwire::Server::new(ring, options.port)?;
+    let mut server = on_ringwire::Server::new(ring, port, shares)?;
     give_up_privileges()?;
-    println!("listening on port {}", options.port);
+    println!("listening on port {port}");
     server.run(&STOP)?;
     println!("{:?}", server.tally);
     println!("{}", server.ring().counters()?);
@@ -129,7 +158,7 @@ fn serve_on_kernel(port: u16) -> Result<(), Box<dyn std::error::Error>> {
         .setup_coop_taskrun()
         .setup_defer_taskrun()
         .build(ENTRIES)?;
-    let mut server = on_kernel::Server::new(ring, port)?;
+    let mut server = on_kernel::Server::new(ring, port, false)?;
     println!("listening on port {port}");
     server.run(&STOP)?;
     println!("{:?}", server.tally);
@@ -145,6 +174,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         kernel: false,
         zero_copy: false,
         port: 0,
+        engines: Vec::new(),
         builder: ringwire::IoUring::builder(),
     };
     let builder = &mut options.builder;
@@ -173,6 +203,11 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--queues" => {
                 let queues: Result<Vec<u32>, _> = value.split(',').map(str::parse).collect();
                 builder.queues(&queues.map_err(|error| bad(&error))?);
+            }
+            "--engines" => {
+                let group = |group: &str| group.split(',').map(str::parse).collect();
+                let groups: Result<_, _> = value.split('/').map(group).collect();
+                options.engines = groups.map_err(|error: std::num::ParseIntError| bad(&error))?;
             }
             "--address" => {
                 builder.address(value.parse().map_err(|error| bad(&error))?);

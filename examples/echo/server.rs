@@ -47,11 +47,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes the sockets, by operations, and provides the buffers.
-    pub fn new(mut ring: IoUring, port: u16) -> io::Result<Server> {
+    /// Makes the sockets, by operations, and provides the buffers. `shares`: others serve the port, too.
+    pub fn new(mut ring: IoUring, port: u16, shares: bool) -> io::Result<Server> {
         ring.submitter().register_files_sparse(SLOTS)?;
-        bind(&mut ring, DATAGRAM_SOCKET, libc::SOCK_DGRAM, port)?;
-        bind(&mut ring, LISTENER, libc::SOCK_STREAM, port)?;
+        bind(&mut ring, DATAGRAM_SOCKET, libc::SOCK_DGRAM, port, shares)?;
+        bind(&mut ring, LISTENER, libc::SOCK_STREAM, port, shares)?;
         complete(&mut ring, opcode::Listen::new(LISTENER, BACKLOG).build())?;
         let (datagrams, streams) = (Datagrams::new(&ring)?, Streams::new(&ring)?);
         Ok(Server { ring, datagrams, streams, tally: Tally::default() })
@@ -99,9 +99,13 @@ impl Server {
 }
 
 /// Makes a socket and binds it to the port, for all addresses of both families.
-fn bind(ring: &mut IoUring, socket: types::Fixed, kind: i32, port: u16) -> io::Result<()> {
+fn bind(ring: &mut IoUring, socket: types::Fixed, kind: i32, port: u16, shares: bool) -> io::Result<()> {
     let slot = types::DestinationSlot::try_from_slot_target(socket.0).expect("a small slot");
     complete(ring, opcode::Socket::new(libc::AF_INET6, kind, 0).file_index(Some(slot)).build())?;
+    let on = i32::from(shares);
+    let (level, option) = (libc::SOL_SOCKET as u32, libc::SO_REUSEPORT as u32);
+    let value = (&raw const on).cast();
+    complete(ring, opcode::SetSockOpt::new(socket, level, option, value, 4).build())?;
     // SAFETY: all zeroes is a valid sockaddr_in6: the wildcard address.
     let mut address: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
     address.sin6_family = libc::AF_INET6 as u16;

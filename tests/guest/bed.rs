@@ -83,7 +83,7 @@ impl Bed {
                 Mode::ZeroCopy => made(&near_builder(), mode),
                 Mode::Copy => made(near_builder().bind_mode(BindMode::Copy), mode),
             };
-            let mut server = Server::new(ring, PORT).expect("a server");
+            let mut server = Server::new(ring, PORT, false).expect("a server");
             ready.send(()).expect("somebody waits");
             server.run(&until).expect("a server that serves");
             let counters = server.ring().counters().expect("counters").stack;

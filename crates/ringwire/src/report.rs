@@ -300,6 +300,14 @@ impl fmt::Display for Counters {
             "turns: {} ({} late); dropped before the stack: {dropped}",
             engine.turns, engine.late_turns
         )?;
+        let lost = stack.hand_over_dropped;
+        if stack.handed_over + stack.taken_over + lost > 0 {
+            write!(
+                f,
+                "\nbetween engines: {} packets handed over, {} taken over, {lost} lost",
+                stack.handed_over, stack.taken_over
+            )?;
+        }
         if stack.rx_partial_checksum > 0 {
             write!(
                 f,

@@ -4,8 +4,8 @@ mod server;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::mpsc::channel;
 
 use libtest_mimic::{Arguments, Trial};
 use ringwire::{Builder, IoUring, RxChecksum, SetupError};
@@ -14,7 +14,7 @@ use ringwire_tests::privileged;
 use ringwire_tests::stream::{at, pattern};
 use ringwire_xsk::{Interface, Link};
 
-use server::{Done, converse, listen, prepare, serve};
+use server::{Done, converse, listen, prepare, serve, stop};
 
 const PORT: u16 = 7000;
 const QUEUES: u32 = 4;
@@ -22,30 +22,35 @@ const QUEUES: u32 = 4;
 const FLOWS: u8 = 32;
 const BYTES: usize = 6000;
 
-/// What the ring's end is like.
+/// What the rings are like.
 #[derive(Clone, Copy, PartialEq)]
-enum Addresses {
+enum Kind {
     Owned,
     Shared,
+    /// With addresses of their own, and a polling thread for each.
+    Polled,
 }
 
-fn builder(addresses: Addresses) -> Builder {
+fn builder(kind: Kind) -> Builder {
     let mut builder = IoUring::builder();
     builder
         .interface(RING_INTERFACE)
         .rx_checksum(RxChecksum::AcceptPartial)
         .rx_chunks(1024)
         .detect_duplicates(false);
-    if addresses == Addresses::Owned {
+    if kind != Kind::Shared {
         builder
             .address(format!("{RING_V4}/24").parse().expect("an address"))
             .address(format!("{RING_V6}/64").parse().expect("an address"));
     }
+    if kind == Kind::Polled {
+        builder.setup_sqpoll(1);
+    }
     builder
 }
 
-fn engines(veth: &Veth, addresses: Addresses, groups: &[&[u32]]) -> Vec<IoUring> {
-    let rings = veth.in_ring(|| builder(addresses).build_each(256, groups));
+fn engines(veth: &Veth, kind: Kind, groups: &[&[u32]]) -> Vec<IoUring> {
+    let rings = veth.in_ring(|| builder(kind).build_each(256, groups));
     let rings = rings.expect("rings");
     rings.iter().for_each(prepare);
     rings
@@ -95,10 +100,10 @@ fn datagrams() {
 }
 
 /// Serves the peer on these groups of queues; on how many of them there are sockets.
-fn serve_peer(addresses: Addresses, groups: &[&[u32]], listeners: usize) -> Vec<Done> {
-    let veth = Veth::new(QUEUES, 1500, addresses == Addresses::Shared);
-    let mut rings = engines(&veth, addresses, groups);
-    let stop = Arc::new(AtomicBool::new(false));
+fn serve_peer(kind: Kind, groups: &[&[u32]], listeners: usize) -> Vec<Done> {
+    let veth = Veth::new(QUEUES, 1500, kind == Kind::Shared);
+    let mut rings = engines(&veth, kind, groups);
+    let fds: Vec<RawFd> = rings.iter().map(AsRawFd::as_raw_fd).collect();
     // With shared addresses the sockets are of the namespace of who submits.
     let threads: Vec<_> = veth.in_ring(|| {
         for ring in rings.iter_mut().take(listeners) {
@@ -106,7 +111,7 @@ fn serve_peer(addresses: Addresses, groups: &[&[u32]], listeners: usize) -> Vec<
         }
         let rings = rings.into_iter().enumerate();
         rings
-            .map(|(index, ring)| serve(ring, index < listeners, &stop))
+            .map(|(index, ring)| serve(ring, index < listeners))
             .collect()
     });
     let peer = veth.peer_thread(|| {
@@ -114,7 +119,7 @@ fn serve_peer(addresses: Addresses, groups: &[&[u32]], listeners: usize) -> Vec<
         datagrams();
     });
     let outcome = peer.join();
-    stop.store(true, Ordering::Release);
+    fds.into_iter().for_each(stop);
     let done: Vec<Done> = threads
         .into_iter()
         .map(|thread| thread.join().expect("an engine's thread"))
@@ -134,27 +139,27 @@ fn serve_peer(addresses: Addresses, groups: &[&[u32]], listeners: usize) -> Vec<
     done
 }
 
-fn one_engine_serves_every_queue(addresses: Addresses) {
-    let done = serve_peer(addresses, &[&[0, 1, 2, 3]], 1);
+fn one_engine_serves_every_queue(kind: Kind) {
+    let done = serve_peer(kind, &[&[0, 1, 2, 3]], 1);
     assert_eq!(done[0].counters.stack.handed_over, 0);
 }
 
-fn flows_live_on_the_engine_that_they_arrive_at(addresses: Addresses) {
-    let done = serve_peer(addresses, &[&[0, 1], &[2, 3]], 2);
+fn flows_live_on_the_engine_that_they_arrive_at(kind: Kind) {
+    let done = serve_peer(kind, &[&[0, 1], &[2, 3]], 2);
     for done in &done {
         assert!(done.accepted > 0 && done.datagrams > 0, "{done:#?}");
     }
 }
 
-fn a_listener_serves_what_arrives_at_the_others(addresses: Addresses) {
-    let done = serve_peer(addresses, &[&[0, 1], &[2, 3]], 1);
+fn a_listener_serves_what_arrives_at_the_others(kind: Kind) {
+    let done = serve_peer(kind, &[&[0, 1], &[2, 3]], 1);
     assert!(done[1].counters.stack.handed_over > 0, "{done:#?}");
     assert_eq!((done[1].accepted, done[1].datagrams), (0, 0));
 }
 
-fn every_engine_connects(addresses: Addresses) {
-    let veth = Veth::new(QUEUES, 1500, addresses == Addresses::Shared);
-    let rings = engines(&veth, addresses, &[&[0, 1], &[2, 3]]);
+fn every_engine_connects(kind: Kind) {
+    let veth = Veth::new(QUEUES, 1500, kind == Kind::Shared);
+    let rings = engines(&veth, kind, &[&[0, 1], &[2, 3]]);
     let listener = veth.peer_listener(PEER_V4);
     let to = listener.local_addr().expect("an address");
     const EACH: u8 = 8;
@@ -170,36 +175,41 @@ fn every_engine_connects(addresses: Addresses) {
             stream.write_all(&bytes).expect("the peer writes");
         }
     });
-    // What arrives at an engine is handed over in its turns: all of them take some.
-    let stop = Arc::new(AtomicBool::new(false));
+    // What arrives at an engine is handed over in its turns: all of them take some to the end.
+    let fds: Vec<RawFd> = rings.iter().map(AsRawFd::as_raw_fd).collect();
+    let (through, all_through) = channel();
     let threads: Vec<_> = veth.in_ring(|| {
         let rings = rings.into_iter();
         let connect = |mut ring: IoUring| {
-            let stop = Arc::clone(&stop);
+            let through = through.clone();
             std::thread::spawn(move || {
                 for seed in 0..EACH {
                     let bytes = pattern(seed, BYTES);
                     assert!(converse(&mut ring, to, &bytes) == bytes, "other bytes");
                 }
-                serve(ring, false, &stop).join().expect("the rest")
+                through.send(()).expect("somebody waits");
+                serve(ring, false).join().expect("the rest")
             })
         };
         rings.map(connect).collect()
     });
+    for _ in &fds {
+        all_through.recv().expect("an engine that is through");
+    }
     let outcome = peer.join();
-    stop.store(true, Ordering::Release);
+    fds.into_iter().for_each(stop);
     let done = threads.into_iter().map(|thread| thread.join());
     let done: Vec<Done> = done.map(|done| done.expect("an engine")).collect();
     assert!(outcome.is_ok(), "the peer failed: {done:#?}");
     for done in done {
         assert_eq!(done.counters.stack.tcp_no_connection, 0);
-        assert_eq!(done.counters.stack.tcp_established, EACH.into());
+        assert_eq!(done.counters.stack.tcp_established, u64::from(EACH));
     }
 }
 
 fn the_program_goes_with_the_last_engine() {
     let veth = Veth::new(QUEUES, 1500, false);
-    let rings = engines(&veth, Addresses::Owned, &[&[0], &[1], &[2, 3]]);
+    let rings = engines(&veth, Kind::Owned, &[&[0], &[1], &[2, 3]]);
     let programs = || {
         let interface = Interface::by_name(RING_INTERFACE).expect("the interface");
         Link::by_index(interface.index).expect("its link").xdp.len()
@@ -241,7 +251,7 @@ fn addresses_are_probed_once_and_by_all_queues() {
 fn queues_are_checked() {
     let veth = Veth::new(2, 1500, false);
     let refused = |groups: &[&[u32]]| {
-        let built = veth.in_ring(|| builder(Addresses::Owned).build_each(64, groups));
+        let built = veth.in_ring(|| builder(Kind::Owned).build_each(64, groups));
         built.map(|rings| rings.len()).expect_err("a refusal")
     };
     assert!(matches!(refused(&[]), SetupError::NoQueues));
@@ -256,13 +266,11 @@ fn queues_are_checked() {
 }
 
 fn main() {
-    use Addresses::{Owned, Shared};
+    use Kind::{Owned, Polled, Shared};
     let mut trials: Vec<Trial> = Vec::new();
-    for (addresses, name) in [(Owned, "owned"), (Shared, "shared")] {
-        let mut add = |what: &str, test: fn(Addresses)| {
-            trials.push(privileged(&format!("{what}_{name}"), move || {
-                test(addresses)
-            }));
+    for (kind, name) in [(Owned, "owned"), (Shared, "shared"), (Polled, "polled")] {
+        let mut add = |what: &str, test: fn(Kind)| {
+            trials.push(privileged(&format!("{what}_{name}"), move || test(kind)));
         };
         add(
             "one_engine_serves_every_queue",

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::RawFd;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use ringwire::{Counters, IoUring, opcode, squeue, types};
+use ringwire::{Counters, IoUring, opcode, register_sync_msg, squeue, types};
+use ringwire_tests::net::PATIENCE;
 use ringwire_tests::stream::{at, raw, run, wait};
 
 /// Its direct descriptors: those of connections follow.
@@ -23,6 +22,7 @@ const SEND: u64 = 3 << 32;
 const RECEIVE_FROM: u64 = 4 << 32;
 const SEND_TO: u64 = 5 << 32;
 const CLOSE: u64 = 6 << 32;
+const STOP: u64 = 7 << 32;
 
 /// What an engine has done.
 #[derive(Debug)]
@@ -62,14 +62,17 @@ pub fn listen(ring: &mut IoUring, port: u16) {
     assert_eq!(run(ring, opcode::Listen::new(LISTENER, 64).build()), 0);
 }
 
-/// Serves on a thread that begins in this one's network namespace, until it is told to stop.
-pub fn serve(mut ring: IoUring, listens: bool, stop: &Arc<AtomicBool>) -> JoinHandle<Done> {
-    let stop = Arc::clone(stop);
-    std::thread::spawn(move || {
-        let mut done = Server::default().run(&mut ring, listens, &stop);
-        done.counters = ring.counters().expect("counters");
-        done
-    })
+/// Serves on a thread that begins in this one's network namespace, until it is told to stop by [`stop`]. It sleeps for
+/// longer than its clients wait: whoever has something for it must wake it.
+pub fn serve(mut ring: IoUring, listens: bool) -> JoinHandle<Done> {
+    std::thread::spawn(move || Server::default().run(&mut ring, listens))
+}
+
+/// Has the server of the ring with this file descriptor stop.
+pub fn stop(ring: RawFd) {
+    let message = opcode::MsgRingData::new(types::Fd(ring), 0, STOP, None).build();
+    // SAFETY: the message points at nothing.
+    unsafe { register_sync_msg(&message) }.expect("a message to a ring");
 }
 
 #[derive(Default)]
@@ -79,10 +82,11 @@ struct Server {
     datagram: Option<Box<Datagram>>,
     accepted: u32,
     datagrams: u32,
+    stopped: bool,
 }
 
 impl Server {
-    fn run(mut self, ring: &mut IoUring, listens: bool, stop: &AtomicBool) -> Done {
+    fn run(mut self, ring: &mut IoUring, listens: bool) -> Done {
         if listens {
             let accept = opcode::AcceptMulti::new(LISTENER).allocate_file_index(true);
             push(ring, accept.build().user_data(ACCEPT));
@@ -96,8 +100,8 @@ impl Server {
             }));
             self.receive_datagram(ring);
         }
-        while !stop.load(Ordering::Acquire) {
-            wait(ring, Duration::from_millis(5));
+        while !self.stopped {
+            wait(ring, 10 * PATIENCE);
             let completions: Vec<_> = ring.completion().collect();
             for cqe in completions {
                 self.complete(ring, cqe.user_data(), cqe.result());
@@ -148,6 +152,7 @@ impl Server {
                 assert!(result >= 0, "sending a datagram: {result}");
                 self.receive_datagram(ring);
             }
+            STOP => self.stopped = true,
             _ => assert_eq!(result, 0, "closing"),
         }
     }
