@@ -68,6 +68,12 @@ impl Rss {
         (differs && long_enough).then_some(Rss { key, ours, fields })
     }
 
+    /// Whether of few ports there are some whose answers arrive here: one in eight.
+    pub(crate) fn is_common(&self) -> bool {
+        let ours = self.ours.iter().filter(|ours| **ours).count();
+        8 * ours >= self.ours.len()
+    }
+
     /// Whether the port of ours decides which queue a flow arrives on.
     pub(crate) fn depends_on_port(&self, protocol: Protocol, remote: IpAddr) -> bool {
         self.fields.of(protocol, remote) == HashFields::AddressesAndPorts

@@ -193,7 +193,11 @@ impl Stack {
             }
             Some(shared) => {
                 let (kernel, v6) = (&mut *shared.kernel, to.is_ipv6());
-                shared.reserved.find(kernel, v6, start, is_free)?
+                let (reserved, few) = (&mut shared.reserved, rss.is_some_and(Rss::is_common));
+                match few.then(|| reserved.find(kernel, v6, start, here)) {
+                    Some(Ok(found)) => found,
+                    None | Some(Err(_)) => reserved.find(kernel, v6, start, is_free)?,
+                }
             }
         };
         self.tcp.ports.set_step(offset, step.wrapping_add(tried));

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::build;
 use super::harness::{Host, at};
+use super::kernel::FakeKernel;
 use crate::{Family, HashFields, HashedFields, Protocol, Rss};
 
 /// A NIC with 128 entries in its table, of which the entries of one queue of so many are ours.
@@ -96,4 +97,31 @@ fn a_connection_begins_elsewhere_when_no_port_arrives_here() {
     let id = host.connecting(remote);
     assert!(!rss.arrives_here(at(remote), host.local(id)));
     assert_eq!(build::without_noise(host.sent()).len(), 1, "the SYN");
+}
+
+#[test]
+fn of_the_ports_that_the_kernel_holds_one_is_taken_whose_answers_arrive_here() {
+    let remote = "10.0.0.9:80";
+    let kernel = FakeKernel::new();
+    let mut host = kernel.host();
+    let rss = nic(4, 2, HashFields::AddressesAndPorts);
+    host.stack.set_rss(Some(rss.clone()));
+    for _ in 0..20 {
+        let id = host.connecting(remote);
+        assert!(rss.arrives_here(at(remote), host.local(id)));
+        let local = connect_udp(&mut host, remote);
+        assert!(rss.arrives_here(at(remote), local));
+    }
+}
+
+#[test]
+fn the_kernel_is_not_asked_for_hundreds_of_ports_to_find_a_rare_one() {
+    let kernel = FakeKernel::new();
+    let mut host = kernel.host();
+    host.stack
+        .set_rss(Some(nic(128, 2, HashFields::AddressesAndPorts)));
+    host.connecting("10.0.0.9:80");
+    let held = kernel.tcp_ports().len();
+    host.connecting("10.0.0.9:80");
+    assert_eq!(kernel.tcp_ports().len(), held, "one block does for both");
 }
