@@ -1,6 +1,6 @@
 //! A static HTTP server: the files of one folder, over ringwire.
 //!
-//!     http --interface eth1 --address 10.0.0.2/24 --port 80 --root DIRECTORY
+//!     http --interface eth1 --port 80 --root DIRECTORY
 //!
 //! HTTP/1.1, GET and HEAD, one request after another on a connection that stays open.
 
@@ -19,6 +19,9 @@ mod response;
 
 const SLOTS: u32 = 1024;
 const ENTRIES: u32 = 256;
+/// Without an address the interface's own are shared with the kernel.
+const USAGE: &str =
+    "usage: http --interface NAME [--address IP/BITS]... [--port PORT] --root DIRECTORY";
 /// A request's head must fit.
 const HEAD_BYTES: usize = 8192;
 
@@ -199,7 +202,7 @@ fn serve() -> Result<(), Box<dyn std::error::Error>> {
             _ => return Err(format!("{name} is not known").into()),
         }
     }
-    let root = root.ok_or("usage: http --interface NAME --address IP/BITS --root DIRECTORY")?;
+    let root = root.ok_or(USAGE)?;
     let ring = Ring::new(&builder, ENTRIES, SLOTS)?;
     let mut server = Server::new(ring, root, port)?;
     println!("listening on port {port}");

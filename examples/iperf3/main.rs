@@ -1,6 +1,8 @@
 //! A server for `iperf3 -c` over ringwire: TCP, to the server or (`-R`) from it, one test at a time.
 //!
-//!     iperf3 --interface eth1 --address 10.0.0.2/24 --port 5201
+//!     iperf3 --interface NAME [--address IP/BITS]... [--port PORT]
+//!
+//! Without an address the interface's own are shared with the kernel; the port is 5201.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,7 +1,7 @@
 //! Sends messages as a program does that was written for MSG_ZEROCOPY (the kernel's selftest of that name): it numbers
 //! what it sends, and takes ranges of numbers from the error queue or, with `--inline`, with the sends themselves.
 //!
-//!     msg_zerocopy --interface eth1 --address 10.0.0.2/24 --to 10.0.0.9:8000 [--udp] [--inline]
+//!     msg_zerocopy --interface eth1 --to 10.0.0.9:8000 [--udp] [--inline]
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use ringwire::msg_zerocopy::{ErrorMessage, RangeArray, ZeroCopyRange};
 use ringwire::{Area, IoUring, opcode, squeue, types};
 
-const USAGE: &str = "usage: msg_zerocopy --interface NAME --address IP/BITS --to IP:PORT [--udp] \
-    [--inline] [--messages N] [--bytes N] [--limit N] [--no-dad]";
+const USAGE: &str = "usage: msg_zerocopy --interface NAME [--address IP/BITS]... --to IP:PORT \
+    [--udp] [--inline] [--messages N] [--bytes N] [--limit N] [--no-dad]";
 
 const SOCKET: types::Fixed = types::Fixed(0);
 /// Messages that may be on their way.

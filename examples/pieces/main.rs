@@ -1,6 +1,6 @@
 //! Sends a file over TCP, in pieces of 4 KiB of a registered area, by bundles of them.
 //!
-//!     pieces --interface eth1 --address 10.0.0.2/24 --to 10.0.0.1:9000 --file PATH
+//!     pieces --interface eth1 --to 10.0.0.1:9000 --file PATH
 //!
 //! The file is read into the area, whose pieces go into a buffer group; the NIC reads them where they lie. A bundle's
 //! notification says that its pieces can be filled again.
@@ -17,7 +17,7 @@ use ringwire::provided::{entry_addr, send_zc};
 use ringwire::{Area, Builder, IoUring, cqueue, opcode, squeue, types};
 
 const USAGE: &str =
-    "usage: pieces --interface NAME --address IP/BITS --to IP:PORT --file PATH [--no-dad]";
+    "usage: pieces --interface NAME [--address IP/BITS]... --to IP:PORT --file PATH [--no-dad]";
 
 const PIECE: usize = 4096;
 const PIECES: u16 = 1024;

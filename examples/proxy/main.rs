@@ -1,6 +1,6 @@
 //! A TCP proxy that moves no byte: what the NIC has written is sent on from where it lies.
 //!
-//!     proxy --interface eth1 --address 10.0.0.2/24 --port 8080 --to 10.0.0.9:80
+//!     proxy --interface eth1 --port 8080 --to 10.0.0.9:80
 
 #[path = "../pump.rs"]
 mod pump;
@@ -17,7 +17,7 @@ use pump::{Pump, State};
 use ringwire::owned::{BufferGroup, Completed, Ring, Socket};
 
 const USAGE: &str =
-    "usage: proxy --interface NAME --address IP/BITS --port PORT --to IP:PORT [--no-dad]";
+    "usage: proxy --interface NAME [--address IP/BITS]... --port PORT --to IP:PORT [--no-dad]";
 
 const ENTRIES: u32 = 512;
 const SOCKETS: u32 = 4096;

@@ -1,4 +1,4 @@
-//! Sends every UDP datagram to port 7777 back to where it came from.
+//! Sends every UDP datagram to port 7777 of the machine's own addresses back to where it came from.
 
 use ringwire::IoUring;
 use ringwire::owned::Ring;
@@ -8,13 +8,8 @@ const RECEIVE: u64 = 1;
 const SEND: u64 = 2;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (interface, address) = env::args()
-        .nth(1)
-        .zip(env::args().nth(2))
-        .ok_or("usage: readme INTERFACE ADDRESS/PREFIX")?;
-    let mut builder = IoUring::builder();
-    let builder = builder.interface(&interface).address(address.parse()?);
-    let mut ring = Ring::new(builder, 64, 1)?;
+    let interface = env::args().nth(1).ok_or("usage: readme INTERFACE")?;
+    let mut ring = Ring::new(IoUring::builder().interface(&interface), 64, 1)?;
 
     // A socket is made by an operation, as a direct descriptor.
     ring.socket(0, libc::AF_INET6, libc::SOCK_DGRAM)?;

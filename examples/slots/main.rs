@@ -1,7 +1,7 @@
 //! Sends a file to several receivers at once, a frame of it at a time, by notification slots: each frame is read into
 //! memory of the ring's, goes from there to all of them, and one notification says that it may be written again.
 //!
-//!     slots --interface eth1 --address 10.0.0.2/24 --file video.ts --udp 10.0.0.9:5004 --tcp 10.0.0.8:5004
+//!     slots --interface eth1 --file video.ts --udp 10.0.0.9:5004 --tcp 10.0.0.8:5004
 
 use std::error::Error;
 use std::fs::File;
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use ringwire::slots::{self, SendZc};
 use ringwire::{Area, Builder, Counters, IoUring, opcode, squeue, types};
 
-const USAGE: &str = "usage: slots --interface NAME --address IP/BITS --file PATH
+const USAGE: &str = "usage: slots --interface NAME --file PATH
+  --address IP/BITS  an address that no host on the link has; repeatable (default: the interface's own,
+                     shared with the kernel)
   --udp IP:PORT      a receiver of datagrams; repeatable
   --tcp IP:PORT      a receiver of a stream; repeatable
   --frames N         frames to send at most (default: the whole file)

@@ -2,8 +2,9 @@
 //!
 //! The entries, opcodes, flags and errnos are io_uring's, and the types are the `io-uring` crate's,
 //! re-exported here: a program's loop over entries and completions stays as it is. What changes is
-//! the `use` line, the builder (it takes an interface and an address), and that sockets are made by
-//! operations, as direct descriptors.
+//! the `use` line, the builder (it takes an interface), and that sockets are made by operations, as direct
+//! descriptors. A ring shares the interface's addresses with the kernel, unless it is given addresses of its own
+//! ([`Builder::address`]).
 //!
 //! Pushing an entry is `unsafe`, since it names memory by address. [`owned`] is a layer over the entries
 //! that owns the memory, and is safe.
