@@ -2,6 +2,8 @@
 
 mod conflicts;
 mod flows;
+mod kernel;
+mod load;
 mod sockets;
 
 use libtest_mimic::{Arguments, Trial};
@@ -20,5 +22,6 @@ fn beside(name: &str, test: impl FnOnce(&Veth) + Send + 'static) -> Trial {
 fn main() {
     let mut trials = flows::trials();
     trials.extend(conflicts::trials());
+    trials.extend(kernel::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
