@@ -70,6 +70,7 @@ impl Served {
 pub struct Load {
     stop: Arc<AtomicBool>,
     echoed: Arc<AtomicU64>,
+    stream: TcpStream,
     writer: JoinHandle<io::Result<u64>>,
     reader: JoinHandle<io::Result<u64>>,
 }
@@ -95,14 +96,28 @@ impl Load {
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
         );
-        let (out, back) = (stream.try_clone().expect("another handle"), stream);
+        let [out, back] = [(); 2].map(|()| stream.try_clone().expect("another handle"));
         let (stopped, counter) = (stop.clone(), echoed.clone());
         Load {
             writer: thread::spawn(move || write(out, &stopped)),
             reader: thread::spawn(move || read(back, &counter)),
             stop,
             echoed,
+            stream,
         }
+    }
+
+    /// How long the other end's segments are, without options, as the peer's kernel estimates (`tcpi_rcv_mss`).
+    pub fn segment(&self) -> u32 {
+        // SAFETY: all zeroes is a valid struct of numbers.
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        let mut len = size_of_val(&info) as u32;
+        let (fd, value) = (self.stream.as_raw_fd(), (&raw mut info).cast());
+        // SAFETY: the struct is writable for its length.
+        let got =
+            unsafe { libc::getsockopt(fd, libc::SOL_TCP, libc::TCP_INFO, value, &raw mut len) };
+        assert_eq!(got, 0, "{}", io::Error::last_os_error());
+        info.tcpi_rcv_mss
     }
 
     /// Bytes that have come back.
@@ -197,6 +212,7 @@ pub fn echoes(peer: &UdpSocket, ip: &str, payload: &[u8]) {
     peer.send_to(payload, (ip, PORT)).expect("the peer sends");
     let mut back = vec![0; 1 << 16];
     let (len, from) = peer.recv_from(&mut back).expect("an echo");
-    assert_eq!(from, (ip, PORT).into());
+    // From which address the route says, as on the kernel: the socket is bound to none.
+    assert_eq!(from.port(), PORT);
     assert!(back[..len] == *payload, "{len} bytes, or others");
 }

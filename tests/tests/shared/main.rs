@@ -1,5 +1,6 @@
 //! A ring beside the kernel, on the kernel's own addresses, over veth.
 
+mod changes;
 mod conflicts;
 mod flows;
 mod kernel;
@@ -23,5 +24,6 @@ fn main() {
     let mut trials = flows::trials();
     trials.extend(conflicts::trials());
     trials.extend(kernel::trials());
+    trials.extend(changes::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

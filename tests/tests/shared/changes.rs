@@ -1,0 +1,227 @@
+//! What changes around a ring under load: neighbours, routes, addresses and the MTU, which the kernel's follow.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use ringwire_tests::net::{PEER_V4, RING_V4, RING_V6, Veth, ip};
+
+use crate::beside;
+use crate::load::{Load, Served, echoes};
+use crate::sockets::builder;
+
+/// An address that comes later.
+const OTHER_V4: &str = "10.7.0.3";
+const OTHER_V6: &str = "fd07::3";
+/// Of the peer, behind two gateways.
+const FAR_V4: &str = "10.9.0.1";
+const FAR_V6: &str = "fd09::1";
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        beside("changes::of_the_peers_mac", peers_mac),
+        beside("changes::of_the_rings_mac", rings_mac),
+        beside("changes::neighbours_are_forgotten", neighbours_forgotten),
+        beside("changes::of_a_route_to_another_gateway", |veth| {
+            gateway(veth, FAR_V4, ["10.7.0.11", "10.7.0.12"])
+        }),
+        beside("changes::of_a_route_to_another_gateway_v6", |veth| {
+            gateway(veth, FAR_V6, ["fd07::11", "fd07::12"])
+        }),
+        beside("changes::an_address_comes", address_comes),
+        beside("changes::an_address_goes_and_is_put_back", address_goes),
+        beside("changes::of_the_mtu", mtu),
+        beside("changes::of_a_routes_mtu", route_mtu),
+    ]
+}
+
+/// Connections by both families under load, and a change that lets them go on.
+fn under_load(veth: &Veth, change: impl FnOnce(&dyn Fn())) {
+    let served = Served::start(&builder());
+    let loads = [RING_V4, RING_V6].map(|ip| Load::to(veth, ip));
+    let go_on = || loads.iter().for_each(Load::goes_on);
+    go_on();
+    change(&go_on);
+    go_on();
+    loads.into_iter().for_each(Load::end);
+    served.end();
+}
+
+/// The peer tells everybody, and the kernel's entries follow.
+fn peers_mac(veth: &Veth) {
+    veth.in_peer(|| {
+        for setting in ["ipv4/conf/rw1/arp_notify", "ipv6/conf/rw1/ndisc_notify"] {
+            fs::write(format!("/proc/sys/net/{setting}"), "1").expect("a setting");
+        }
+    });
+    under_load(veth, |go_on| {
+        for mac in ["02:00:00:00:00:01", "02:00:00:00:00:02"] {
+            veth.in_peer(|| ip(&format!("link set rw1 address {mac}")));
+            go_on();
+        }
+    });
+}
+
+fn rings_mac(veth: &Veth) {
+    under_load(veth, |go_on| {
+        for mac in ["02:00:00:00:00:01", "02:00:00:00:00:02"] {
+            ip(&format!("link set rw0 address {mac}"));
+            veth.in_peer(|| {
+                ip(&format!("neigh replace {RING_V4} lladdr {mac} dev rw1"));
+                ip(&format!("neigh replace {RING_V6} lladdr {mac} dev rw1"));
+            });
+            go_on();
+        }
+    });
+}
+
+fn neighbours_forgotten(veth: &Veth) {
+    under_load(veth, |go_on| {
+        for _ in 0..10 {
+            ip("neigh flush dev rw0");
+            go_on();
+        }
+    });
+}
+
+/// Packets that an interface of this thread's namespace has received.
+fn received(interface: &str) -> u64 {
+    let devices = fs::read_to_string("/proc/thread-self/net/dev").expect("the interfaces");
+    let line = devices
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(interface));
+    let numbers = line
+        .and_then(|line| line.strip_prefix(':'))
+        .expect("its line");
+    numbers
+        .split_whitespace()
+        .nth(1)
+        .and_then(|number| number.parse().ok())
+        .expect("a number")
+}
+
+/// Two gateways in the peer's namespace, each an interface with a MAC address of its own.
+fn gateway(veth: &Veth, far: &str, gateways: [&str; 2]) {
+    let v6 = far.contains(':');
+    let (network, bits, nodad) = if v6 {
+        ("fd09::/64", 64, "nodad")
+    } else {
+        ("10.9.0.0/24", 24, "")
+    };
+    let ring = if v6 { RING_V6 } else { RING_V4 };
+    veth.in_peer(|| {
+        for (number, gateway) in gateways.iter().enumerate() {
+            let name = format!("gw{number}");
+            ip(&format!(
+                "link add {name} link rw1 type macvlan mode bridge"
+            ));
+            // Each answers for its own address alone.
+            let setting = format!("/proc/sys/net/ipv4/conf/{name}/arp_ignore");
+            fs::write(setting, "1").expect("a setting");
+            ip(&format!(
+                "addr add {gateway}/{bits} dev {name} {nodad} noprefixroute"
+            ));
+            ip(&format!("link set {name} up"));
+        }
+        fs::write("/proc/sys/net/ipv4/conf/rw1/arp_ignore", "1").expect("a setting");
+        ip(&format!("addr add {far}/{bits} dev lo {nodad}"));
+        ip(&format!("route replace {ring} dev rw1 src {far}"));
+    });
+    ip(&format!("route add {network} via {}", gateways[0]));
+    let served = Served::start(&builder());
+    let load = Load::to(veth, ring);
+    load.goes_on();
+    for (number, gateway) in [1, 0, 1].map(|number| (number, gateways[number])) {
+        ip(&format!("route replace {network} via {gateway}"));
+        load.goes_on();
+        let counts = || veth.in_peer(|| [0, 1].map(|number| received(&format!("gw{number}"))));
+        let before = counts();
+        load.goes_on();
+        let after = counts();
+        let came = [0, 1].map(|number| after[number] - before[number]);
+        assert!(came[number] > 1000, "{came:?} packets by gateway {number}");
+        // Somebody may still look for a neighbour.
+        assert!(
+            came[1 - number] < 20,
+            "{came:?} packets by gateway {number}"
+        );
+    }
+    load.end();
+    served.end();
+}
+
+/// A server that is bound to the wildcard has it at once.
+fn address_comes(veth: &Veth) {
+    under_load(veth, |_| {
+        ip(&format!("addr add {OTHER_V4}/24 dev rw0"));
+        ip(&format!("addr add {OTHER_V6}/64 dev rw0 nodad"));
+        for (other, peer) in [(OTHER_V4, PEER_V4), (OTHER_V6, "fd07::1")] {
+            let load = Load::to(veth, other);
+            load.goes_on();
+            load.end();
+            echoes(&veth.peer_socket(peer), other, b"hello");
+        }
+    });
+}
+
+/// A connection of an address that is gone stands still, and goes on when it is back; others notice nothing.
+fn address_goes(veth: &Veth) {
+    ip(&format!("addr add {OTHER_V4}/24 dev rw0"));
+    under_load(veth, |go_on| {
+        let other = Load::to(veth, OTHER_V4);
+        other.goes_on();
+        ip(&format!("addr del {OTHER_V4}/24 dev rw0"));
+        // What was on its way has arrived.
+        go_on();
+        let before = other.echoed();
+        go_on();
+        assert_eq!(other.echoed(), before);
+        ip(&format!("addr add {OTHER_V4}/24 dev rw0"));
+        other.goes_on();
+        other.end();
+    });
+}
+
+/// The length of full segments at an MTU, behind the timestamps of RFC 7323.
+fn segments(mtu: u32) -> [u32; 2] {
+    [mtu - 20 - 20 - 12, mtu - 40 - 20 - 12]
+}
+
+/// New connections and those that are there.
+fn mtu(veth: &Veth) {
+    let served = Served::start(&builder());
+    let loads = || [RING_V4, RING_V6].map(|ip| Load::to(veth, ip));
+    let early = loads();
+    early.iter().for_each(Load::goes_on);
+    for mtu in [1300, 1500, 1280] {
+        // What is longer than the other end's MTU is dropped by the pair.
+        veth.in_peer(|| ip(&format!("link set rw1 mtu {mtu}")));
+        ip(&format!("link set rw0 mtu {mtu}"));
+        early.iter().for_each(Load::goes_on);
+        let late = loads();
+        late.iter().for_each(Load::goes_on);
+        assert_eq!(late.each_ref().map(Load::segment), segments(mtu));
+        late.into_iter().for_each(Load::end);
+    }
+    early.into_iter().for_each(Load::end);
+    served.end();
+}
+
+/// It is less than the interface's.
+fn route_mtu(veth: &Veth) {
+    let served = Served::start(&builder());
+    let loads = || [RING_V4, RING_V6].map(|ip| Load::to(veth, ip));
+    let early = loads();
+    early.iter().for_each(Load::goes_on);
+    assert_eq!(early.each_ref().map(Load::segment), segments(1500));
+    ip(&format!(
+        "route change 10.7.0.0/24 dev rw0 src {RING_V4} mtu 1400"
+    ));
+    ip("route change fd07::/64 dev rw0 proto kernel metric 256 mtu 1400");
+    early.iter().for_each(Load::goes_on);
+    let late = loads();
+    late.iter().for_each(Load::goes_on);
+    assert_eq!(late.each_ref().map(Load::segment), segments(1400));
+    late.into_iter().for_each(Load::end);
+    early.into_iter().for_each(Load::end);
+    served.end();
+}
