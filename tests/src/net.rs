@@ -201,8 +201,8 @@ impl Veth {
         self.in_peer(RawSocket::new)
     }
 
-    /// The thread's namespace is afterwards what it was.
-    fn within<T>(&self, namespace: &File, run: impl FnOnce() -> T) -> T {
+    /// Runs something with this thread in a namespace. It is afterwards in the one that it was in.
+    pub fn within<T>(&self, namespace: &File, run: impl FnOnce() -> T) -> T {
         let before = self::namespace();
         enter(namespace);
         let result = run();
@@ -308,7 +308,8 @@ fn namespace() -> File {
     File::open("/proc/thread-self/ns/net").expect("this thread's network namespace")
 }
 
-fn fresh_namespace() -> File {
+/// A network namespace of its own, for as long as the file is open.
+pub fn fresh_namespace() -> File {
     let before = namespace();
     // SAFETY: no memory is concerned; only this thread's namespace changes.
     let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };

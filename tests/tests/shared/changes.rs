@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use ringwire_tests::net::{PEER_V4, RING_V4, RING_V6, Veth, ip};
 
 use crate::beside;
-use crate::load::{Load, Served, echoes};
+use crate::load::{Load, Served, echoes, segments};
 use crate::sockets::builder;
 
 /// An address that comes later.
@@ -179,11 +179,6 @@ fn address_goes(veth: &Veth) {
         other.goes_on();
         other.end();
     });
-}
-
-/// The length of full segments at an MTU, behind the timestamps of RFC 7323.
-fn segments(mtu: u32) -> [u32; 2] {
-    [mtu - 20 - 20 - 12, mtu - 40 - 20 - 12]
 }
 
 /// New connections and those that are there.

@@ -186,6 +186,11 @@ fn byte(at: u64) -> u8 {
     (at / 251 + at * 31) as u8
 }
 
+/// The length of full segments by IPv4 and by IPv6 at an MTU, behind the timestamps of RFC 7323.
+pub fn segments(mtu: u32) -> [u32; 2] {
+    [mtu - 20 - 20 - 12, mtu - 40 - 20 - 12]
+}
+
 /// A kernel's server in this thread's namespace, to which a peer has a connection under load.
 pub fn kernel_load(veth: &Veth, ip: &str) -> (JoinHandle<()>, Load) {
     let ip: IpAddr = ip.parse().expect("an address");

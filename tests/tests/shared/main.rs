@@ -2,9 +2,11 @@
 
 mod changes;
 mod conflicts;
+mod errors;
 mod flows;
 mod kernel;
 mod load;
+mod router;
 mod sockets;
 
 use libtest_mimic::{Arguments, Trial};
@@ -25,5 +27,6 @@ fn main() {
     trials.extend(conflicts::trials());
     trials.extend(kernel::trials());
     trials.extend(changes::trials());
+    trials.extend(errors::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -87,6 +87,14 @@ impl Ring {
         u32::try_from(sent).map_err(|_| -sent)
     }
 
+    pub fn send_to(&mut self, slot: u32, bytes: &[u8], to: SocketAddr) -> Result<u32, i32> {
+        let (address, len) = raw(to);
+        let send = opcode::Send::new(types::Fixed(slot), bytes.as_ptr(), bytes.len() as u32);
+        let send = send.dest_addr(address.as_ptr().cast());
+        let sent = run(&mut self.ring, send.dest_addr_len(len).build());
+        u32::try_from(sent).map_err(|_| -sent)
+    }
+
     /// The next datagram, or the next bytes of a stream.
     pub fn receive(&mut self, slot: u32) -> Result<Vec<u8>, i32> {
         let mut buffer = vec![0; 1 << 16];
