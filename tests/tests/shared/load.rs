@@ -50,7 +50,7 @@ impl Served {
         let thread = thread::spawn(move || {
             let ring = builder.build(512).expect("a ring");
             prepare();
-            let mut server = text::Server::new(ring, PORT).expect("a server");
+            let mut server = text::Server::new(ring, PORT, false).expect("a server");
             ready.send(()).expect("the test waits");
             server.run(&stopped).expect("the server runs");
             server.ring().counters().expect("counters")
