@@ -6,10 +6,11 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::mpsc::channel;
+use std::time::Instant;
 
 use libtest_mimic::{Arguments, Trial};
 use ringwire::{Builder, IoUring, RxChecksum, SetupError};
-use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6, RING_INTERFACE, RING_V4, RING_V6, Veth};
+use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6, RING_INTERFACE, RING_V4, RING_V6, Veth, ip};
 use ringwire_tests::privileged;
 use ringwire_tests::stream::{at, pattern};
 use ringwire_xsk::{Interface, Link};
@@ -56,12 +57,23 @@ fn engines(veth: &Veth, kind: Kind, groups: &[&[u32]]) -> Vec<IoUring> {
     rings
 }
 
+/// Connects. A host that does not answer for its address is asked again, for some time.
+fn connect(to: SocketAddr) -> TcpStream {
+    let start = Instant::now();
+    loop {
+        match TcpStream::connect(to) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(start.elapsed() < 6 * PATIENCE, "{to}: {error}"),
+        }
+    }
+}
+
 /// A TCP client of the peer's kernel: whole rounds on all connections.
 fn streams() {
     let mut streams: Vec<(TcpStream, Vec<u8>)> = (0..FLOWS)
         .map(|flow| {
             let to = if flow % 2 == 0 { RING_V4 } else { RING_V6 };
-            let stream = TcpStream::connect(at(to, PORT)).expect("a connection");
+            let stream = connect(at(to, PORT));
             stream
                 .set_read_timeout(Some(6 * PATIENCE))
                 .expect("a timeout");
@@ -223,6 +235,34 @@ fn the_program_goes_with_the_last_engine() {
     assert_eq!(veth.in_ring(programs), 0);
 }
 
+fn all_engines_serve_when_the_interface_was_made_anew() {
+    let veth = Veth::new(QUEUES, 1500, false);
+    let rings = engines(&veth, Kind::Owned, &[&[0, 1], &[2, 3]]);
+    let fds: Vec<RawFd> = rings.iter().map(AsRawFd::as_raw_fd).collect();
+    let threads: Vec<_> = veth.in_ring(|| {
+        let rings = rings.into_iter();
+        let listening = rings.map(|mut ring| {
+            listen(&mut ring, PORT);
+            serve(ring, true)
+        });
+        listening.collect()
+    });
+    let before = veth.peer_thread(streams).join();
+    veth.in_ring(|| ip("link del rw0"));
+    veth.make_again(QUEUES, 1500);
+    let after = veth.peer_thread(streams).join();
+    fds.into_iter().for_each(stop);
+    let done = threads.into_iter().map(|thread| thread.join());
+    let done: Vec<Done> = done.map(|done| done.expect("an engine")).collect();
+    assert!(before.is_ok() && after.is_ok(), "{done:#?}");
+    for done in &done {
+        let nic = done.counters.nic;
+        assert_eq!((nic.stuck, nic.recreated), (0, 1));
+    }
+    let accepted: u32 = done.iter().map(|done| done.accepted).sum();
+    assert_eq!(accepted, 2 * u32::from(FLOWS));
+}
+
 fn addresses_are_probed_once_and_by_all_queues() {
     let veth = Veth::new(QUEUES, 1500, false);
     let build = |address: &str| {
@@ -289,6 +329,10 @@ fn main() {
     trials.push(privileged(
         "the_program_goes_with_the_last_engine",
         the_program_goes_with_the_last_engine,
+    ));
+    trials.push(privileged(
+        "all_engines_serve_when_the_interface_was_made_anew",
+        all_engines_serve_when_the_interface_was_made_anew,
     ));
     trials.push(privileged(
         "addresses_are_probed_once_and_by_all_queues",
