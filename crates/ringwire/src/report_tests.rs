@@ -166,3 +166,19 @@ fn whose_the_addresses_are_is_in_the_report() {
     let line = "addresses: shared with the kernel\n";
     assert!(shared.contains(line), "{shared}");
 }
+
+#[test]
+fn what_went_between_engines_is_in_the_counters_summary() {
+    let mut counters = Counters {
+        engine: EngineCounters::default(),
+        nic: NicCounters::default(),
+        stack: StackCounters::default(),
+        steering: SteerCounters::default(),
+        sockets: Vec::new(),
+    };
+    assert!(!counters.to_string().contains("between engines"));
+    counters.stack.taken_over = 3;
+    counters.stack.hand_over_dropped = 2;
+    let text = counters.to_string();
+    assert!(text.ends_with("\nbetween engines: 0 packets handed over, 3 taken over, 2 lost"));
+}

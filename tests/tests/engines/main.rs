@@ -305,6 +305,30 @@ fn queues_are_checked() {
     ));
 }
 
+fn a_queue_that_cannot_send_is_refused() {
+    let veth = Veth::new(1, 1500, false);
+    veth.in_ring(|| {
+        ip("link add two0 numrxqueues 2 numtxqueues 1 type veth peer name two1 numrxqueues 1 numtxqueues 2\n\
+            link set two0 up\nlink set two1 up\n");
+        let mut builder = builder(Kind::Owned);
+        builder.interface("two0");
+        let built = builder.build(64);
+        let Err(SetupError::Xsk(error)) = built.map(drop) else {
+            panic!("a queue without a TX queue was taken");
+        };
+        let named = matches!(
+            error,
+            ringwire_xsk::Error::NoTxQueue {
+                queue: 1,
+                available: 1,
+                ..
+            }
+        );
+        assert!(named, "{error}");
+        assert!(builder.queues(&[0]).build(64).is_ok(), "the other one will do");
+    });
+}
+
 fn main() {
     use Kind::{Owned, Polled, Shared};
     let mut trials: Vec<Trial> = Vec::new();
@@ -339,5 +363,9 @@ fn main() {
         addresses_are_probed_once_and_by_all_queues,
     ));
     trials.push(privileged("queues_are_checked", queues_are_checked));
+    trials.push(privileged(
+        "a_queue_that_cannot_send_is_refused",
+        a_queue_that_cannot_send_is_refused,
+    ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
