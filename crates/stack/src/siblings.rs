@@ -243,6 +243,17 @@ impl Sibling {
         (0..self.directory.inboxes.len()).filter(move |&other| other != index)
     }
 
+    /// Ports and flows in the directory.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        let flows = self
+            .directory
+            .flows
+            .iter()
+            .map(|part| part.lock().unwrap().len());
+        (self.directory.ports().len(), flows.sum())
+    }
+
     fn inbox(&self) -> &Inbox {
         &self.directory.inboxes[self.index]
     }
@@ -261,3 +272,7 @@ impl Drop for Sibling {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "siblings/tests.rs"]
+mod tests;

@@ -27,6 +27,7 @@ mod shared_events;
 mod shared_ports;
 mod shared_random;
 mod siblings;
+mod siblings_bounds;
 mod smoltcp;
 mod tcp;
 mod udp;

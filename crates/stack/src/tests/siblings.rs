@@ -12,16 +12,16 @@ use crate::{AddressState, DadConfig, Family, Protocol, Sibling, SocketError, Soc
 const REMOTE: &str = "10.0.0.9";
 
 /// Two stacks at 10.0.0.2, and a remote host.
-struct House {
-    engines: [Host; 2],
-    remote: Host,
+pub(super) struct House {
+    pub(super) engines: [Host; 2],
+    pub(super) remote: Host,
     /// Which stack frames for the house arrive at.
-    arrive_at: usize,
-    wakes: Arc<AtomicUsize>,
+    pub(super) arrive_at: usize,
+    pub(super) wakes: Arc<AtomicUsize>,
 }
 
 impl House {
-    fn new() -> House {
+    pub(super) fn new() -> House {
         let wakes = Arc::new(AtomicUsize::new(0));
         let wake = || -> Box<dyn Fn() + Send + Sync> {
             let wakes = Arc::clone(&wakes);
@@ -51,7 +51,7 @@ impl House {
     }
 
     /// Carries frames, and has what was handed over taken, until nobody has anything to say.
-    fn exchange(&mut self) {
+    pub(super) fn exchange(&mut self) {
         for _ in 0..10_000 {
             let mut quiet = true;
             for frame in self.remote.sent() {
@@ -73,7 +73,7 @@ impl House {
     }
 
     /// What was handed over, taken over and lost by each.
-    fn counts(&self) -> [(u64, u64, u64); 2] {
+    pub(super) fn counts(&self) -> [(u64, u64, u64); 2] {
         self.engines.each_ref().map(|engine| {
             let counters = engine.stack.counters();
             (
@@ -85,7 +85,7 @@ impl House {
     }
 
     /// A connection of the remote's to a listener of the first stack's.
-    fn connect(&mut self, to: &str) -> (SocketId, SocketId) {
+    pub(super) fn connect(&mut self, to: &str) -> (SocketId, SocketId) {
         let listener = self.engines[0].listener(to, 8);
         let client = self.remote.connecting(to);
         self.exchange();
@@ -518,63 +518,4 @@ fn a_probe_of_a_sibling_is_no_conflict() {
     host.receive(&build::arp_request(PEER_MAC, "0.0.0.0", "10.0.0.2"));
     let state = host.stack.address_state(at("10.0.0.2:0").ip());
     assert_eq!(state, Some(AddressState::Duplicate(PEER_MAC)));
-}
-
-#[test]
-fn a_stack_that_takes_no_turns_holds_a_bounded_amount() {
-    let mut house = House::new();
-    let id = house.engines[0].bound("10.0.0.2:7");
-    let frame = build::udp("10.0.0.9:99", "10.0.0.2:7", &pattern(1400));
-    for _ in 0..2000 {
-        house.engines[1].receive(&frame);
-    }
-    let (handed, _, dropped) = house.counts()[1];
-    assert_eq!(handed + dropped, 2000);
-    assert!((1000..1900).contains(&handed), "{handed}");
-    assert_eq!(house.wakes.load(Ordering::Relaxed), 1, "woken once");
-    house.engines[0]
-        .stack
-        .poll(house.engines[0].now, &mut house.engines[0].ledger);
-    assert_eq!(house.counts()[0].1, 64, "a bounded number in a turn");
-    house.exchange();
-    assert_eq!(house.counts()[0].1, handed);
-    while house.engines[0].recv(id).is_some() {}
-    house.engines[1].receive(&frame);
-    assert_eq!(house.wakes.load(Ordering::Relaxed), 2, "and woken again");
-    house.exchange();
-    assert!(house.engines[0].recv(id).is_some(), "there is room again");
-}
-
-#[test]
-fn what_a_stack_had_is_nobodys_when_it_has_gone() {
-    let mut house = House::new();
-    let (client, _) = house.connect("10.0.0.2:80");
-    house.engines[0].bound("10.0.0.2:7");
-    house.arrive_at = 1;
-    let House {
-        engines: [first, mut second],
-        mut remote,
-        ..
-    } = house;
-    drop(first);
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        for port in [80, 7] {
-            let id = second.stack.open(protocol, Family::V4);
-            let local = SocketAddr::new(at("10.0.0.2:0").ip(), port);
-            assert_eq!(second.stack.bind(id, local), Ok(()), "{protocol:?} {port}");
-        }
-    }
-    remote.write(client, b"hello?").unwrap();
-    for frame in remote.sent() {
-        for answer in second.answer(&frame) {
-            remote.receive(&answer);
-        }
-    }
-    for frame in remote.sent() {
-        for answer in second.answer(&frame) {
-            remote.receive(&answer);
-        }
-    }
-    assert_eq!(remote.read(client, 1), Err(SocketError::Reset));
-    assert_eq!(second.stack.counters().handed_over, 0);
 }
