@@ -6,7 +6,8 @@
  * A packet goes to the AF_XDP socket of the queue it arrived on when
  *   - it is ARP from or to an owned address,
  *   - its IP destination is an owned address (any protocol, fragments included),
- *   - it is a neighbour advertisement about an owned address, or
+ *   - it is a neighbour solicitation or advertisement about an owned address,
+ *   - it is a multicast listener query to the solicited-node group of an owned address, or
  *   - it is an unfragmented UDP or TCP packet to a claimed port of a shared address.
  * Fragments to a shared address are passed: only the kernel can reassemble them, since all but the
  * first carry no port.
@@ -34,9 +35,13 @@
 #define MAX_EXTENSION_HEADERS 8
 
 #define ARP_HARDWARE_ETHERNET 1
+#define ICMPV6_LISTENER_QUERY 130
+#define ICMPV6_NEIGHBOR_SOLICITATION 135
 #define ICMPV6_NEIGHBOR_ADVERTISEMENT 136
-/* RFC 4861, section 7.1.2: one that crossed a router is not valid. */
+/* RFC 4861, sections 7.1.1 and 7.1.2: one that crossed a router is not valid. */
 #define ND_HOP_LIMIT 255
+/* RFC 3810, section 5: listener messages do not cross routers. */
+#define MLD_HOP_LIMIT 1
 
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
@@ -103,8 +108,8 @@ struct ports {
 	__be16 dest;
 };
 
-/* RFC 4861, section 4.4. */
-struct neighbor_advertisement {
+/* RFC 4861, sections 4.3 and 4.4. No shorter is a listener query (RFC 3810, section 5.1; RFC 2710, section 3). */
+struct neighbor_message {
 	__u8 type;
 	__u8 code;
 	__be16 checksum;
@@ -221,20 +226,30 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, struct iphdr *ip)
 }
 
 /*
- * The answer to duplicate address detection goes to all nodes (RFC 4861, section 7.2.4), not to the
- * address that it is about.
+ * Neighbour discovery is told by its target. A solicitation goes to a group, in which an address of the
+ * kernel's may be too (RFC 4291, section 2.7.1: the last three bytes count); the answer to duplicate
+ * address detection goes to all nodes (RFC 4861, section 7.2.4). Where the kernel has an address in the
+ * group that a listener query is for, one report will do: it leaves by the same port.
  */
-static __always_inline int steer_icmpv6(struct xdp_md *ctx, __u32 at, __u8 hop_limit)
+static __always_inline int steer_icmpv6(struct xdp_md *ctx, __u32 at, __u8 hop_limit, __u8 kind)
 {
-	struct neighbor_advertisement na;
+	struct neighbor_message message;
 
-	if (bpf_xdp_load_bytes(ctx, at, &na, sizeof(na)))
-		/* Most ICMPv6 messages are shorter than this one. */
+	if (bpf_xdp_load_bytes(ctx, at, &message, sizeof(message)))
+		/* Most ICMPv6 messages are shorter than these. */
 		return pass(STEER_PASS_FOREIGN);
-	if (na.type != ICMPV6_NEIGHBOR_ADVERTISEMENT || na.code != 0 || hop_limit != ND_HOP_LIMIT)
-		return pass(STEER_PASS_FOREIGN);
-	if (local(&na.target) == STEER_LOCAL_OWNED)
-		return redirect(ctx, STEER_REDIRECT_NEIGHBOR);
+	switch (message.type) {
+	case ICMPV6_NEIGHBOR_SOLICITATION:
+	case ICMPV6_NEIGHBOR_ADVERTISEMENT:
+		if (message.code == 0 && hop_limit == ND_HOP_LIMIT &&
+		    local(&message.target) == STEER_LOCAL_OWNED)
+			return redirect(ctx, STEER_REDIRECT_NEIGHBOR);
+		break;
+	case ICMPV6_LISTENER_QUERY:
+		if (hop_limit == MLD_HOP_LIMIT && kind == STEER_LOCAL_GROUP)
+			return redirect(ctx, STEER_REDIRECT_NEIGHBOR);
+		break;
+	}
 	return pass(STEER_PASS_FOREIGN);
 }
 
@@ -283,7 +298,7 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, struct ipv6hdr *ip)
 			at += sizeof(fragment);
 			break;
 		case IPPROTO_ICMPV6:
-			return steer_icmpv6(ctx, at, hop_limit);
+			return steer_icmpv6(ctx, at, hop_limit, kind);
 		default:
 			if (kind != STEER_LOCAL_SHARED)
 				return pass(STEER_PASS_FOREIGN);

@@ -19,10 +19,11 @@ struct steer_addr {
 	__u8 bytes[16];
 };
 
-/* Value of `locals`, in one byte: whose the address is. */
+/* Value of `locals`, in one byte: whose the address is, or what. */
 enum steer_local {
 	STEER_LOCAL_OWNED = 1,	/* ringwire's alone: all that goes there is redirected, ARP and ND too */
 	STEER_LOCAL_SHARED = 2, /* the kernel's: what goes to a claimed port is redirected */
+	STEER_LOCAL_GROUP = 3,	/* the solicited-node group of owned ones: listener queries are redirected */
 };
 
 /*
@@ -49,7 +50,7 @@ enum steer_reason {
 	STEER_REDIRECT_OWNED,	 /* to an owned address */
 	STEER_REDIRECT_CLAIM,	 /* to a claimed port of a shared address */
 	STEER_REDIRECT_ARP,	 /* ARP about an owned address */
-	STEER_REDIRECT_NEIGHBOR, /* a neighbour advertisement about an owned address */
+	STEER_REDIRECT_NEIGHBOR, /* neighbour discovery of an owned address, a query for its group */
 	STEER_REASONS,
 };
 

@@ -33,13 +33,15 @@ impl Protocol {
     }
 }
 
-/// `enum steer_local`: whose an address is.
+/// `enum steer_local`: whose an address is, or what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Local {
     /// Ringwire's alone.
     Owned = 1,
     /// The kernel's; ringwire has the ports that it claimed.
     Shared = 2,
+    /// The solicited-node group of owned addresses.
+    Group = 3,
 }
 
 /// Declares [`SteerCounters`], so that the order of `enum steer_reason` is stated once.
@@ -87,7 +89,8 @@ steer_counters! {
     redirect_claim,
     /// Redirected: ARP about an owned address.
     redirect_arp,
-    /// Redirected: a neighbour advertisement about an owned address.
+    /// Redirected: a neighbour solicitation or advertisement about an owned IPv6 address, or a listener query for its
+    /// solicited-node group.
     redirect_neighbor,
 }
 

@@ -44,7 +44,11 @@ fn the_map_sizes_are_those_of_the_program() {
 
 #[test]
 fn the_kinds_of_local_address_are_those_of_the_program() {
-    for (name, kind) in [("OWNED", Local::Owned), ("SHARED", Local::Shared)] {
+    for (name, kind) in [
+        ("OWNED", Local::Owned),
+        ("SHARED", Local::Shared),
+        ("GROUP", Local::Group),
+    ] {
         let entry = format!("STEER_LOCAL_{name} = {},", kind as u8);
         assert!(STEER_H.contains(&entry), "{entry}");
     }

@@ -173,9 +173,10 @@ impl Program {
         self.maps.set_socket(queue, socket.as_fd())
     }
 
-    /// Claims all traffic to an address that the kernel does not have, ARP and ND included. For an
-    /// IPv6 address that takes in its solicited-node group; a NIC must be told to let the group through
-    /// ([`Interface::join_multicast`]). An address that was shared is so no more.
+    /// Claims all traffic to an address that the kernel does not have, ARP and ND included, and for an IPv6 address
+    /// queries for its solicited-node group; a NIC must be told to let the group through
+    /// ([`Interface::join_multicast`]). What else comes to that group, as solicitations for an address of the kernel's with
+    /// the same last three bytes, stays with the kernel. An address that was shared is so no more.
     ///
     /// # Errors
     /// [`Error::MapFull`].
@@ -184,7 +185,7 @@ impl Program {
         let mut told = self.told();
         self.maps.set_local(address, Local::Owned)?;
         if let Some(group) = solicited_node(address) {
-            self.maps.set_local(group, Local::Owned)?;
+            self.maps.set_local(group, Local::Group)?;
         }
         told.locals.insert(address, Local::Owned);
         Ok(())

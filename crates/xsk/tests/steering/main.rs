@@ -37,8 +37,22 @@ const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const PORT: u16 = 4433;
 
+const LISTENER_QUERY: u8 = 130;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
 fn ours6() -> Ipv6Addr {
     "2001:db8::aa:bbcc:ddee".parse().unwrap()
+}
+
+/// The solicited-node group of `ours6`, and another address with the same one.
+fn group() -> Ipv6Addr {
+    "ff02::1:ffcc:ddee".parse().unwrap()
+}
+
+fn same_group() -> Ipv6Addr {
+    "2001:db8::1:cc:ddee".parse().unwrap()
 }
 
 fn main() {
@@ -94,6 +108,14 @@ fn main() {
         trial(
             "neighbour_discovery_of_an_owned_address",
             neighbour_discovery_of_an_owned_address,
+        ),
+        trial(
+            "what_is_for_the_kernel_s_address_of_the_same_group_is_passed",
+            what_is_for_the_kernel_s_address_of_the_same_group_is_passed,
+        ),
+        trial(
+            "listener_queries_for_an_owned_addresss_group_are_redirected",
+            listener_queries_for_an_owned_addresss_group_are_redirected,
         ),
         trial(
             "tagged_and_foreign_ethertypes_are_passed",
@@ -251,9 +273,10 @@ fn fragment_header(next: u8, offset_and_more: u16) -> Vec<u8> {
     header
 }
 
-fn neighbor_advertisement(target: Ipv6Addr) -> Vec<u8> {
-    let mut message = vec![136, 0, 0, 0, 0x20, 0, 0, 0];
-    message.extend(target.octets());
+/// A neighbour solicitation or advertisement, or a listener query: the address is in the same place.
+fn icmpv6_about(kind: u8, address: Ipv6Addr) -> Vec<u8> {
+    let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+    message.extend(address.octets());
     message
 }
 
@@ -355,26 +378,60 @@ fn extension_headers_are_walked_up_to_eight() {
 
 fn neighbour_discovery_of_an_owned_address() {
     let bench = Bench::new();
-    let same_group: IpAddr = "2001:db8::1:cc:ddee".parse().unwrap();
-    let group: Ipv6Addr = "ff02::1:ffcc:ddee".parse().unwrap();
-    let all_nodes: Ipv6Addr = "ff02::1".parse().unwrap();
-    let solicitation = ethernet(IPV6, &ipv6(group, ICMPV6, 255, &[135; 24]));
-    bench.passes(&solicitation, "foreign");
-    bench.program.own_address(ours6().into()).unwrap();
-    bench.program.own_address(same_group).unwrap();
-    bench.redirects(&solicitation, "owned");
-    let advertise = |target, hop_limit| {
-        let message = neighbor_advertisement(target);
-        ethernet(IPV6, &ipv6(all_nodes, ICMPV6, hop_limit, &message))
+    let solicit = |target, hop_limit| {
+        let message = icmpv6_about(NEIGHBOUR_SOLICITATION, target);
+        ethernet(IPV6, &ipv6(group(), ICMPV6, hop_limit, &message))
     };
-    bench.redirects(&advertise(ours6(), 255), "neighbor");
-    bench.passes(&advertise(ours6(), 254), "foreign");
-    bench.passes(&advertise("2001:db8::5".parse().unwrap(), 255), "foreign");
-    bench.program.disown_address(same_group).unwrap();
-    bench.redirects(&solicitation, "owned"); // the other address still needs the group
+    let advertise = |target, hop_limit| {
+        let message = icmpv6_about(NEIGHBOUR_ADVERTISEMENT, target);
+        ethernet(IPV6, &ipv6(ALL_NODES, ICMPV6, hop_limit, &message))
+    };
+    bench.passes(&solicit(ours6(), 255), "foreign");
+    bench.program.own_address(ours6().into()).unwrap();
+    for message in [solicit, advertise] {
+        bench.redirects(&message(ours6(), 255), "neighbor");
+        bench.passes(&message(ours6(), 254), "foreign"); // it has crossed a router
+        bench.passes(&message("2001:db8::5".parse().unwrap(), 255), "foreign");
+    }
     bench.program.disown_address(ours6().into()).unwrap();
-    bench.passes(&solicitation, "foreign");
+    bench.passes(&solicit(ours6(), 255), "foreign");
     bench.passes(&advertise(ours6(), 255), "foreign");
+}
+
+fn what_is_for_the_kernel_s_address_of_the_same_group_is_passed() {
+    let bench = Bench::new();
+    bench.program.own_address(ours6().into()).unwrap();
+    let solicitation = icmpv6_about(NEIGHBOUR_SOLICITATION, same_group());
+    for message in [&*solicitation, &[128; 24]] {
+        bench.passes(
+            &ethernet(IPV6, &ipv6(group(), ICMPV6, 255, message)),
+            "foreign",
+        );
+    }
+    bench.passes(
+        &ethernet(IPV6, &ipv6(group(), UDP, 255, &udp(9, PORT, b""))),
+        "foreign",
+    );
+}
+
+fn listener_queries_for_an_owned_addresss_group_are_redirected() {
+    let bench = Bench::new();
+    let query = |dest, about, hop_limit| {
+        let message = icmpv6_about(LISTENER_QUERY, about);
+        let mut payload = vec![ICMPV6, 0, 5, 2, 0, 0, 1, 0]; // hop-by-hop: router alert
+        payload.extend(message);
+        ethernet(IPV6, &ipv6(dest, HOP_BY_HOP, hop_limit, &payload))
+    };
+    bench.passes(&query(group(), group(), 1), "foreign");
+    bench.program.own_address(ours6().into()).unwrap();
+    bench.program.own_address(same_group().into()).unwrap();
+    bench.redirects(&query(group(), group(), 1), "neighbor");
+    bench.passes(&query(group(), group(), 2), "foreign"); // no querier sends such
+    bench.passes(&query(ALL_NODES, Ipv6Addr::UNSPECIFIED, 1), "foreign"); // the kernel answers for its groups
+    bench.program.disown_address(same_group().into()).unwrap();
+    bench.redirects(&query(group(), group(), 1), "neighbor"); // the other address still needs the group
+    bench.program.disown_address(ours6().into()).unwrap();
+    bench.passes(&query(group(), group(), 1), "foreign");
 }
 
 fn tagged_and_foreign_ethertypes_are_passed() {

@@ -6,8 +6,8 @@ use ringwire_xsk::Protocol;
 
 use crate::support::{ethernet, ipv4, udp};
 use crate::{
-    Bench, FRAGMENT, ICMPV6, IPV4, IPV6, OURS, PORT, TCP, THEIRS, UDP, arp, fragment_header, ipv6,
-    neighbor_advertisement, ours6,
+    Bench, FRAGMENT, ICMPV6, IPV4, IPV6, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, OURS,
+    PORT, TCP, THEIRS, UDP, arp, fragment_header, group, icmpv6_about, ipv6, ours6,
 };
 
 pub fn a_claim_takes_its_protocol_address_and_port() {
@@ -127,11 +127,13 @@ pub fn arp_nd_and_icmp_of_a_shared_address_are_the_kernels() {
     bench.passes(&arp(2, OURS, THEIRS), "foreign");
     let echo = [8, 0, 0, 0, 0, 0, 0, 0];
     bench.passes(&ethernet(IPV4, &ipv4(OURS, 1, 0, 0, &echo)), "foreign");
-    let group = "ff02::1:ffcc:ddee".parse().unwrap();
-    let solicitation = ethernet(IPV6, &ipv6(group, ICMPV6, 255, &[135; 24]));
+    let solicitation = {
+        let message = icmpv6_about(NEIGHBOUR_SOLICITATION, ours6());
+        ethernet(IPV6, &ipv6(group(), ICMPV6, 255, &message))
+    };
     bench.passes(&solicitation, "foreign");
     for to in [ours6(), "ff02::1".parse().unwrap()] {
-        let message = neighbor_advertisement(ours6());
+        let message = icmpv6_about(NEIGHBOUR_ADVERTISEMENT, ours6());
         bench.passes(&ethernet(IPV6, &ipv6(to, ICMPV6, 255, &message)), "foreign");
     }
 }
@@ -139,14 +141,16 @@ pub fn arp_nd_and_icmp_of_a_shared_address_are_the_kernels() {
 pub fn an_address_is_owned_or_shared_and_the_last_word_counts() {
     let bench = Bench::new();
     let address = ours6().into();
-    let group = "ff02::1:ffcc:ddee".parse().unwrap();
-    let solicitation = ethernet(IPV6, &ipv6(group, ICMPV6, 255, &[135; 24]));
+    let solicitation = {
+        let message = icmpv6_about(NEIGHBOUR_SOLICITATION, ours6());
+        ethernet(IPV6, &ipv6(group(), ICMPV6, 255, &message))
+    };
     let packet = ethernet(IPV6, &ipv6(ours6(), UDP, 64, &udp(9, PORT, b"hello")));
     bench.share(&[address]);
     bench.program.own_address(address).unwrap();
     bench.program.unshare_address(address).unwrap(); // it is not shared
     bench.redirects(&packet, "owned");
-    bench.redirects(&solicitation, "owned");
+    bench.redirects(&solicitation, "neighbor");
     bench.share(&[address]);
     bench.program.disown_address(address).unwrap(); // it is not owned
     bench.passes(&packet, "foreign");
