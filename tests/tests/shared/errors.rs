@@ -1,14 +1,12 @@
 //! What cannot be reached, and what is said of it.
 
-use std::fs;
-
 use libtest_mimic::Trial;
 use ringwire_tests::net::{PEER_V4, PEER_V6, RING_V4, RING_V6, Veth, ip};
 use ringwire_tests::stream::at;
 
 use crate::beside;
 use crate::load::{Load, Served, segments};
-use crate::router::Far;
+use crate::router::{Far, counter};
 use crate::sockets::{Ring, builder, domain};
 
 pub fn trials() -> Vec<Trial> {
@@ -84,18 +82,6 @@ fn nobody(veth: &Veth) {
         assert_eq!(ring.receive(0), Err(libc::ECONNREFUSED), "from {to}");
         ring.close(0);
     }
-}
-
-/// A counter of this thread's namespace, by a line's and a column's name.
-fn counter(file: &str, line: &str, column: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/thread-self/net/{file}")).expect("counters");
-    let mut lines = text.lines().filter_map(|text| text.strip_prefix(line));
-    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
-    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
-    let value = pairs
-        .find(|(name, _)| *name == column)
-        .map(|(_, value)| value);
-    value.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
 /// The ring's segments get shorter, and what was lost is sent again.

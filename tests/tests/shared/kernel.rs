@@ -3,8 +3,6 @@
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Instant;
 
 use libtest_mimic::Trial;
 use ringwire_tests::echo::Echo;
@@ -15,7 +13,7 @@ use ringwire_xsk::{Interface, Rtnetlink};
 
 use crate::beside;
 use crate::load::{Load, Served, echoes, kernel_load};
-use crate::sockets::builder;
+use crate::sockets::{builder, until};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -56,14 +54,6 @@ impl Service {
 fn answers_ping(ping: &mut Echo) {
     ping.ask();
     until("an answer to a ping", || ping.is_answered());
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        thread::yield_now();
-    }
 }
 
 /// Connections, datagrams and pings of the kernel's, all the time.

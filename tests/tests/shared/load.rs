@@ -87,10 +87,7 @@ impl Load {
         stream.set_read_timeout(Some(LONG)).expect("a timeout");
         stream.set_write_timeout(Some(LONG)).expect("a timeout");
         for name in [libc::SO_SNDBUF, libc::SO_RCVBUF] {
-            let (fd, value) = (stream.as_raw_fd(), std::ptr::from_ref(&BUFFER).cast());
-            // SAFETY: the value is a constant, and has that length.
-            let set = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, name, value, 4) };
-            assert_eq!(set, 0, "{}", io::Error::last_os_error());
+            set(&stream, libc::SOL_SOCKET, name, BUFFER);
         }
         let (stop, echoed) = (
             Arc::new(AtomicBool::new(false)),
@@ -105,6 +102,12 @@ impl Load {
             echoed,
             stream,
         }
+    }
+
+    /// Its packets are sent without "don't fragment" (`IP_PMTUDISC_DONT` of ip(7)).
+    pub fn may_be_fragmented(&self) {
+        let (name, value) = (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT);
+        set(&self.stream, libc::IPPROTO_IP, name, value);
     }
 
     /// How long the other end's segments are, without options, as the peer's kernel estimates (`tcpi_rcv_mss`).
@@ -151,6 +154,13 @@ impl Load {
         // One of them is told.
         written.and(read).expect_err("a failure").kind()
     }
+}
+
+fn set(stream: &TcpStream, level: i32, name: i32, value: i32) {
+    let (fd, value) = (stream.as_raw_fd(), (&raw const value).cast());
+    // SAFETY: the value lives through the call, and has that length.
+    let set = unsafe { libc::setsockopt(fd, level, name, value, 4) };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
 }
 
 fn write(mut stream: TcpStream, stop: &AtomicBool) -> io::Result<u64> {

@@ -4,6 +4,7 @@ mod changes;
 mod conflicts;
 mod errors;
 mod flows;
+mod given;
 mod kernel;
 mod load;
 mod router;
@@ -28,5 +29,6 @@ fn main() {
     trials.extend(kernel::trials());
     trials.extend(changes::trials());
     trials.extend(errors::trials());
+    trials.extend(given::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -45,3 +45,15 @@ impl Far {
         })
     }
 }
+
+/// A counter of this thread's namespace, by a line's and a column's name.
+pub fn counter(file: &str, line: &str, column: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/thread-self/net/{file}")).expect("counters");
+    let mut lines = text.lines().filter_map(|text| text.strip_prefix(line));
+    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+    let value = pairs
+        .find(|(name, _)| *name == column)
+        .map(|(_, value)| value);
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
+}

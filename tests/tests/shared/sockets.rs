@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwire::{Builder, IoUring, opcode, types};
@@ -213,5 +214,14 @@ pub fn domain(of: SocketAddr) -> i32 {
         libc::AF_INET6
     } else {
         libc::AF_INET
+    }
+}
+
+/// Waits for something that others bring about.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::yield_now();
     }
 }
