@@ -10,7 +10,7 @@ use ringwire_tests::net::{PATIENCE, PEER_V4, PEER_V6, RING_V4, RING_V6, Veth};
 use ringwire_tests::stream::{PORT, at};
 
 use crate::beside;
-use crate::sockets::{KernelSocket, Outcome, Ring, SLOTS, domain, is_free};
+use crate::sockets::{KernelSocket, Outcome, Ring, SLOTS, domain, give_up, is_free};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -138,9 +138,10 @@ fn are_the_kernels(kind: i32) {
 
 /// Without CAP_NET_BIND_SERVICE.
 fn low_port() {
+    const CAP_NET_BIND_SERVICE: u32 = 10;
     let unprivileged = thread::spawn(|| {
         let mut ring = Ring::new();
-        give_up_low_ports();
+        give_up(1 << CAP_NET_BIND_SERVICE);
         ring.open(0, libc::AF_INET, libc::SOCK_STREAM);
         assert_eq!(ring.bind(0, at(RING_V4, 80)), Err(libc::EACCES));
         assert_eq!(ring.bind(0, at(RING_V4, PORT)), Ok(()));
@@ -149,23 +150,6 @@ fn low_port() {
         assert_eq!(ring.bind(1, at("::", 1024)), Ok(()));
     });
     unprivileged.join().expect("what an ordinary user may");
-}
-
-/// Of this thread.
-fn give_up_low_ports() {
-    const VERSION_3: u32 = 0x2008_0522;
-    const CAP_NET_BIND_SERVICE: u32 = 10;
-    let header = [VERSION_3, 0];
-    let mut sets = [[0u32; 3]; 2];
-    // SAFETY: a header and two sets, as capget(2) and capset(2) have them for version 3.
-    let done = unsafe {
-        let got = libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr());
-        for set in &mut sets[0] {
-            *set &= !(1 << CAP_NET_BIND_SERVICE);
-        }
-        got | libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr())
-    };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
 
 fn closed() {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -180,15 +180,21 @@ impl KernelSocket {
         call(unsafe { libc::bind(self.fd.as_raw_fd(), address.as_ptr().cast(), len) })
     }
 
+    pub fn connect(&self, to: SocketAddr) -> Outcome {
+        let (address, len) = raw(to);
+        // SAFETY: the address is readable for its length.
+        call(unsafe { libc::connect(self.fd.as_raw_fd(), address.as_ptr().cast(), len) })
+    }
+
     pub fn listen(&self) -> Outcome {
         // SAFETY: numbers alone are passed.
         call(unsafe { libc::listen(self.fd.as_raw_fd(), 16) })
     }
 }
 
-impl From<KernelSocket> for OwnedFd {
-    fn from(socket: KernelSocket) -> OwnedFd {
-        socket.fd
+impl AsRawFd for KernelSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 
@@ -224,4 +230,34 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not in time: {what}");
         thread::yield_now();
     }
+}
+
+/// Takes capabilities, by their bits, from this thread.
+pub fn give_up(capabilities: u64) {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    // The lower word of each set, then the upper one.
+    let mut sets = [[0u32; 3]; 2];
+    // SAFETY: a header and two sets, as capget(2) and capset(2) have them for version 3.
+    let done = unsafe {
+        let got = libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr());
+        for (words, lost) in sets.iter_mut().zip([capabilities, capabilities >> 32]) {
+            words.iter_mut().for_each(|set| *set &= !(lost as u32));
+        }
+        got | libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr())
+    };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+}
+
+/// Whether a descriptor has one of these events (poll(2)), or gets it in time.
+pub fn polled(fd: &impl AsRawFd, events: i16, at_most: Duration) -> bool {
+    let fd = fd.as_raw_fd();
+    let mut polled = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    // SAFETY: one entry, which lives across the call.
+    let ready = unsafe { libc::poll(&raw mut polled, 1, at_most.as_millis() as i32) };
+    ready == 1
 }
