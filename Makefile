@@ -1,5 +1,5 @@
 # Everything here does its own set-up on a bare Debian 12 machine with Rust: `make help`.
-.PHONY: help demo test test-zc audit fuzz miri loom bench tools lint bpf bpf-check
+.PHONY: help demo test test-zc audit fuzz miri loom bench bench-smoke bench-lines bench-instructions tools lint bpf bpf-check
 
 help:
 	@echo "make demo       an echo server and an HTTP server on ringwire, driven by ping, socat, ncat, curl..."
@@ -9,8 +9,11 @@ help:
 	@echo "make fuzz       every libFuzzer target for ten seconds (needs a nightly compiler)"
 	@echo "make miri       what has unsafe code and needs no kernel, under Miri (needs it and a nightly compiler)"
 	@echo "make loom       what two threads of a ring do with each other, in every order that there is"
-	@echo "make bench      TCP and UDP echo: ringwire, the kernel's io_uring, a raw AF_XDP loop; smoltcp"
-	@echo "                and goodput through impaired lines beside Linux's (PEERS=--full: all of it, in 25 minutes)"
+	@echo "make bench      ringwire beside the kernel's io_uring, epoll and raw AF_XDP loops (15 minutes; CELLS=W3-udp-64: that"
+	@echo "                one alone; target/release/compare --list names them all)"
+	@echo "make bench-smoke  the least of each of these: does it still run?"
+	@echo "make bench-lines  goodput through impaired lines beside Linux's (PEERS=--full: all of it, in 25 minutes)"
+	@echo "make bench-instructions  instructions of requests in memory, by callgrind"
 	@echo "make tools      curl, wrk, iperf3 and nmap against ringwire and against Linux, compared"
 	@echo "make lint       formatting and clippy"
 	@echo "make bpf        compile the steering program again (needs clang 14)"
@@ -45,11 +48,26 @@ loom:
 	@scripts/setup.sh build
 	@scripts/loom.sh
 
+# CELLS, ROUNDS and MS: which cells, how often, and for how many milliseconds each time.
 bench:
 	@scripts/setup.sh build bench
 	@cargo build --release --quiet -p ringwire-examples -p ringwire-bench
-	@scripts/as-root.sh scripts/bench.sh
+	@scripts/as-root.sh target/release/compare $(if $(CELLS),--cells "$(CELLS)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MS),--ms $(MS))
+
+bench-smoke:
+	@scripts/setup.sh build bench
+	@cargo build --quiet -p ringwire-examples -p ringwire-bench
+	@scripts/as-root.sh target/debug/compare --smoke $(if $(CELLS),--cells "$(CELLS)")
+
+bench-lines:
+	@scripts/setup.sh build
+	@cargo build --release --quiet -p ringwire-bench
 	@scripts/as-root.sh target/release/peers $(PEERS)
+
+bench-instructions:
+	@scripts/setup.sh build bench
+	@cargo build --release --quiet -p ringwire-bench
+	@scripts/instructions.sh
 
 tools:
 	@scripts/setup.sh build

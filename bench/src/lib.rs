@@ -1,16 +1,21 @@
-//! What the benchmarks in memory and the tests of memory bounds share: two hosts of ours, two of
-//! smoltcp's, the wire between either, and what they allocate.
+//! What the benchmarks and the tests of memory bounds share: two hosts of ours, two of smoltcp's, the wire between
+//! either, and what they allocate; command lines, times, and who used the processors.
 
+pub mod args;
 pub mod clock;
 pub mod count;
 pub mod engines;
+pub mod epoll;
 pub mod groups;
 pub mod hosts;
+pub mod latency;
 pub mod loopback;
+pub mod measure;
 pub mod memcheck;
 pub mod nic;
 pub mod refill;
 pub mod sink;
 pub mod smol;
 pub mod take;
+pub mod usage;
 pub mod wire;

@@ -1,0 +1,108 @@
+//! Ethernet frames with UDP over IPv4 without options.
+
+use std::net::Ipv4Addr;
+
+/// Ethernet, IPv4 and UDP.
+pub const HEADER_BYTES: usize = 14 + 20 + 8;
+const UDP: usize = 34;
+
+/// Exchanges source and destination; the checksums stay right.
+pub fn exchange(frame: &mut [u8]) -> bool {
+    let udp = frame.len() >= HEADER_BYTES && frame[12..15] == [8, 0, 0x45] && frame[23] == 17;
+    if udp {
+        for (one, other, len) in [(0, 6, 6), (26, 30, 4), (34, 36, 2)] {
+            let (left, right) = frame.split_at_mut(other);
+            left[one..one + len].swap_with_slice(&mut right[..len]);
+        }
+    }
+    udp
+}
+
+/// Verifies the UDP checksum, and writes it anew; `false` if it was wrong.
+pub fn sum_again(frame: &mut [u8]) -> bool {
+    let len = usize::from(u16::from_be_bytes([frame[38], frame[39]]));
+    let Some(datagram) = frame.get(UDP..UDP + len) else {
+        return false;
+    };
+    if fold(pseudo_header(frame) + sum(datagram)) != 0xffff {
+        return false;
+    }
+    write_checksum(&mut frame[..UDP + len]);
+    true
+}
+
+/// The headers of a datagram of so many bytes to a neighbour of the sender's.
+pub fn headers(mac: [u8; 6], from: Ipv4Addr, bytes: usize) -> [u8; HEADER_BYTES] {
+    let mut frame = [0; HEADER_BYTES];
+    frame[..6].fill(0xff);
+    frame[6..12].copy_from_slice(&mac);
+    frame[12..24].copy_from_slice(&[8, 0, 0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17]);
+    frame[16..18].copy_from_slice(&(28 + bytes as u16).to_be_bytes());
+    let [a, b, c, last] = from.octets();
+    frame[26..30].copy_from_slice(&[a, b, c, last]);
+    frame[30..34].copy_from_slice(&[a, b, c, last ^ 3]);
+    let checksum = !fold(sum(&frame[14..34]));
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    frame[34..38].copy_from_slice(&[0x30, 0x39, 0, 9]);
+    frame[38..40].copy_from_slice(&(8 + bytes as u16).to_be_bytes());
+    frame
+}
+
+/// Writes the UDP checksum of a frame (RFC 768).
+pub fn write_checksum(frame: &mut [u8]) {
+    frame[40..42].fill(0);
+    let checksum = match !fold(pseudo_header(frame) + sum(&frame[UDP..])) {
+        0 => 0xffff,
+        checksum => checksum,
+    };
+    frame[40..42].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// Addresses, protocol and length.
+fn pseudo_header(frame: &[u8]) -> u64 {
+    sum(&frame[26..34]) + 17 + sum(&frame[38..40])
+}
+
+/// The sum of 16-bit words, an odd byte padded with zero (RFC 1071).
+fn sum(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<2>();
+    let whole: u64 = words
+        .iter()
+        .map(|&word| u64::from(u16::from_be_bytes(word)))
+        .sum();
+    whole + rest.first().map_or(0, |&byte| u64::from(byte) << 8)
+}
+
+fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_was_made_here_is_right_and_stays_right_when_it_goes_back() {
+        for bytes in [0, 1, 64, 1401] {
+            let mut frame = headers([2, 0, 0, 0, 0, 1], Ipv4Addr::new(10, 7, 0, 2), bytes).to_vec();
+            frame.extend((0..bytes).map(|at| at as u8));
+            write_checksum(&mut frame);
+            let sent = frame.clone();
+            assert!(exchange(&mut frame) && sum_again(&mut frame));
+            assert_eq!(frame[40..42], sent[40..42], "{bytes} bytes");
+            assert_eq!((&frame[..6], &frame[26..30]), (&sent[6..12], &sent[30..34]));
+        }
+    }
+
+    #[test]
+    fn a_frame_with_a_byte_changed_is_refused() {
+        let mut frame = headers([2, 0, 0, 0, 0, 1], Ipv4Addr::new(10, 7, 0, 2), 4).to_vec();
+        frame.extend([1, 2, 3, 4]);
+        write_checksum(&mut frame);
+        frame[44] ^= 1;
+        assert!(!sum_again(&mut frame));
+    }
+}
