@@ -4,7 +4,7 @@ use ringwire_sim::{Break, Config, Peers, run, run_captured, sweep};
 
 #[test]
 fn a_swarm_of_seeds_violates_nothing_and_meets_every_fault() {
-    let summary = sweep(0..100, 2);
+    let summary = sweep(0..200, 2);
     println!("{summary}");
     assert!(summary.violations.is_empty(), "{:#?}", summary.violations);
     assert!(summary.echoes > 1000 && summary.streams > 500, "{summary}");
