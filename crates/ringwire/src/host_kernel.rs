@@ -174,6 +174,11 @@ impl HostKernel {
                         let (mac, mtu) = (link.mac, u16::try_from(link.mtu).unwrap_or(u16::MAX));
                         self.events.push_back(KernelEvent::Link { mac, mtu });
                     }
+                    for (address, is) in self.rtnetlink.neighbours().unwrap_or_default() {
+                        let is = neighbour(is);
+                        self.events
+                            .push_back(KernelEvent::Neighbour { address, is });
+                    }
                 }
                 Some(Change::Removed) => {}
             }

@@ -61,6 +61,9 @@ const RTM_DELNEXTHOP: u16 = 105;
 /// So many messages that are of no concern are passed over before the caller has its turn.
 const PATIENCE: u32 = 256;
 
+/// More messages than the socket's buffer holds (`net.core.rmem_default`, and some hundred bytes each).
+const QUEUED: u32 = 4096;
+
 /// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -187,6 +190,18 @@ impl Rtnetlink {
         }
     }
 
+    /// What the kernel knows of each neighbour on the interface that it knows something of.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn neighbours(&mut self) -> io::Result<Vec<(IpAddr, Neighbour)>> {
+        let entries = Entry::dump(&self.asks)?;
+        let here = entries.iter().filter(|entry| entry.index == self.index);
+        Ok(here
+            .map(|entry| (entry.address, entry.neighbour()))
+            .collect())
+    }
+
     /// Tells the kernel that something is sent to a neighbour on the interface, as if the kernel had: it finds out what
     /// is not known or doubted (`NTF_USE`; `neigh_event_send`, net/core/neighbour.c), and a [`Change`] tells it.
     ///
@@ -210,7 +225,10 @@ impl Rtnetlink {
                     Err(Silence::Io(error)) if error.raw_os_error() != Some(libc::ENOBUFS) => {
                         return None;
                     }
-                    Err(_) => return Some(Change::Lost),
+                    Err(_) => {
+                        self.discard();
+                        return Some(Change::Lost);
+                    }
                 }
             }
             let bytes = &self.buffer[self.unread.clone()];
@@ -221,6 +239,19 @@ impl Rtnetlink {
             }
         }
         None
+    }
+}
+
+impl Rtnetlink {
+    /// Empties the socket. What is queued there is older than what was lost, and until it has been taken the kernel
+    /// loses more and says nothing (`netlink_overrun` and `netlink_rcv_wake`, net/netlink/af_netlink.c).
+    fn discard(&mut self) {
+        for _ in 0..QUEUED {
+            match self.listens.receive_into(&mut self.buffer) {
+                Err(Silence::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                _ => {}
+            }
+        }
     }
 }
 

@@ -1,13 +1,17 @@
 //! What changes around a ring under load: neighbours, routes, addresses and the MTU, which the kernel's follow.
 
+use std::fmt::Write;
 use std::fs;
+use std::io::Read;
 
 use libtest_mimic::Trial;
-use ringwire_tests::net::{PEER_V4, RING_V4, RING_V6, Veth, ip};
+use ringwire_tests::net::{PEER_V4, RING_INTERFACE, RING_V4, RING_V6, Veth, ip};
+use ringwire_tests::stream::{PORT, at};
+use ringwire_xsk::{Interface, Neighbour, Rtnetlink};
 
 use crate::beside;
 use crate::load::{Load, Served, echoes, segments};
-use crate::sockets::builder;
+use crate::sockets::{Ring, builder, domain, until};
 
 /// An address that comes later.
 const OTHER_V4: &str = "10.7.0.3";
@@ -31,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
         beside("changes::an_address_goes_and_is_put_back", address_goes),
         beside("changes::of_the_mtu", mtu),
         beside("changes::of_a_routes_mtu", route_mtu),
+        beside("changes::more_than_are_told", flood),
     ]
 }
 
@@ -46,13 +51,18 @@ fn under_load(veth: &Veth, change: impl FnOnce(&dyn Fn())) {
     served.end();
 }
 
-/// The peer tells everybody, and the kernel's entries follow.
-fn peers_mac(veth: &Veth) {
+/// Has the peer tell everybody when its MAC address changes.
+fn notify(veth: &Veth) {
     veth.in_peer(|| {
         for setting in ["ipv4/conf/rw1/arp_notify", "ipv6/conf/rw1/ndisc_notify"] {
             fs::write(format!("/proc/sys/net/{setting}"), "1").expect("a setting");
         }
     });
+}
+
+/// The peer tells everybody, and the kernel's entries follow.
+fn peers_mac(veth: &Veth) {
+    notify(veth);
     under_load(veth, |go_on| {
         for mac in ["02:00:00:00:00:01", "02:00:00:00:00:02"] {
             veth.in_peer(|| ip(&format!("link set rw1 address {mac}")));
@@ -219,4 +229,52 @@ fn route_mtu(veth: &Veth) {
     late.into_iter().for_each(Load::end);
     early.into_iter().for_each(Load::end);
     served.end();
+}
+
+/// So many that some are lost: everything is asked for again, what was known of neighbours too.
+fn flood(veth: &Veth) {
+    notify(veth);
+    let mut ring = Ring::new();
+    let listener = veth.peer_listener(PEER_V4);
+    let to = listener.local_addr().expect("an address");
+    ring.open(0, domain(to), libc::SOCK_STREAM);
+    assert_eq!(ring.connect(0, to), Ok(()));
+    let stream = listener.accept().expect("a connection").0;
+    stream.set_nonblocking(true).expect("an option");
+    // What is told first is not so any more in the end.
+    let mac = veth.in_peer(|| Interface::by_name("rw1").expect("the interface").mac);
+    let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+    let mut commands = format!("neigh replace {PEER_V4} lladdr {mac} dev rw0 nud stale\n");
+    commands += &format!("neigh replace {PEER_V4} lladdr {mac} dev rw0 nud reachable\n");
+    for number in 1..2000u16 {
+        let [high, low] = number.to_be_bytes();
+        let entry = format!("neigh add 10.8.{high}.{low} lladdr 02:00:00:00:{high:02x}:{low:02x}");
+        writeln!(commands, "{entry} dev rw0 nud permanent").expect("a string");
+    }
+    ip(&commands);
+    ip(&format!("addr add {OTHER_V4}/24 dev rw0"));
+    veth.in_peer(|| ip("link set rw1 address 02:00:00:00:00:01"));
+    // The kernel has heard of it.
+    let known = || {
+        let index = Interface::by_name(RING_INTERFACE)
+            .expect("the interface")
+            .index;
+        let mut rtnetlink = Rtnetlink::open(index).expect("a socket");
+        rtnetlink.neighbour(to.ip()).expect("the neighbour")
+    };
+    until("the neighbour's new address", || {
+        matches!(
+            known(),
+            Neighbour::Known {
+                mac: [2, .., 1],
+                ..
+            }
+        )
+    });
+    assert_eq!(ring.send(0, b"hello"), Ok(5));
+    ring.until("bytes to the new address", || {
+        (&stream).read(&mut [0; 16]).is_ok()
+    });
+    ring.open(1, libc::AF_INET, libc::SOCK_DGRAM);
+    assert_eq!(ring.bind(1, at(OTHER_V4, PORT)), Ok(()));
 }

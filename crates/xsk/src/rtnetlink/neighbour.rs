@@ -73,6 +73,14 @@ impl Entry {
         Ok(entry.filter(|_| !header.flags.contains(NeighbourFlags::Proxy)))
     }
 
+    /// Those of all interfaces.
+    pub(super) fn dump(netlink: &Netlink) -> Result<Vec<Entry>, Silence> {
+        let question = bytes_of(&NeighbourMessage::default());
+        let answers = netlink.dump(libc::RTM_GETNEIGH, &question, libc::RTM_NEWNEIGH)?;
+        let entries = answers.iter().map(|answer| Entry::read(answer));
+        entries.filter_map(Result::transpose).collect()
+    }
+
     pub(super) fn neighbour(&self) -> Neighbour {
         match self.mac {
             Some(mac) if self.state & KNOWN != 0 => Neighbour::Known {
@@ -101,12 +109,9 @@ pub(super) fn name(index: u32, ip: IpAddr, flags: NeighbourFlags) -> Vec<u8> {
 /// What the kernel said.
 pub fn neighbours(index: u32) -> io::Result<Vec<IpAddr>> {
     let netlink = Netlink::open(libc::NETLINK_ROUTE)?;
-    let question = bytes_of(&NeighbourMessage::default());
-    let answers = netlink.dump(libc::RTM_GETNEIGH, &question, libc::RTM_NEWNEIGH)?;
-    let mut neighbours = Vec::new();
-    for answer in answers {
-        neighbours.extend(Entry::read(&answer)?.and_then(|entry| sure_of(&entry, index)));
-    }
+    let entries = Entry::dump(&netlink)?;
+    let known = entries.iter().filter_map(|entry| sure_of(entry, index));
+    let mut neighbours: Vec<_> = known.collect();
     neighbours.sort_by_key(|(_, sure)| !sure);
     Ok(neighbours.into_iter().map(|(ip, _)| ip).collect())
 }
