@@ -9,6 +9,7 @@ mod given;
 mod kernel;
 mod links;
 mod load;
+mod policy;
 mod router;
 mod sockets;
 
@@ -38,5 +39,6 @@ fn main() {
     trials.extend(given::trials());
     trials.extend(links::trials());
     trials.extend(driven::trials());
+    trials.extend(policy::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
