@@ -32,6 +32,8 @@ pub fn trials() -> Vec<Trial> {
         beside("conflicts::of_a_kernels_former_server", |veth| {
             former_server(veth)
         }),
+        beside("conflicts::ports_for_connections_run_out", few),
+        beside("conflicts::ports_for_datagrams_come_back", datagrams),
         beside(
             "conflicts::connections_have_ports_of_their_own_v4",
             |veth| many(veth, PEER_V4),
@@ -272,5 +274,58 @@ fn many(veth: &Veth, peer: &str) {
         let mut number = [0; 4];
         connection.read_exact(&mut number).expect("a number");
         assert_eq!(u32::from_ne_bytes(number), slot);
+    }
+}
+
+/// As the kernel's: a port is another connection's, too, if that goes somewhere else.
+fn few(veth: &Veth) {
+    const PORTS: u32 = 10;
+    let range = "/proc/sys/net/ipv4/ip_local_port_range";
+    std::fs::write(range, "40000 40009").expect("a setting");
+    let mut ring = Ring::new();
+    let listeners = [(); 2].map(|()| veth.peer_listener(PEER_V4));
+    let mut accepted = Vec::new();
+    let mut slots = 0..;
+    for listener in &listeners {
+        let to = listener.local_addr().expect("an address");
+        for slot in slots.by_ref().take(PORTS as usize) {
+            ring.open(slot, libc::AF_INET, libc::SOCK_STREAM);
+            assert_eq!(ring.connect(slot, to), Ok(()), "{slot} to {to}");
+            accepted.push(listener.accept().expect("a connection").0);
+        }
+        let slot = slots.next().expect("a slot");
+        ring.open(slot, libc::AF_INET, libc::SOCK_STREAM);
+        assert_eq!(ring.connect(slot, to), Err(libc::EADDRNOTAVAIL));
+    }
+    // The first of all ends, by the peer first: its port is free for that listener.
+    drop(accepted.remove(0));
+    assert_eq!(ring.receive(0), Ok(Vec::new()), "the stream's end");
+    ring.close(0);
+    let to = listeners[0].local_addr().expect("an address");
+    ring.until_ok("a connection by the port that is free", |ring| {
+        ring.open(0, libc::AF_INET, libc::SOCK_STREAM);
+        let connected = ring.connect(0, to);
+        if connected.is_err() {
+            ring.close(0);
+        }
+        connected
+    });
+}
+
+/// A socket that sends without being bound has a port of its own, as long as it is there.
+fn datagrams(veth: &Veth) {
+    let mut ring = Ring::new();
+    let peer = veth.peer_socket(PEER_V4);
+    let to = peer.local_addr().expect("an address");
+    for connects in [false, true] {
+        ring.open(0, libc::AF_INET, libc::SOCK_DGRAM);
+        match connects {
+            true => assert_eq!(ring.connect(0, to), Ok(())),
+            false => assert_eq!(ring.send_to(0, b"hello", to), Ok(5)),
+        }
+        let local = at("0.0.0.0", ring.local(0).port());
+        assert!(!is_free(libc::SOCK_DGRAM, local));
+        ring.close(0);
+        ring.until("the port is free", || is_free(libc::SOCK_DGRAM, local));
     }
 }

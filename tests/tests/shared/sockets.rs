@@ -141,6 +141,14 @@ impl Ring {
             wait(&mut self.ring, Duration::from_millis(1));
         }
     }
+
+    /// Tries until it can be done.
+    pub fn until_ok(&mut self, what: &str, mut attempt: impl FnMut(&mut Ring) -> Outcome) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(errno) = attempt(self) {
+            assert!(Instant::now() < deadline, "not in time: {what}: {errno}");
+        }
+    }
 }
 
 fn outcome(result: i32) -> Outcome {
