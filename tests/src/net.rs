@@ -39,10 +39,10 @@ impl Veth {
         veth
     }
 
-    /// Makes a pair again that was deleted, with the same names and addresses.
-    pub fn make_again(&self, queues: u32, mtu: u32) {
+    /// Makes a pair again that was deleted, with the same names, and the ring's end as it was.
+    pub fn make_again(&self, queues: u32, mtu: u32, kernel_at_ring: bool) {
         self.join(queues);
-        self.configure(mtu, false);
+        self.configure_ring(mtu, kernel_at_ring);
     }
 
     /// Moves the ring's interface into the peer's namespace.
@@ -51,11 +51,10 @@ impl Veth {
         self.in_ring(|| ip(&format!("link set rw0 netns {peer}")));
     }
 
-    /// Moves it back, and sets it up.
+    /// Moves it back; it is down.
     pub fn move_back(&self) {
         let ring = name_of(&self.ring);
         self.in_peer(|| ip(&format!("link set rw0 netns {ring}")));
-        self.in_ring(|| ip("link set rw0 up"));
     }
 
     fn join(&self, queues: u32) {
@@ -121,15 +120,25 @@ impl Veth {
     }
 
     fn configure(&self, mtu: u32, kernel_at_ring: bool) {
+        self.configure_ring(mtu, kernel_at_ring);
+        self.configure_peer(mtu);
+    }
+
+    /// Sets the ring's end up.
+    pub fn configure_ring(&self, mtu: u32, kernel_at_ring: bool) {
         let mut at_ring = format!("link set lo up\nlink set rw0 up mtu {mtu}\n");
         if kernel_at_ring {
             at_ring +=
                 &format!("addr add {RING_V4}/24 dev rw0\naddr add {RING_V6}/64 dev rw0 nodad\n");
         }
+        self.in_ring(|| ip(&at_ring));
+    }
+
+    /// Sets the peer's end up, with its addresses.
+    pub fn configure_peer(&self, mtu: u32) {
         let at_peer = format!(
             "link set lo up\nlink set rw1 up mtu {mtu}\naddr add {PEER_V4}/24 dev rw1\naddr add {PEER_V6}/64 dev rw1 nodad\n"
         );
-        self.in_ring(|| ip(&at_ring));
         self.in_peer(|| ip(&at_peer));
     }
 

@@ -106,8 +106,10 @@ pub(crate) fn first_fills(ledger: &mut Ledger, queues: u16) -> Vec<Vec<u64>> {
 #[derive(Debug)]
 pub(crate) struct Presence {
     index: u32,
-    /// Tells what becomes of the link; `None` while there is no interface.
-    link: Option<Rtnetlink>,
+    /// Tells what becomes of the link, and that others come.
+    link: Rtnetlink,
+    /// The interface is gone: one of its name is another one, or was away.
+    gone: bool,
     next_look: Instant,
     /// The network namespace in which the interface's name means it.
     namespace: Option<u64>,
@@ -121,7 +123,8 @@ impl Presence {
     ) -> io::Result<Presence> {
         Ok(Presence {
             index: interface.index,
-            link: Some(Rtnetlink::of_link(interface.index)?),
+            link: Rtnetlink::of_link(interface.index)?,
+            gone: false,
             next_look: Instant::ZERO,
             namespace: network_namespace(),
             _memberships: memberships,
@@ -130,14 +133,13 @@ impl Presence {
 
     /// What the interface is like now. What changes later is told.
     pub(crate) fn state(&mut self) -> LinkState {
-        let link = self.link.as_mut().map(Rtnetlink::link);
-        link.map_or(LinkState::Removed, state_of)
+        state_of(self.link.link())
     }
 
     /// What wakes a ring that sleeps: its sockets, and news of its link.
     pub(crate) fn fds(&self, sockets: &[Socket]) -> Vec<i32> {
-        let link = self.link.iter().map(AsRawFd::as_raw_fd);
-        sockets.iter().map(AsRawFd::as_raw_fd).chain(link).collect()
+        let sockets = sockets.iter().map(AsRawFd::as_raw_fd);
+        sockets.chain([self.link.as_raw_fd()]).collect()
     }
 }
 
@@ -193,16 +195,20 @@ impl Core {
     /// Takes what has become of the link.
     fn look(&mut self, now: Instant) {
         self.presence.next_look = now + LOOK_EVERY;
-        let Some(news) = &mut self.presence.link else {
-            return;
-        };
-        while let Some(change) = news.next_change() {
+        let presence = &mut self.presence;
+        while let Some(change) = presence.link.next_change() {
             let link = match change {
                 Change::Link { up, carrier, .. } => link_state(up, carrier),
                 Change::Removed => LinkState::Removed,
-                Change::Lost => state_of(news.link()),
+                Change::Lost => state_of(presence.link.link()),
+                // Another interface: perhaps the one that is waited for.
+                Change::Routes if presence.gone => {
+                    self.engine.hurry_sockets(now);
+                    continue;
+                }
                 _ => continue,
             };
+            presence.gone |= link == LinkState::Removed;
             self.engine.set_link(now, link);
         }
     }
@@ -235,7 +241,7 @@ impl Core {
             let set = program.set_queue(socket.queue(), socket);
             set.map_err(|error| failure(&error))?;
         }
-        if presence.index != interface.index || presence.link.is_none() {
+        if presence.index != interface.index || presence.gone {
             let memberships = device.join_groups(&interface);
             let memberships = memberships.map_err(|error| failure(&error))?;
             *presence = Presence::new(&interface, memberships).map_err(io_failure)?;
@@ -259,9 +265,6 @@ impl Core {
 
     /// Lets go of the sockets.
     fn close(&mut self) {
-        if self.engine.link() == LinkState::Removed {
-            self.presence.link = None;
-        }
         // Without room for what is watched there is less to watch: the timer is watched in any case.
         let _ = self.waiter.replace_sockets(self.presence.fds(&[]));
         self.sockets = Arc::new([]);

@@ -2,20 +2,26 @@
 
 mod server;
 
+use std::net::SocketAddr;
+
 use libtest_mimic::Arguments;
 use ringwire::LinkState;
 use ringwire::events::Event;
-use ringwire_tests::net::{RING_V4, Veth, ip};
+use ringwire_tests::net::{RING_INTERFACE, RING_V4, Veth, ip};
 use ringwire_tests::privilege::drop_capabilities;
 use ringwire_tests::privileged;
 
-use server::{Client, Server, builder, shared_builder};
+use ringwire_xsk::{Protocol, Reservation, ReserveConfig};
+
+use server::{Addresses, Client, PORT, Server, builder};
 
 /// Enough to be in the middle of when something happens.
 const BYTES: usize = 16 << 20;
 const MTU: u32 = 1500;
 
-const CASES: &[(&str, fn())] = &[
+type Case = (&'static str, fn(Addresses));
+
+const CASES: &[Case] = &[
     ("a_connection_survives_that_the_peer_goes_down", peer_down),
     (
         "a_connection_survives_that_the_interface_goes_down",
@@ -25,26 +31,33 @@ const CASES: &[(&str, fn())] = &[
         "a_connection_survives_that_the_interface_is_made_anew",
         made_anew,
     ),
-    ("a_polling_thread_makes_sockets_anew", polled),
     (
         "a_connection_survives_that_the_interface_is_moved_away_and_back",
         moved,
     ),
+    ("a_polling_thread_makes_sockets_anew", polled),
+    ("several_queues_are_made_anew_together", several_queues),
     (
         "without_the_privilege_a_ring_says_so_and_stays",
         unprivileged,
     ),
-    ("several_queues_are_made_anew_together", several_queues),
-    ("so_does_one_on_a_shared_address", shared_down),
-    (
-        "and_one_on_a_shared_address_that_comes_back_with_its_interface",
-        shared_made_anew,
-    ),
 ];
 
 fn main() {
-    let trials = CASES.iter().map(|&(name, case)| privileged(name, case));
+    let modes = [(Addresses::Owned, "owned"), (Addresses::Shared, "shared")];
+    let trials = modes.iter().flat_map(|&(addresses, mode)| {
+        CASES.iter().map(move |&(name, case)| {
+            privileged(&format!("{mode}::{name}"), move || case(addresses))
+        })
+    });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+}
+
+/// A pair whose ring's end has the kernel's addresses, if they are to be shared.
+fn pair(queues: u32, addresses: Addresses) -> Veth {
+    let veth = Veth::new(queues, MTU, addresses == Addresses::Shared);
+    veth.peer_offloads_off();
+    veth
 }
 
 /// Serves a client, does something when it is in the middle of it, and serves it to the end.
@@ -59,10 +72,10 @@ fn outage(veth: &Veth, server: &mut Server, happen: impl FnOnce(&mut Server)) {
     assert_eq!(server.echoed, BYTES);
 }
 
-fn peer_down() {
-    let veth = Veth::new(1, MTU, false);
+fn peer_down(addresses: Addresses) {
+    let veth = pair(1, addresses);
     veth.in_ring(|| {
-        let mut server = Server::new(&builder());
+        let mut server = Server::new(&builder(addresses));
         outage(&veth, &mut server, |server| {
             veth.in_peer(|| ip("link set rw1 down"));
             server.await_event(Event::CarrierLost);
@@ -76,10 +89,10 @@ fn peer_down() {
     });
 }
 
-fn interface_down() {
-    let veth = Veth::new(1, MTU, false);
+fn interface_down(addresses: Addresses) {
+    let veth = pair(1, addresses);
     veth.in_ring(|| {
-        let mut server = Server::new(&builder());
+        let mut server = Server::new(&builder(addresses));
         outage(&veth, &mut server, |server| {
             ip("link set rw0 down");
             server.await_event(Event::Down);
@@ -94,97 +107,100 @@ fn interface_down() {
 }
 
 /// Deletes the pair and makes it again, and sees what a ring tells of that.
-fn make_anew(veth: &Veth, server: &mut Server, queues: u32) {
+fn make_anew(veth: &Veth, server: &mut Server, queues: u32, addresses: Addresses) {
     ip("link del rw0");
     server.await_event(Event::Removed);
     let report = server.ring.report().expect("a report");
     assert_eq!((report.link, report.serving), (LinkState::Removed, false));
-    veth.make_again(queues, MTU);
+    veth.make_again(queues, MTU, addresses == Addresses::Shared);
     let before = server.await_event(Event::Recreated);
-    assert!(before.contains(&Event::Back), "{before:?}");
+    assert_eq!(before, [Event::Back, Event::CarrierLost]);
+    // Before, a kernel that has the address would have refused what comes for a connection.
+    veth.configure_peer(MTU);
+    veth.peer_offloads_off();
+    server.await_event(Event::CarrierBack);
     let report = server.ring.report().expect("a report");
     assert!(report.serving && report.lost.is_none());
     assert_eq!(server.ended, None, "the watch goes on");
+    if addresses == Addresses::Shared {
+        assert!(is_held(), "the port is the ring's on the new interface");
+    }
 }
 
-fn made_anew() {
-    let veth = Veth::new(1, MTU, false);
+/// Whether a kernel socket has the server's port, on the interface of this name.
+fn is_held() -> bool {
+    let local = SocketAddr::new(RING_V4.parse().expect("an address"), PORT);
+    let wanted = ReserveConfig {
+        interface: RING_INTERFACE,
+        protocol: Protocol::Tcp,
+        local,
+        v6_only: false,
+        reuse_address: false,
+        reuse_port: false,
+    };
+    let taken = Reservation::new(&wanted).map(drop);
+    taken.is_err_and(|error| error.raw_os_error() == Some(libc::EADDRINUSE))
+}
+
+fn made_anew(addresses: Addresses) {
+    let veth = pair(1, addresses);
     veth.in_ring(|| {
-        let mut server = Server::new(&builder());
-        outage(&veth, &mut server, |server| make_anew(&veth, server, 1));
+        let mut server = Server::new(&builder(addresses));
+        outage(&veth, &mut server, |server| {
+            make_anew(&veth, server, 1, addresses)
+        });
         let nic = server.ring.counters().expect("counters").nic;
         assert_eq!((nic.stuck, nic.recreated), (0, 1));
     });
 }
 
-fn shared_down() {
-    let veth = Veth::new(1, MTU, true);
+fn polled(addresses: Addresses) {
+    let veth = pair(1, addresses);
     veth.in_ring(|| {
-        let mut server = Server::new(&shared_builder());
+        let mut server = Server::new(builder(addresses).setup_sqpoll(50));
         outage(&veth, &mut server, |server| {
-            ip("link set rw0 down");
-            server.await_event(Event::Down);
-            ip("link set rw0 up");
-            server.await_event(Event::Up);
+            make_anew(&veth, server, 1, addresses)
         });
     });
 }
 
-fn shared_made_anew() {
-    let veth = Veth::new(1, MTU, true);
+fn several_queues(addresses: Addresses) {
+    let veth = pair(4, addresses);
     veth.in_ring(|| {
-        let mut server = Server::new(&shared_builder());
-        outage(&veth, &mut server, |server| {
-            make_anew(&veth, server, 1);
-            ip(&format!("addr add {RING_V4}/24 dev rw0"));
-        });
-        // The port is still ours, at the new interface.
-        let kernel = std::net::TcpListener::bind((RING_V4, server::PORT));
-        let error = kernel.expect_err("the ring has the port");
-        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
-    });
-}
-
-fn polled() {
-    let veth = Veth::new(1, MTU, false);
-    veth.in_ring(|| {
-        let mut server = Server::new(builder().setup_sqpoll(50));
-        outage(&veth, &mut server, |server| make_anew(&veth, server, 1));
-    });
-}
-
-fn several_queues() {
-    let veth = Veth::new(4, MTU, false);
-    veth.in_ring(|| {
-        let mut server = Server::new(&builder());
+        let mut server = Server::new(&builder(addresses));
         assert_eq!(server.ring.report().expect("a report").queues.len(), 4);
         for _ in 0..2 {
             server.echoed = 0;
-            make_anew(&veth, &mut server, 4);
+            make_anew(&veth, &mut server, 4, addresses);
         }
         outage(&veth, &mut server, |_| {});
     });
 }
 
 /// Its index may be the same when it is back, and the program is on it still.
-fn moved() {
-    let veth = Veth::new(1, MTU, false);
+fn moved(addresses: Addresses) {
+    let veth = pair(1, addresses);
     veth.in_ring(|| {
-        let mut server = Server::new(&builder());
+        let mut server = Server::new(&builder(addresses));
         outage(&veth, &mut server, |server| {
+            veth.in_peer(|| ip("link set rw1 down"));
+            server.await_event(Event::CarrierLost);
             veth.move_away();
             server.await_event(Event::Removed);
             veth.move_back();
+            veth.configure_ring(MTU, addresses == Addresses::Shared);
             server.await_event(Event::Recreated);
+            veth.in_peer(|| ip("link set rw1 up"));
+            server.await_event(Event::CarrierBack);
         });
     });
 }
 
-fn unprivileged() {
-    let veth = Veth::new(1, MTU, false);
+fn unprivileged(addresses: Addresses) {
+    let veth = pair(1, addresses);
     let (ready, told) = std::sync::mpsc::channel();
     let serve = move || {
-        let mut server = Server::new(&builder());
+        let mut server = Server::new(&builder(addresses));
         drop_capabilities();
         ready.send(()).expect("the other thread");
         server.serve_until(|server| server.ended.is_some());
@@ -198,6 +214,6 @@ fn unprivileged() {
     let serving = veth.in_ring(|| std::thread::spawn(serve));
     told.recv().expect("a ring");
     veth.in_ring(|| ip("link del rw0"));
-    veth.make_again(1, MTU);
+    veth.make_again(1, MTU, addresses == Addresses::Shared);
     serving.join().expect("the ring's thread");
 }

@@ -18,23 +18,23 @@ const ACCEPTED: u64 = 3;
 const RECEIVED: u64 = 4;
 const SENT: u64 = 5;
 
-/// What a test's ring is made with.
-pub fn builder() -> Builder {
-    let mut builder = IoUring::builder();
-    builder
-        .interface(RING_INTERFACE)
-        .address(format!("{RING_V4}/24").parse().expect("an address"))
-        .rx_checksum(RxChecksum::AcceptPartial)
-        .detect_duplicates(false);
-    builder
+/// Whose the ring's addresses are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Addresses {
+    Owned,
+    Shared,
 }
 
-/// The same on the interface's own addresses.
-pub fn shared_builder() -> Builder {
+/// What a test's ring is made with.
+pub fn builder(addresses: Addresses) -> Builder {
     let mut builder = IoUring::builder();
     builder
         .interface(RING_INTERFACE)
-        .rx_checksum(RxChecksum::AcceptPartial);
+        .rx_checksum(RxChecksum::AcceptPartial)
+        .detect_duplicates(false);
+    if addresses == Addresses::Owned {
+        builder.address(format!("{RING_V4}/24").parse().expect("an address"));
+    }
     builder
 }
 

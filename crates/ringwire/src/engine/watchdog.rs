@@ -263,6 +263,13 @@ impl Engine {
         matches!(self.watchdog.sockets, Sockets::Wanted { at, .. } if at <= now)
     }
 
+    /// What new sockets wait for may be there.
+    pub fn hurry_sockets(&mut self, now: Instant) {
+        if let Sockets::Wanted { at, .. } = &mut self.watchdog.sockets {
+            *at = now.min(*at);
+        }
+    }
+
     /// When they are.
     pub(super) fn sockets_deadline(&self) -> Option<Instant> {
         match self.watchdog.sockets {

@@ -390,3 +390,16 @@ fn a_driver_may_have_more_patience() {
     it.pass(Duration::from_secs(2));
     assert!(it.wants_sockets());
 }
+
+#[test]
+fn an_interface_that_may_be_there_is_looked_for_at_once() {
+    let mut it = Watched::new();
+    it.bed.engine.hurry_sockets(it.now);
+    assert!(!it.wants_sockets(), "none are needed");
+    it.bed.engine.set_link(it.now, LinkState::Removed);
+    it.close();
+    it.bed.engine.refuse_rings(it.now, Failure::Absent);
+    assert!(!it.wants_sockets());
+    it.bed.engine.hurry_sockets(it.now);
+    assert!(it.wants_sockets());
+}
