@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use ringwire_bench::sink::Sink;
-use ringwire_tests::net::{RING_INTERFACE, RING_V4, Veth, ip};
+use ringwire_tests::net::{PEER_V4, RING_INTERFACE, RING_V4, Veth, ip};
 use ringwire_xsk::Interface;
 
 /// What the two ends of a pair are like.
@@ -61,13 +61,20 @@ impl Bed {
         if kind.offloads_off && kind.kernel {
             veth.ring_offloads_off();
         }
-        let mac = veth.in_ring(|| {
-            let interface = Interface::by_name(RING_INTERFACE).expect("the ring's interface");
+        let mac = |name| {
+            let interface = Interface::by_name(name).expect("an end of the pair");
             interface.mac.map(|byte| format!("{byte:02x}")).join(":")
-        });
+        };
+        let ring_mac = veth.in_ring(|| mac(RING_INTERFACE));
+        let peer_mac = veth.in_peer(|| mac("rw1"));
+        if kind.kernel {
+            // An end that drops all answers no ARP.
+            let command = format!("neigh replace {PEER_V4} lladdr {peer_mac} dev rw0");
+            veth.in_ring(|| ip(&command));
+        }
         veth.in_peer(|| {
             // A raw loop answers no ARP.
-            let mut commands = format!("neigh replace {RING_V4} lladdr {mac} dev rw1\n");
+            let mut commands = format!("neigh replace {RING_V4} lladdr {ring_mac} dev rw1\n");
             for last in SOURCES {
                 commands += &format!("addr add 10.7.0.{last}/24 dev rw1\n");
             }

@@ -108,6 +108,7 @@ pub fn all() -> Vec<Cell> {
     cells.push(tcp_fixed());
     cells.extend(sends::datagrams());
     cells.push(connections());
+    cells.extend(sends::streams());
     cells.push(bulk());
     cells.extend(programs::cells());
     cells
