@@ -52,7 +52,7 @@ loom:
 bench:
 	@scripts/setup.sh build bench
 	@cargo build --release --quiet -p ringwire-examples -p ringwire-bench
-	@scripts/as-root.sh target/release/compare $(if $(CELLS),--cells "$(CELLS)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MS),--ms $(MS))
+	@RAW_XSK_RS=$$(scripts/xsk-rs.sh) scripts/as-root.sh target/release/compare $(if $(CELLS),--cells "$(CELLS)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MS),--ms $(MS))
 
 bench-smoke:
 	@scripts/setup.sh build bench

@@ -8,6 +8,7 @@ declare -A PACKAGES=(
     [demo]="iputils-ping socat ncat sockperf ethtool curl"
     [audit]="valgrind"
     [bench]="ethtool valgrind"
+    [xsk-rs]="clang-14 libclang1-14 m4 libelf-dev zlib1g-dev"
     [tools]="ethtool curl wrk iperf3 nmap"
 )
 

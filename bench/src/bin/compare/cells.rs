@@ -6,8 +6,8 @@ use ringwire_tests::net::RING_V4;
 
 use crate::bed;
 use crate::contestants::{
-    Contestant, Mode, PORT, Wait, beside, epoll, io_uring, io_uring_equal, raw, ringwire,
-    ringwire_zero_copy,
+    Contestant, Mode, PORT, Wait, beside, epoll, io_uring, io_uring_equal, raw, raw_xsk_rs,
+    ringwire, ringwire_zero_copy,
 };
 use crate::figures::Metric;
 use crate::process::Line;
@@ -151,6 +151,8 @@ fn datagram_servers(wait: Wait) -> Vec<Contestant> {
         epoll(wait),
         raw(Mode::Native, wait),
         raw(Mode::Generic, wait),
+        raw_xsk_rs(Mode::Native, wait),
+        raw_xsk_rs(Mode::Generic, wait),
     ]
 }
 

@@ -165,3 +165,23 @@ pub fn raw(mode: Mode, wait: Wait) -> Contestant {
         missing: None,
     }
 }
+
+/// The same on xsk-rs, an AF_XDP layer that is not ours.
+pub fn raw_xsk_rs(mode: Mode, wait: Wait) -> Contestant {
+    let program = std::env::var("RAW_XSK_RS").unwrap_or_default();
+    let missing = program.is_empty().then(|| {
+        "not built: make bench builds it; it needs clang-14, libclang1-14, m4, libelf-dev and zlib1g-dev (scripts/setup.sh xsk-rs)".to_owned()
+    });
+    Contestant {
+        name: match mode {
+            Mode::Native => "xsk-rs native",
+            Mode::Generic => "xsk-rs generic",
+        },
+        line: Line {
+            program,
+            ..raw(mode, wait).line
+        },
+        missing,
+        ..raw(mode, wait)
+    }
+}
