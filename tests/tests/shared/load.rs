@@ -151,8 +151,11 @@ impl Load {
     pub fn failure(self) -> io::ErrorKind {
         let written = self.writer.join().expect("the writer");
         let read = self.reader.join().expect("the reader");
-        // One of them is told.
-        written.and(read).expect_err("a failure").kind()
+        // One of them is told, and the other that it is over: a writer by EPIPE.
+        let told = [written.err(), read.err()].into_iter().flatten();
+        let mut kinds = told.map(|error| error.kind());
+        let told = kinds.find(|kind| *kind != io::ErrorKind::BrokenPipe);
+        told.expect("a failure")
     }
 }
 
