@@ -111,6 +111,7 @@ fn figures(tally: &Tally, usage: &Usage) -> Value {
         "ksoftirqd": usage.ksoftirqd,
         "busy": usage.busy,
         "softirq": usage.softirq,
+        "waited": usage.waited,
     })
 }
 

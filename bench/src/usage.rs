@@ -15,6 +15,8 @@ pub struct Moment {
     own: u64,
     watched: u64,
     ksoftirqd: u64,
+    /// In which this process and the watched one could have run and had no processor.
+    waited: u64,
     /// Of all processors, in ticks.
     ticks: Ticks,
 }
@@ -42,6 +44,8 @@ pub struct Usage {
     pub busy: u64,
     /// Of these, in softirq.
     pub softirq: u64,
+    /// In which this process or the watched one could have run, and something else did: a machine that is not quiet.
+    pub waited: u64,
 }
 
 /// What is looked at.
@@ -66,6 +70,7 @@ impl Watch {
             own: clock(libc::CLOCK_PROCESS_CPUTIME_ID),
             watched: self.watched.map_or(0, cpu_nanos_of),
             ksoftirqd: self.ksoftirqd.iter().map(|&pid| cpu_nanos_of(pid)).sum(),
+            waited: waited("self") + self.watched.map_or(0, |pid| waited(&pid.to_string())),
             ticks: ticks(),
         }
     }
@@ -84,6 +89,7 @@ impl Moment {
             ksoftirqd: later.ksoftirqd - self.ksoftirqd,
             busy: nanos(later.ticks.busy - self.ticks.busy),
             softirq: nanos(later.ticks.softirq - self.ticks.softirq),
+            waited: later.waited.saturating_sub(self.waited),
         }
     }
 }
@@ -103,6 +109,13 @@ fn clock(id: libc::clockid_t) -> u64 {
     // SAFETY: `time` is a timespec that the call may write to.
     unsafe { libc::clock_gettime(id, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Nanoseconds that a process's first thread waited for a processor (`/proc/PID/schedstat`, the second number).
+fn waited(pid: &str) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let mut words = stat.split_whitespace();
+    words.nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
 /// The kernel's threads of that name.

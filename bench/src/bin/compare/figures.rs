@@ -16,6 +16,8 @@ pub struct Sample {
     ksoftirqd: f64,
     /// In which a core was not idle, both together, by `/proc/stat`.
     busy: f64,
+    /// In which an end could have run, and something else did.
+    waited: f64,
     /// Of a round trip, in nanoseconds.
     quantiles: [f64; 3],
 }
@@ -43,8 +45,14 @@ impl Sample {
             other,
             ksoftirqd: of("ksoftirqd")?,
             busy: of("busy")?,
+            waited: of("waited")?,
             quantiles: [of("p50")?, of("p99")?, of("p999")?],
         })
+    }
+
+    /// The share of the time in which an end waited for its core.
+    pub fn disturbed(&self) -> f64 {
+        self.waited / self.elapsed
     }
 
     /// What was sent and did not arrive is lost; `sent_in_all` counts the warming up, too.

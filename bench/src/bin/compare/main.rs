@@ -6,7 +6,8 @@
 //!     compare --list
 //!
 //! It makes its own network namespaces and veth pairs, so it needs the privilege to. A cell is named whole or by its
-//! first parts: W3, W3-udp, W3-udp-64. It prints a table for each, and writes `report.json`.
+//! first parts: W3, W3-udp, W3-udp-64. It prints a table for each, and writes a report: `index.html`, which
+//! needs nothing beside it, and `report.json`.
 
 use std::fs;
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ mod cells;
 mod contestants;
 mod figures;
 mod machine;
+mod page;
+mod plot;
 mod process;
 mod programs;
 mod progress;
@@ -130,9 +133,11 @@ fn write(
     judged: &[Judged<'_>],
 ) -> std::io::Result<()> {
     fs::create_dir_all(directory)?;
-    let path = format!("{directory}/report.json");
-    fs::write(&path, format!("{:#}\n", report::json(machine, judged)))?;
-    println!("\nthe report: {path}");
+    let json = format!("{directory}/report.json");
+    fs::write(&json, format!("{:#}\n", report::json(machine, judged)))?;
+    let page = format!("{directory}/index.html");
+    fs::write(&page, page::html(machine, judged))?;
+    println!("\nthe report: {page}, {json}");
     Ok(())
 }
 

@@ -35,6 +35,7 @@ fn cell(&(outcome, verdicts): &Judged<'_>) -> Value {
         "rounds": outcome.effort.rounds,
         "milliseconds": outcome.effort.milliseconds,
         "contestants": outcome.results.iter().map(|it| contestant(it, &cell.metrics)).collect::<Vec<_>>(),
+        "disturbed": outcome.disturbed(),
         "targets": verdicts,
         "output": output,
     })

@@ -72,6 +72,13 @@ impl Outcome {
         Spread::of(pairs.map(ratio)).map(|it| it.median)
     }
 
+    /// The share of the time in which an end waited for its core, since something else ran there: in the middle one
+    /// of all runs. The contestants themselves share none.
+    pub fn disturbed(&self) -> f64 {
+        let samples = self.results.iter().flat_map(|it| &it.samples);
+        Spread::of(samples.map(Sample::disturbed)).map_or(0.0, |it| it.median)
+    }
+
     /// What has no figures and should have: the reason for each.
     pub fn failures(&self) -> Vec<String> {
         let text = match &self.text {

@@ -4,6 +4,9 @@ use crate::figures::{Metric, Spread};
 use crate::run::Outcome;
 use crate::targets::Verdict;
 
+/// The share of the time that an end may wait for its core on a quiet machine.
+const QUIET: f64 = 0.02;
+
 /// Lines for people.
 pub fn text(outcome: &Outcome, verdicts: &[Verdict]) -> String {
     let cell = &outcome.cell;
@@ -13,6 +16,7 @@ pub fn text(outcome: &Outcome, verdicts: &[Verdict]) -> String {
         Some(Err(error)) => text += &format!("FAILED: {error}\n"),
         None => text += &rows(outcome),
     }
+    text += &disturbed(outcome).map_or(String::new(), |line| format!("  {line}\n"));
     for verdict in verdicts {
         text += &format!("  target {}: {}\n", verdict.word(), verdict.text);
     }
@@ -50,6 +54,14 @@ pub fn cells_of(outcome: &Outcome) -> Vec<Vec<String>> {
         rows.push(row);
     }
     rows
+}
+
+/// Words of warning, if the machine was not quiet.
+pub fn disturbed(outcome: &Outcome) -> Option<String> {
+    let share = outcome.disturbed();
+    (share > QUIET).then(|| {
+        format!("NOT QUIET: the ends waited for their cores for {:.0} % of the time, while something else ran there", share * 100.0)
+    })
 }
 
 /// Contestants without figures, and why.
