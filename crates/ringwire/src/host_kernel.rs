@@ -345,7 +345,13 @@ impl Kernel for HostKernel {
                 mtu: mtu.and_then(|mtu| u16::try_from(mtu).ok()),
             },
             Ok(xsk::Route::Broadcast) => Route::Broadcast,
-            _ => Route::None,
+            Ok(xsk::Route::None { errno }) => Route::None(match errno {
+                libc::EHOSTUNREACH => SocketError::HostUnreachable,
+                libc::EACCES => SocketError::Access,
+                libc::EINVAL => SocketError::Invalid,
+                _ => SocketError::NetworkUnreachable,
+            }),
+            _ => Route::None(SocketError::NetworkUnreachable),
         }
     }
 

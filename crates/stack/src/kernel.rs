@@ -76,8 +76,8 @@ pub enum Route {
     },
     /// Send it to everybody on this interface's link.
     Broadcast,
-    /// Something else: send it from another interface, keep it, or refuse it.
-    None,
+    /// Something else: send it from another interface, keep it, or refuse it. What an operation fails with.
+    None(SocketError),
 }
 
 /// What is known of a neighbour.
@@ -195,7 +195,7 @@ impl Shared {
         match self.route(from, to) {
             Route::Via { neighbour, .. } => Reach::Via(neighbour),
             Route::Broadcast => Reach::Broadcast,
-            Route::None => Reach::None,
+            Route::None(_) => Reach::None,
         }
     }
 
@@ -236,6 +236,14 @@ impl Shared {
         self.recent = None;
     }
 
+    /// What becomes of an operation whose destination is not reached.
+    fn refusal(&mut self, from: Option<IpAddr>, to: IpAddr) -> SocketError {
+        match self.route(from, to) {
+            Route::None(error) if !to.is_loopback() && !to.is_unspecified() => error,
+            _ => SocketError::NetworkUnreachable,
+        }
+    }
+
     /// The address that the kernel would send from.
     pub(crate) fn source_for(&mut self, to: IpAddr) -> Option<IpAddr> {
         match self.route(None, to) {
@@ -261,6 +269,15 @@ impl Stack {
         match &mut self.shared {
             None => self.addresses.reach(to),
             Some(shared) => shared.reach(&self.addresses, from, to),
+        }
+    }
+
+    /// What an operation fails with whose destination is not [reached](Self::reach).
+    pub(crate) fn refusal(&mut self, from: Option<IpAddr>, to: IpAddr) -> SocketError {
+        let ours = from.is_none_or(|from| self.addresses.is_local(from));
+        match &mut self.shared {
+            Some(shared) if ours => shared.refusal(from, to),
+            _ => SocketError::NetworkUnreachable,
         }
     }
 

@@ -283,10 +283,11 @@ impl Stack {
         let chosen = bound
             .map(|local| local.ip())
             .filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
-        if chosen.is_some_and(|ip| ip.is_ipv4() != to.is_ipv4())
-            || self.reach(chosen, to) == Reach::None
-        {
+        if chosen.is_some_and(|ip| ip.is_ipv4() != to.is_ipv4()) {
             return Err(SocketError::NetworkUnreachable);
+        }
+        if self.reach(chosen, to) == Reach::None {
+            return Err(self.refusal(chosen, to));
         }
         chosen
             .or_else(|| self.source_for(to))

@@ -54,10 +54,14 @@ fn no_route() {
     unreachable(&["203.0.113.1", "fd99::1"], libc::ENETUNREACH);
 }
 
-/// By another errno of the kernel's (`fib_props`, net/ipv4/fib_semantics.c), and none that is told apart here.
+/// By the errno of its kind (`fib_props`, net/ipv4/fib_semantics.c).
 fn refused_route() {
     ip("route add unreachable 10.9.0.0/24\nroute add unreachable fd09::/64");
-    unreachable(&["10.9.0.1", "fd09::1"], libc::ENETUNREACH);
+    unreachable(&["10.9.0.1", "fd09::1"], libc::EHOSTUNREACH);
+    ip("route add prohibit 10.10.0.0/24\nroute add prohibit fd10::/64");
+    unreachable(&["10.10.0.1", "fd10::1"], libc::EACCES);
+    ip("route add blackhole 10.11.0.0/24\nroute add blackhole fd11::/64");
+    unreachable(&["10.11.0.1", "fd11::1"], libc::EINVAL);
 }
 
 /// The kernel has asked for it three times.

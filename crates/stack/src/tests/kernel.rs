@@ -206,7 +206,7 @@ impl Kernel for FakeKernel {
                 source: None,
                 mtu: None,
             },
-            false => Route::None,
+            false => Route::None(SocketError::NetworkUnreachable),
         }
     }
 

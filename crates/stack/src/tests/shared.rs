@@ -153,7 +153,11 @@ fn a_connection_goes_on_when_its_address_comes_back() {
     let mut pair = kernel.pair();
     let (client, server) = pair.connect("10.0.0.3:80");
     tells(&mut pair.a, &kernel, addresses(&["fd00::2/64"]));
-    kernel.routes(Some(OUR_V4), "10.0.0.3", Route::None);
+    kernel.routes(
+        Some(OUR_V4),
+        "10.0.0.3",
+        Route::None(SocketError::NetworkUnreachable),
+    );
     pair.b.write(server, b"lost").unwrap();
     pair.a.write(client, b"late").unwrap();
     pair.exchange();
@@ -225,7 +229,11 @@ fn without_a_route_the_network_is_unreachable() {
 fn without_a_route_from_the_chosen_address_the_network_is_unreachable() {
     let kernel = FakeKernel::new();
     kernel.routes(None, FAR, via(ROUTER));
-    kernel.routes(Some(OUR_V4), FAR, Route::None);
+    kernel.routes(
+        Some(OUR_V4),
+        FAR,
+        Route::None(SocketError::NetworkUnreachable),
+    );
     let mut host = kernel.host();
     let unreachable = Err(SocketError::NetworkUnreachable);
     for local in ["0.0.0.0:700", "10.0.0.2:701"] {

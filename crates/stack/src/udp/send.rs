@@ -219,7 +219,7 @@ impl Stack {
         match reach {
             Reach::Broadcast => return Err(SocketError::Access),
             // There may be a way, but not from this source.
-            Reach::None => return Err(SocketError::NetworkUnreachable),
+            Reach::None => return Err(self.refusal(Some(source), to.ip())),
             Reach::Local | Reach::Multicast | Reach::Via(_) => {}
         }
         // A segment is a packet: it is never fragmented (Linux `udp_send_skb`).
