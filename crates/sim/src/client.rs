@@ -68,6 +68,8 @@ pub(crate) struct Client {
     streams: BTreeMap<u32, Open>,
     free: Vec<u32>,
     most_bytes: u64,
+    /// The kernel beside the ring may refuse ports, ways and addresses.
+    beside: bool,
     finishing: bool,
     pub(crate) tally: Tally,
 }
@@ -78,7 +80,7 @@ impl Client {
         engine: &mut Engine,
         requests: &mut Requests,
         mut lending: Lending,
-        most_bytes: u64,
+        (most_bytes, beside): (u64, bool),
     ) -> Client {
         for (slot, domain) in SOCKETS.into_iter().zip([libc::AF_INET, libc::AF_INET6]) {
             let socket = opcode::Socket::new(domain, libc::SOCK_DGRAM, 0);
@@ -100,9 +102,17 @@ impl Client {
             streams: BTreeMap::new(),
             free: STREAMS.rev().collect(),
             most_bytes,
+            beside,
             finishing: false,
             tally: Tally::default(),
         }
+    }
+
+    /// Ports that streams are bound to, connected, and not to be closed yet.
+    pub(crate) fn bound_ports(&self) -> impl Iterator<Item = u16> {
+        let used = self.streams.values();
+        let used = used.filter(|open| open.connected && !open.closing);
+        used.filter_map(|open| open.connection.map(|connection| connection.local))
     }
 
     /// Streams that are not done.
@@ -204,6 +214,7 @@ impl Client {
             _names: [Some(to), from],
             way: *random.one_of(&[Way::Own, Way::Parts, Way::Lent, Way::ZeroCopy]),
             connection,
+            beside: self.beside,
             connected: false,
             sending: false,
             receiving: false,

@@ -34,6 +34,14 @@ const EXCUSED: [i32; 4] = [
     -libc::ENOSPC,
 ];
 
+/// What connecting comes to where the kernel beside the ring has no port, no way or no address for it.
+const REFUSED: [i32; 4] = [
+    -libc::EADDRNOTAVAIL,
+    -libc::EADDRINUSE,
+    -libc::EMFILE,
+    -libc::ENETUNREACH,
+];
+
 /// How a stream is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -54,6 +62,8 @@ pub(crate) struct Open {
     pub(crate) way: Way,
     /// What it is on the wire, if that is known.
     pub(crate) connection: Option<Connection>,
+    /// The kernel beside the ring may refuse what connecting needs.
+    pub(crate) beside: bool,
     pub(crate) connected: bool,
     /// Until the memory is the client's again.
     pub(crate) sending: bool,
@@ -262,7 +272,9 @@ impl Open {
                 self.connected = res == 0;
                 self.closing = res != 0;
                 let no_answer = [-libc::EHOSTUNREACH, -libc::ETIMEDOUT].contains(&res);
-                let excused = res == -libc::ECANCELED || no_answer && self.stream.may_fail;
+                let is_refused = self.beside && REFUSED.contains(&res);
+                let may_fail = self.stream.may_fail && (no_answer || is_refused);
+                let excused = res == -libc::ECANCELED || may_fail;
                 if res != 0 && !excused {
                     return Err(format!("stream {serial}: connecting failed: {res}"));
                 }

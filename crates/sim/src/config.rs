@@ -39,6 +39,8 @@ pub struct Faults {
     pub garbage: u32,
     /// Whether the application makes wrong requests.
     pub hostile: bool,
+    /// Steps in which something changes in the kernel beside a ring, if its addresses are shared.
+    pub beside: u32,
 }
 
 /// A cut wire heals after this time at the latest.
@@ -87,6 +89,8 @@ pub struct Shape {
     pub scatter_from_bytes: u32,
     /// Whether the kernel writes the checksums of what is sent.
     pub offload: bool,
+    /// Whether its addresses are the kernel's, which it is beside.
+    pub shared: bool,
 }
 
 /// Whose stacks the two hosts have.
@@ -179,6 +183,7 @@ impl Config {
                 device_reset: up_to(8).saturating_sub(4),
                 keeps: up_to(3) == 0,
                 spoiling: up_to(400).saturating_sub(200),
+                beside: 0,
             },
             mtu: if up_to(1) == 1 { 9000 } else { 1500 },
             peers: match up_to(3) {
@@ -201,7 +206,19 @@ impl Config {
             // Of memory that is spoiled before it is sent the kernel's checksum would be right.
             shape.offload = random.chance(400) && config.faults.spoiling == 0;
         }
+        config.share();
         config
+    }
+
+    /// Chooses whether addresses are shared, by chance of its own: all else is as without.
+    fn share(&mut self) {
+        let mut random = Random::new(self.seed ^ 0xbe51de);
+        if random.chance(400) {
+            let [server, client] = &mut self.shapes;
+            server.shared = random.chance(700);
+            client.shared = !server.shared || random.chance(500);
+            self.faults.beside = random.below(20) as u32;
+        }
     }
 
     /// The longest way there and back without a queue.
@@ -226,6 +243,7 @@ fn shape(random: &mut Random) -> Shape {
         slots: random.chance(600),
         numbers: random.chance(600),
         offload: false,
+        shared: false,
     }
 }
 

@@ -107,6 +107,46 @@ coverage! {
     bad_returns: "bad returns",
     /// Packets that found no chunk or no room in the RX ring.
     ring_full: "RX ring full",
+    /// Neighbours that the kernel beside a ring did not know when it was asked.
+    neighbours_unknown: "unknown neighbours",
+    /// Neighbours that were not confirmed any more.
+    neighbours_stale: "stale neighbours",
+    /// Neighbours that it forgot.
+    neighbours_forgotten: "forgotten neighbours",
+    /// Neighbours that did not answer, or were said not to.
+    neighbours_failed: "failed neighbours",
+    /// Neighbours that were found at another Ethernet address.
+    neighbours_moved: "moved neighbours",
+    /// News of the kernel's that took a while.
+    late_news: "late news",
+    /// Bursts of news of nothing new.
+    bursts: "bursts of news",
+    /// Addresses that were removed.
+    addresses_lost: "addresses removed",
+    /// Times that some came back.
+    addresses_back: "of which back",
+    /// Times that an interface's MTU changed.
+    interface_mtu_changes: "interface MTU changes",
+    /// Times that its Ethernet address changed.
+    own_moves: "Ethernet address changes",
+    /// Times that routes changed.
+    route_changes: "route changes",
+    /// Frames to an Ethernet address that the host had before.
+    not_ours: "frames to elsewhere",
+    /// Ports that the kernel held for a ring.
+    ports_held: "ports held",
+    /// Of them, those that were given back.
+    ports_released: "of which released",
+    /// Ports that it refused: `EADDRINUSE`.
+    ports_in_use: "ports refused",
+    /// Ports that it refused: `EMFILE`.
+    too_many_files: "too many files",
+    /// Datagrams that it put together of fragments.
+    drained: "drained datagrams",
+    /// ICMP errors that it told a ring of.
+    errors_told: "ICMP errors told",
+    /// Segments that it answered with a RST.
+    refused_by_kernel: "segments refused",
     /// Frames that no honest host sends.
     garbage: "garbage frames",
     /// Requests of the application that are wrong, or meant to be in the way.

@@ -2,7 +2,7 @@
 
 use ringwire_stack::Instant;
 
-use crate::config::{CLIENT, Config, Faults, Peers, SERVER};
+use crate::config::{Address, CLIENT, Config, Faults, Peers, SERVER};
 use crate::coverage::Coverage;
 use crate::host::{Host, HostConfig, Role};
 use crate::random::Random;
@@ -118,6 +118,14 @@ impl End {
                 Role::Server(_) => None,
             },
             End::Smoltcp(host) => host.tally(),
+        }
+    }
+
+    /// Its Ethernet address now; `at` is what it began with.
+    pub(crate) fn mac(&self, at: &Address) -> [u8; 6] {
+        match self {
+            End::Ringwire(host) => host.mac().unwrap_or(at.mac),
+            End::Smoltcp(_) => at.mac,
         }
     }
 

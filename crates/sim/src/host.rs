@@ -13,6 +13,7 @@ use ringwire_umem::{Layout, Ledger, Pool, Umem};
 use ringwire_xsk::TxMetadata;
 
 use crate::areas::{self, Areas};
+use crate::beside::Beside;
 use crate::client::{self, Client};
 use crate::config::{Address, Faults, Shape};
 use crate::coverage::Coverage;
@@ -48,6 +49,8 @@ pub(crate) struct Host {
     hostile: Hostile,
     nic: Nic,
     acknowledgements: Acknowledgements,
+    /// The kernel, if the addresses are its.
+    beside: Option<Beside>,
     chunks: u32,
     /// Those of the registered areas.
     registered: u32,
@@ -91,7 +94,8 @@ impl Host {
     /// A client whose server takes datagrams of so many bytes.
     pub(crate) fn client(now: Instant, config: &HostConfig<'_>, most_bytes: u64) -> Host {
         let role = |engine: &mut Engine, requests: &mut Requests, lending| {
-            Role::Client(Box::new(Client::new(engine, requests, lending, most_bytes)))
+            let manner = (most_bytes, config.shape.shared);
+            Role::Client(Box::new(Client::new(engine, requests, lending, manner)))
         };
         Host::new(now, config, client::SLOTS_END, role)
     }
@@ -123,7 +127,13 @@ impl Host {
             queues.push(queue);
             rings.push(ring);
         }
-        let stack = Stack::new(now, stack_config(config), &ledger, [config.seed; 3]);
+        let shared = config.shape.shared;
+        let beside = shared.then(|| Beside::new(now, config.seed, config.address, config.mtu));
+        let (stack_config, random) = (stack_config(config), [config.seed; 3]);
+        let stack = match &beside {
+            None => Stack::new(now, stack_config, &ledger, random),
+            Some(beside) => Stack::beside(now, stack_config, beside.kernel(), &ledger, random),
+        };
         let (chunks, registered) = (ledger.census().total(), ledger.census().app);
         let engine_config = EngineConfig {
             sq_entries: 64,
@@ -132,7 +142,10 @@ impl Host {
         };
         let kicks = Arc::new(Kicks::default());
         let umem = Arc::clone(ledger.umem());
-        let nic = Nic::new(&umem, queues, Arc::clone(&kicks));
+        let mut nic = Nic::new(&umem, queues, Arc::clone(&kicks));
+        if shared {
+            nic.watch();
+        }
         let port = Box::new(SimPort(kicks));
         let mut engine = Engine::new(now, engine_config, ledger, stack, rings, port);
         let table = RsrcRegister {
@@ -157,6 +170,7 @@ impl Host {
             requests,
             nic,
             acknowledgements: Acknowledgements::default(),
+            beside,
             chunks,
             registered,
             big: config.shape.big_completions != 0,
@@ -168,11 +182,50 @@ impl Host {
 
     /// Receives a packet; `false` if it was dropped, as a NIC does with a full ring.
     pub(crate) fn receive(&mut self, frame: &[u8], random: &mut Random) -> bool {
+        let beside = self.beside.as_ref();
+        if beside.is_some_and(|beside| !beside.steers(frame)) {
+            return true;
+        }
         let taken = self.nic.receive(frame, random);
         if taken {
             self.acknowledgements.received(frame);
+            if let Some(beside) = &self.beside {
+                beside.taken(frame);
+            }
         }
         taken
+    }
+
+    /// The Ethernet address that it has now, if its kernel may change it.
+    pub(crate) fn mac(&self) -> Option<[u8; 6]> {
+        self.beside.as_ref().map(Beside::mac)
+    }
+
+    /// The kernel beside the ring has its turn; returns what it sends.
+    fn step_beside(
+        &mut self,
+        now: Instant,
+        faults: &Faults,
+        coverage: &mut Coverage,
+    ) -> Vec<Vec<u8>> {
+        let beside = self.beside.as_ref();
+        beside.map_or(Vec::new(), |beside| {
+            beside.step(now, faults.beside, coverage)
+        })
+    }
+
+    /// What the ring did beside the kernel must be right.
+    fn look_beside(&mut self) {
+        let Some(beside) = &self.beside else {
+            return;
+        };
+        beside.posted(&self.nic.posted());
+        if let Role::Client(client) = &self.role {
+            client.bound_ports().for_each(|port| beside.uses(port));
+        }
+        if let Some(violation) = beside.violation() {
+            self.violates(violation);
+        }
     }
 
     /// A chunk that was filled never comes back.
@@ -188,10 +241,13 @@ impl Host {
         random: &mut Random,
         coverage: &mut Coverage,
     ) -> Vec<Vec<u8>> {
+        let mut sent = self.step_beside(now, faults, coverage);
         if self.leaving {
             self.engine.drain(now);
             coverage.described_at_exit += self.look_at_descriptors();
-            return self.nic.step(faults, random, coverage);
+            self.look_beside();
+            sent.extend(self.nic.step(faults, random, coverage));
+            return sent;
         }
         let requests = &mut self.requests;
         if faults.hostile && random.chance(300) {
@@ -210,6 +266,7 @@ impl Host {
         self.engine_turn(now);
         self.renew_slots(coverage);
         self.look_at_descriptors();
+        self.look_beside();
         // A slow application leaves its completions where they are, now and then.
         if random.chance(900) {
             self.take(coverage);
@@ -228,7 +285,8 @@ impl Host {
         for packet in &packets {
             self.acknowledgements.sent(packet);
         }
-        packets
+        sent.extend(packets);
+        sent
     }
 
     fn submit(&mut self) {
@@ -289,6 +347,7 @@ impl Host {
 
     /// The hostile requests end: what they opened is closed.
     pub(crate) fn calm(&mut self) {
+        self.beside.iter().for_each(Beside::calm);
         if let Some(numbers) = &mut self.requests.numbers {
             numbers.calm();
         }
@@ -301,6 +360,7 @@ impl Host {
 
     /// Ends everything: cancels what waits, and closes every slot.
     pub(crate) fn finish(&mut self) {
+        self.beside.iter().for_each(Beside::end);
         match &mut self.role {
             Role::Server(server) => server.finish(),
             Role::Client(client) => client.finish(),
@@ -320,6 +380,7 @@ impl Host {
         // What was promised back by now is the application's.
         self.take(&mut Coverage::default());
         self.leaving = true;
+        self.beside.iter().for_each(Beside::end);
         self.engine.hang_up(now);
     }
 
@@ -387,6 +448,7 @@ impl Host {
             && self.engine.pending_requests() == 0
             // A connection that is closed may have memory of the application's only.
             && self.requests.unanswered() == 0
+            && self.beside.as_ref().is_none_or(Beside::is_at_rest)
     }
 
     /// What must hold once everything is closed and at rest.
@@ -411,7 +473,8 @@ impl Host {
         let pending = self.engine.pending_requests();
         let owed = self.requests.unanswered();
         let census = self.engine.census();
-        format!("{census:?}, {pending} requests pend, {owed} are owed an answer")
+        let held = self.beside.as_ref().map_or(String::new(), Beside::held);
+        format!("{census:?}, {pending} requests pend, {owed} are owed an answer; {held}")
     }
 }
 

@@ -15,6 +15,8 @@ use crate::random::Random;
 
 /// Bytes that XDP keeps free in front of each received frame (`XDP_PACKET_HEADROOM`).
 const HEADROOM: u64 = 256;
+/// Bytes of a packet that hold the longest headers (Ethernet, IPv6, TCP).
+const HEAD_BYTES: u32 = 14 + 40 + 60;
 
 /// The kernel's side of one queue.
 pub(crate) struct Queue {
@@ -39,6 +41,10 @@ pub(crate) struct Queue {
     pub(crate) writes_checksums: bool,
     /// The metadata of the packet whose last piece has not been taken yet.
     metadata: Option<Vec<u8>>,
+    /// How packets begin that were seen in the TX ring, if anybody looks.
+    posted: Option<Vec<Vec<u8>>>,
+    /// What was seen last goes on in the next descriptor.
+    goes_on: bool,
 }
 
 impl Queue {
@@ -67,6 +73,8 @@ impl Queue {
             steal: 0,
             writes_checksums: false,
             metadata: None,
+            posted: None,
+            goes_on: false,
         };
         (
             queue,
@@ -117,8 +125,25 @@ impl Queue {
     pub(crate) fn look(&mut self, mut seen: impl FnMut(Range<u64>)) {
         while let Some(desc) = self.tx.pop() {
             seen(span(&desc));
+            let begins = !std::mem::replace(&mut self.goes_on, desc.is_continued());
+            if begins && self.posted.is_some() {
+                let head = self.read(desc.addr, desc.len.min(HEAD_BYTES));
+                self.posted
+                    .iter_mut()
+                    .for_each(|posted| posted.push(head.clone()));
+            }
             self.waiting.push_back(desc);
         }
+    }
+
+    /// From now on the beginnings of packets are kept.
+    pub(crate) fn watch(&mut self) {
+        self.posted = Some(Vec::new());
+    }
+
+    /// How the packets begin that were seen in the TX ring since.
+    pub(crate) fn posted(&mut self) -> Vec<Vec<u8>> {
+        self.posted.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes up to `limit` descriptors off the TX ring; returns the packets that they complete. `seen` is told

@@ -7,6 +7,7 @@
 //! completes exactly once; and once faults stop, everything gets through.
 
 mod areas;
+mod beside;
 mod buffers;
 mod capture;
 mod client;

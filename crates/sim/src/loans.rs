@@ -181,7 +181,11 @@ impl Acknowledgements {
 }
 
 /// Reads a frame's TCP segment, if it has one; `whole`: and if its checksums are right.
-fn each_segment(frame: &[u8], whole: bool, mut each: impl FnMut(bool, TcpPacket<&[u8]>)) {
+pub(crate) fn each_segment(
+    frame: &[u8],
+    whole: bool,
+    mut each: impl FnMut(bool, TcpPacket<&[u8]>),
+) {
     let Ok(frame) = EthernetFrame::new_checked(frame) else {
         return;
     };

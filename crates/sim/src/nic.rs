@@ -64,6 +64,16 @@ impl Nic {
         described
     }
 
+    /// Has the beginnings of packets kept, for [`posted`](Self::posted).
+    pub(crate) fn watch(&mut self) {
+        self.queues.iter_mut().for_each(Queue::watch);
+    }
+
+    /// How the packets begin that the engine has handed over since.
+    pub(crate) fn posted(&mut self) -> Vec<Vec<u8>> {
+        self.queues.iter_mut().flat_map(Queue::posted).collect()
+    }
+
     /// The kernel sends, if it heard that it should, and reports what it has sent, sooner or later.
     pub(crate) fn step(
         &mut self,

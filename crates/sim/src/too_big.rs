@@ -5,9 +5,9 @@ use smoltcp::wire::checksum;
 
 const ETHERNET: usize = 14;
 /// The router's Ethernet and IP addresses, on the hosts' own link.
-const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
-const ROUTER_V4: [u8; 4] = [10, 0, 0, 254];
-const ROUTER_V6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfe];
+pub(crate) const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
+pub(crate) const ROUTER_V4: [u8; 4] = [10, 0, 0, 254];
+pub(crate) const ROUTER_V6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfe];
 /// Bytes of a packet that an IPv4 report quotes: what RFC 1812, section 4.3.2.3, allows.
 const QUOTED_V4: usize = 576 - 20 - 8;
 /// An IPv6 report is of the least MTU at most.

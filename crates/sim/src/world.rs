@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::lending::Lent;
 use crate::network::{Direction, Network};
 use crate::random::Random;
+use crate::too_big::ROUTER_MAC;
 use crate::traffic::Tally;
 
 /// Datagrams that must come back once faults have stopped.
@@ -356,6 +357,7 @@ impl World {
             for packet in sent {
                 self.quiet = 0;
                 let packet = self.maybe_alter(packet);
+                let packet = self.forward(out, packet);
                 self.trace(out, Way::Out, &packet);
                 let (now, random) = (self.now.as_nanos(), &mut self.random);
                 self.network.send(out, now, packet, faults, random);
@@ -408,6 +410,18 @@ impl World {
         {
             packet[40..42].fill(0);
             packet[59] ^= 0x55;
+        }
+        packet
+    }
+
+    /// What goes to the router, the wire hands on to the other host.
+    fn forward(&self, out: Direction, mut packet: Vec<u8>) -> Vec<u8> {
+        if packet[..6] == ROUTER_MAC {
+            let to = match out {
+                Direction::ToServer => self.server.mac(&SERVER),
+                Direction::ToClient => self.client.mac(&CLIENT),
+            };
+            packet[..6].copy_from_slice(&to);
         }
         packet
     }
