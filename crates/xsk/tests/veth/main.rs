@@ -8,6 +8,7 @@ mod carrier;
 mod checksum;
 mod pair;
 mod rtnetlink;
+mod traps;
 mod wire;
 
 use std::io;
@@ -93,6 +94,7 @@ fn main() {
     ];
     trials.extend(rtnetlink::cases());
     trials.extend(anew::cases());
+    trials.extend(traps::cases());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 

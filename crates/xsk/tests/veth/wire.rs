@@ -14,17 +14,22 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// The first chunk that is not for receiving.
 pub const SEND_AREA: u64 = 2 * RING as u64 * CHUNK as u64;
 
-/// A packet socket on the other end: what the network would be.
+/// A packet socket on an interface: what the network would be.
 pub struct Peer {
     socket: OwnedFd,
 }
 
 impl Peer {
-    /// Brings both ends up, too.
+    /// At the other end.
     pub fn new() -> Peer {
+        Peer::at("peer")
+    }
+
+    /// Brings the interface and our end up, too.
+    pub fn at(interface: &str) -> Peer {
         run("ip link set local up");
-        run("ip link set peer up");
-        let ifindex = Interface::by_name("peer").unwrap().index;
+        run(&format!("ip link set {interface} up"));
+        let ifindex = Interface::by_name(interface).unwrap().index;
         // SAFETY: no memory is passed.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0) };
         assert!(fd >= 0, "{}", io::Error::last_os_error());
