@@ -316,6 +316,14 @@ impl fmt::Display for Counters {
                 stack.rx_partial_checksum
             )?;
         }
+        if stack.rx_unsegmented > 0 {
+            write!(
+                f,
+                "\n{} packets dropped that are several datagrams: the sender is a kernel on this machine; cure: \
+                 `ethtool -K PEER tx-udp-segmentation off`",
+                stack.rx_unsegmented
+            )?;
+        }
         Ok(())
     }
 }

@@ -30,6 +30,9 @@ pub struct Counters {
     pub rx_partial_checksum: u64,
     /// Those accepted with such a partial sum.
     pub rx_partial_accepted: u64,
+    /// UDP datagrams beyond the MTU, dropped because they are several that the sender, a kernel on the same machine, has
+    /// left to its device to cut. The cure is `ethtool -K PEER tx-udp-segmentation off`.
+    pub rx_unsegmented: u64,
     /// UDP datagrams for a port that nobody has.
     pub rx_no_port: u64,
     /// UDP datagrams dropped because the socket's receive buffer was full.

@@ -1,6 +1,10 @@
 //! Frames that no honest host sends, and checksums that are not there.
 
-use ringwire::RxChecksum;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+use std::process::Command;
+
+use ringwire::{AttachMode, RxChecksum};
 use ringwire_tests::net::{PEER_V4, RING_V4, RawSocket, Veth};
 
 use crate::server::{PORT, Server, builder};
@@ -13,6 +17,7 @@ pub const CASES: &[(&str, fn())] = &[
     ("a_flood_of_arp_senders", arp_flood),
     ("noise", noise),
     ("partial_checksums", partial_checksums),
+    ("datagrams_that_nobody_has_segmented", super_packets),
 ];
 
 /// SplitMix64: the same frames in every run.
@@ -254,4 +259,57 @@ fn partial_checksums() {
             .rx_partial_accepted,
         1
     );
+}
+
+/// `UDP_SEGMENT` (udp(7)): the socket's datagrams are cut into some of so many bytes.
+fn segment(socket: &UdpSocket, bytes: i32) {
+    let (value, len) = ((&raw const bytes).cast(), size_of::<i32>() as u32);
+    // SAFETY: the option takes an int.
+    let status = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            value,
+            len,
+        )
+    };
+    assert_eq!(status, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// A peer's kernel leaves it to its device to cut datagrams, and a program behind the driver gets them whole.
+fn super_packets() {
+    let veth = Veth::new(1, 1500, false);
+    let mut generic = builder();
+    generic.attach_mode(AttachMode::Generic);
+    let mut server = Server::new(&veth, &generic);
+    let peer = veth.peer_socket(PEER_V4);
+    server.echo(&peer, b"neighbours know each other");
+    let several = veth.peer_socket(PEER_V4);
+    segment(&several, 1000);
+    let send = || {
+        several
+            .send_to(&[7; 5000], (RING_V4, PORT))
+            .expect("the peer sends")
+    };
+    send();
+    let stack = |server: &Server| server.ring.counters().expect("counters").stack;
+    let dropped = server.turn_until(|server| stack(server).rx_unsegmented == 1);
+    assert!(dropped, "it is dropped and counted: {:?}", stack(&server));
+    let text = server.ring.counters().expect("counters").to_string();
+    const CURE: &str = "ethtool -K PEER tx-udp-segmentation off";
+    assert!(text.contains(CURE), "the cure is named: {text}");
+    veth.in_peer(|| run(&CURE.replace("PEER", "rw1")));
+    let before = stack(&server).rx_datagrams;
+    send();
+    let arrived = server.turn_until(|server| stack(server).rx_datagrams == before + 5);
+    assert!(arrived, "five of 1000 bytes: {:?}", stack(&server));
+}
+
+fn run(command: &str) {
+    let mut words = command.split(' ');
+    let status = Command::new(words.next().expect("a program"))
+        .args(words)
+        .status();
+    assert!(status.expect("the program").success(), "{command}");
 }

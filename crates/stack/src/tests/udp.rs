@@ -209,6 +209,25 @@ fn a_partial_checksum_is_treated_as_the_policy_says() {
 }
 
 #[test]
+fn a_partial_sum_beyond_the_mtu_is_no_datagram() {
+    for (from, to, header) in FAMILIES {
+        for policy in [RxChecksum::AcceptPartial, RxChecksum::Trust] {
+            let mut host = Host::with(|setup| setup.config.rx_checksum = policy);
+            let socket = host.bound(to);
+            let most = 1500 - header - 8;
+            host.receive(&partial(from, to, &pattern(most)));
+            assert_eq!(host.recv_from(socket, from), Some(pattern(most)));
+            host.receive_in(&partial(from, to, &pattern(most + 1)), 1024);
+            assert_eq!(host.recv(socket), None);
+            assert_eq!(host.stack.counters().rx_unsegmented, 1, "{policy:?}");
+            // One whose sum is whole is the datagram that it says it is.
+            host.receive_in(&build::udp(from, to, &pattern(most + 1)), 1024);
+            assert_eq!(host.recv_from(socket, from), Some(pattern(most + 1)));
+        }
+    }
+}
+
+#[test]
 fn ethernet_padding_is_no_payload() {
     for (from, to, _) in FAMILIES {
         let mut host = Host::new();

@@ -6,6 +6,7 @@ use ringwire_umem::Ledger;
 use smoltcp::wire::{IpProtocol, UdpPacket};
 
 use crate::Stack;
+use crate::checksum::Checksum;
 use crate::error::SocketError;
 use crate::icmp::{self, Problem};
 use crate::ingress::{IpIn, Reject};
@@ -171,9 +172,26 @@ impl Stack {
         }
         // Optional for IPv4 (RFC 768), mandatory for IPv6 (RFC 8200, section 8.1).
         if udp.checksum() != 0 || ip.source.is_ipv6() {
+            if self.is_unsegmented(payload, ip, len, udp.checksum()) {
+                self.counters.rx_unsegmented += 1;
+                return Err(None);
+            }
             self.verify(ledger, payload, ip, IpProtocol::Udp, len, udp.checksum())?;
         }
         Ok((udp.src_port(), udp.dst_port(), len))
+    }
+
+    /// Whether these are several datagrams that a sender on this machine (`UDP_SEGMENT`, udp(7)) has left to its
+    /// device to cut: nothing says where. Their sum is partial always (`udp_send_skb`, net/ipv4/udp.c); within the MTU
+    /// they cannot be told from one.
+    fn is_unsegmented(&self, payload: &Payload, ip: &IpIn, len: usize, checksum: u16) -> bool {
+        let ip_len = ip.payload_at + ip.payload_len - ip.header_at;
+        let is_packet = matches!(payload, Payload::Frames { .. });
+        if ip_len <= usize::from(self.config.mtu) || !is_packet {
+            return false;
+        }
+        let udp = IpProtocol::Udp.into();
+        checksum == Checksum::pseudo(ip.source, ip.destination, udp, len as u32).fold()
     }
 
     pub(crate) fn deliver(
