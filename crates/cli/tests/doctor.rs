@@ -174,6 +174,17 @@ fn a_veth_with_too_few_queues_is_generic_until_cured() {
     });
 }
 
+fn super_packets_are_cured_by_the_command() {
+    both_here(1, 2).in_ring(|| {
+        let said = doctor("a0");
+        assert_eq!(said.verdict("gso"), Some("problem"));
+        said.cure("gso");
+        let said = doctor("a0");
+        assert_eq!(said.verdict("gso"), None);
+        assert_eq!(said.verdict("attach"), Some("problem"), "still generic");
+    });
+}
+
 fn an_interface_that_is_down_is_cured_by_the_command() {
     both_here(1, 1).in_ring(|| {
         ip("link set a1 down");
@@ -404,7 +415,7 @@ fn what_is_not_there_is_an_error_of_its_own() {
 }
 
 fn main() -> ExitCode {
-    let tests: [(&str, fn()); 12] = [
+    let tests: [(&str, fn()); 13] = [
         (
             "a_veth_pair_is_copy_mode_and_nothing_hurts",
             a_veth_pair_is_copy_mode_and_nothing_hurts,
@@ -424,6 +435,10 @@ fn main() -> ExitCode {
         (
             "a_veth_with_too_few_queues_is_generic_until_cured",
             a_veth_with_too_few_queues_is_generic_until_cured,
+        ),
+        (
+            "super_packets_are_cured_by_the_command",
+            super_packets_are_cured_by_the_command,
         ),
         (
             "an_interface_that_is_down_is_cured_by_the_command",

@@ -48,7 +48,7 @@ pub enum Attached {
     /// In the driver.
     Native,
     /// Generically. A peer in the same kernel (veth) should have its segmentation off
-    /// (`ethtool -K PEER tso off gso off`): super-packets arrive unsegmented.
+    /// (`ethtool -K PEER tso off gso off tx-udp-segmentation off`): super-packets arrive unsegmented.
     Generic,
 }
 

@@ -116,7 +116,7 @@ fn other_end(machine: &Machine) -> Vec<Finding> {
             peer.link.name
         );
         let why = "a program that does not run in the driver gets them whole";
-        let cure = format!("ethtool -K {name} tso off gso off");
+        let cure = format!("ethtool -K {name} tso off gso off tx-udp-segmentation off");
         findings.push(Finding::problem("gso", says, why).cured_by(cure));
     }
     findings.extend(hidden_tags(machine, peer));
@@ -145,7 +145,7 @@ fn out_of_sight(machine: &Machine) -> Finding {
     let says = format!("the other end is in another network namespace{number}, and cannot be seen");
     let why = "a kernel that leaves checksums unwritten, or keeps VLAN tags beside the packet, has its packets dropped or mistaken";
     let gso = if is_generic(machine) {
-        " tso off gso off"
+        " tso off gso off tx-udp-segmentation off"
     } else {
         ""
     };
@@ -171,7 +171,8 @@ fn neighbours(machine: &Machine) -> Vec<Finding> {
             "gso",
             "senders on this machine may send packets beyond the MTU",
         );
-        let cure = "for each such interface: ethtool -K PEER tso off gso off";
+        let cure =
+            "for each such interface: ethtool -K PEER tso off gso off tx-udp-segmentation off";
         findings.push(finding.because(why).cured_by(cure));
     }
     findings

@@ -104,7 +104,11 @@ fn a_veth_with_too_few_queues_for_its_other_end_runs_the_program_generically() {
     switch_on(&mut peer.nic, "tx-tcp-segmentation", true);
     assert_cured_by(&machine, "attach", "ethtool -L rw1 tx 1");
     // Which is when super-packets arrive.
-    assert_cured_by(&machine, "gso", "ethtool -K rw1 tso off gso off");
+    assert_cured_by(
+        &machine,
+        "gso",
+        "ethtool -K rw1 tso off gso off tx-udp-segmentation off",
+    );
     machine.rx_queues = 2;
     machine.nic.channels = channels(2, 2);
     assert_verdict(&machine, "attach", Verdict::Ok);
