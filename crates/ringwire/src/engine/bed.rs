@@ -171,6 +171,12 @@ impl Bed {
         self.far.completion.publish();
     }
 
+    /// Has the NIC ask to be woken for what it is to send, and for what it is to receive into.
+    pub(crate) fn ask_for_wakeups(&self, to_send: bool, to_receive: bool) {
+        self.far.tx.set_needs_wakeup(to_send);
+        self.far.fill.set_needs_wakeup(to_receive);
+    }
+
     /// Has the NIC receive a frame, in pieces of at most so many bytes, and takes a turn.
     pub(crate) fn receive(&mut self, frame: &[u8], piece_bytes: usize) {
         self.arrive(frame, piece_bytes);

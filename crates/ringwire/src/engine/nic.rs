@@ -329,3 +329,7 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "nic_tests.rs"]
+mod tests;
