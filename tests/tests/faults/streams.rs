@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use ringwire::{opcode, types};
+use ringwire::{AttachMode, Builder, opcode, types};
 use ringwire_tests::net::{PEER_V4, RING_V4, Veth};
 
 use crate::server::{PORT, Server, builder};
@@ -16,13 +16,18 @@ pub const CASES: &[(&str, fn())] = &[
     ("a_stream_that_nobody_reads", neglected),
     ("a_ring_that_goes_closes_its_streams", dropped),
     ("a_peer_that_goes_while_it_is_sent_to", peer_gone),
+    ("segments_that_nobody_has_cut", super_packets),
 ];
 
 const LISTENER: u32 = 1;
 
 /// A server with a TCP listener beside its UDP socket.
 fn listening(veth: &Veth) -> Server {
-    let mut server = Server::new(veth, &builder());
+    listening_with(veth, &builder())
+}
+
+fn listening_with(veth: &Veth, builder: &Builder) -> Server {
+    let mut server = Server::new(veth, builder);
     let target = types::DestinationSlot::try_from_slot_target(LISTENER).expect("a slot");
     let socket = opcode::Socket::new(libc::AF_INET6, libc::SOCK_STREAM, 0).file_index(Some(target));
     assert_eq!(server.run(&socket.build()), 0);
@@ -250,4 +255,31 @@ fn peer_gone() {
     assert_eq!(server.run(&receive.build()), 0, "the error was the send's");
     let again = opcode::Send::new(types::Fixed(2), bytes.as_ptr(), 8);
     assert_eq!(server.run(&again.build()), -libc::EPIPE);
+}
+
+/// A program behind the driver gets what the peer's kernel leaves to its device to cut: of a stream no byte is lost.
+fn super_packets() {
+    const TOTAL: usize = 1 << 20;
+    let veth = Veth::new(1, 1500, false);
+    let mut generic = builder();
+    generic.attach_mode(AttachMode::Generic);
+    let mut server = listening_with(&veth, &generic);
+    let mut stream = connect(&veth, &mut server, 2);
+    let before = server.ring.counters().expect("counters").stack;
+    let byte = |at: usize| (at % 251) as u8;
+    let payload: Vec<u8> = (0..TOTAL).map(byte).collect();
+    let mut buffer = vec![0; 1 << 16];
+    let (mut written, mut read) = (0, 0);
+    while read < TOTAL {
+        written += stream.write(&payload[written..]).unwrap_or(0);
+        let receive = opcode::Recv::new(types::Fixed(2), buffer.as_mut_ptr(), 1 << 16).build();
+        let len = usize::try_from(server.run(&receive)).expect("bytes");
+        assert!(len > 0, "the stream goes on");
+        assert_eq!(buffer[..len], payload[read..read + len]);
+        read += len;
+    }
+    let after = server.ring.counters().expect("counters").stack;
+    let packets = after.rx_packets - before.rx_packets;
+    let mean = (after.rx_bytes - before.rx_bytes) / packets;
+    assert!(mean > 1514, "{packets} packets of {mean} bytes on average");
 }

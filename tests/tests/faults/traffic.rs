@@ -2,12 +2,13 @@
 //! that are wrong.
 
 use std::collections::BTreeSet;
+use std::net::UdpSocket;
 
 use ringwire::{cqueue, opcode, squeue, types};
 use ringwire_abi::flags::{
     IORING_OP_MSG_RING, IORING_OP_SEND_ZC, IORING_OP_SENDMSG_ZC, IOSQE_FIXED_FILE,
 };
-use ringwire_tests::net::{PEER_V4, RING_V4, Veth};
+use ringwire_tests::net::{PEER_V4, RING_V4, Veth, ip};
 
 use crate::server::{PORT, Server, builder};
 
@@ -19,6 +20,7 @@ pub const CASES: &[(&str, fn())] = &[
         completion_queue_full,
     ),
     ("more_sends_than_the_rings_hold", many_sends),
+    ("sends_that_the_link_does_not_take", refused_sends),
     ("a_socket_that_nobody_reads", unread_socket),
 ];
 
@@ -223,14 +225,11 @@ fn completion_queue_full() {
     assert!(rearmed > 1, "the queue was full");
 }
 
-fn many_sends() {
-    const COUNT: usize = 3000;
-    let veth = Veth::new(1, 1500, false);
-    let mut small = builder();
-    small.send_chunks(64);
-    let mut server = Server::new(&veth, &small);
-    let peer = veth.peer_socket(PEER_V4);
-    server.echo(&peer, b"hello");
+/// More datagrams than the rings and the NIC's window hold.
+const COUNT: usize = 3000;
+
+/// Sends them to the peer, of 1400 bytes each; all sends complete.
+fn send_many(server: &mut Server, peer: &UdpSocket) {
     let payload = vec![3u8; 1400];
     // SAFETY: all zeroes is a valid sockaddr_in.
     let mut to: libc::sockaddr_in = unsafe { std::mem::zeroed() };
@@ -254,6 +253,16 @@ fn many_sends() {
         completed == COUNT
     });
     assert!(all, "{completed} of {COUNT} sends completed");
+}
+
+fn many_sends() {
+    let veth = Veth::new(1, 1500, false);
+    let mut small = builder();
+    small.send_chunks(64);
+    let mut server = Server::new(&veth, &small);
+    let peer = veth.peer_socket(PEER_V4);
+    server.echo(&peer, b"hello");
+    send_many(&mut server, &peer);
     // The peer's socket drops what it has no room for, but its kernel counts that, and what is read.
     peer.set_nonblocking(true).expect("a socket");
     let arrived = server.turn_until(|_| {
@@ -261,6 +270,20 @@ fn many_sends() {
         udp_arrived(&veth) == COUNT as u64 + 1
     });
     assert!(arrived, "{} of {COUNT} arrived", udp_arrived(&veth));
+}
+
+/// The other end's MTU is smaller: the kernel drops what exceeds it, and its errno is that of a full queue.
+fn refused_sends() {
+    let veth = Veth::new(1, 1500, false);
+    let mut small = builder();
+    small.send_chunks(64);
+    let mut server = Server::new(&veth, &small);
+    let peer = veth.peer_socket(PEER_V4);
+    server.echo(&peer, b"hello");
+    veth.in_peer(|| ip("link set rw1 mtu 1300"));
+    send_many(&mut server, &peer);
+    server.echo(&peer, b"still there?");
+    assert_eq!(udp_arrived(&veth), 2, "the echoes alone");
 }
 
 /// Datagrams that reached the peer's kernel, whether its sockets had room for them or not.
