@@ -186,3 +186,7 @@ impl Layout {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;
