@@ -1,5 +1,5 @@
 # Everything here does its own set-up on a bare Debian 12 machine with Rust: `make help`.
-.PHONY: help demo test test-zc audit fuzz miri loom bench bench-smoke bench-lines bench-instructions tools lint bpf bpf-check
+.PHONY: help demo test test-zc audit fuzz miri loom bench bench-smoke bench-lines bench-instructions instructions tools lint bpf bpf-check
 
 help:
 	@echo "make demo       an echo server and an HTTP server on ringwire, driven by ping, socat, ncat, curl..."
@@ -14,6 +14,7 @@ help:
 	@echo "make bench-smoke  the least of each of these: does it still run?"
 	@echo "make bench-lines  goodput through impaired lines beside Linux's (PEERS=--full: all of it, in 25 minutes)"
 	@echo "make bench-instructions  instructions of requests in memory, by callgrind"
+	@echo "make instructions  counts each operation's instructions (callgrind) and writes the record that make test holds"
 	@echo "make tools      curl, wrk, iperf3 and nmap against ringwire and against Linux, compared"
 	@echo "make lint       formatting and clippy"
 	@echo "make bpf        compile the steering program again (needs clang 14)"
@@ -25,7 +26,7 @@ demo:
 	@scripts/as-root.sh scripts/demo.sh
 
 test:
-	@scripts/setup.sh build
+	@scripts/setup.sh build audit
 	@scripts/test.sh
 	@scripts/bpf.sh check
 
@@ -68,6 +69,11 @@ bench-instructions:
 	@scripts/setup.sh build bench
 	@cargo build --release --quiet -p ringwire-bench
 	@scripts/instructions.sh
+
+instructions:
+	@scripts/setup.sh build audit
+	@cargo build --release --quiet -p ringwire-bench --bin instructions
+	@target/release/instructions --record
 
 tools:
 	@scripts/setup.sh build

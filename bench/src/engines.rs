@@ -16,14 +16,13 @@ use ringwire_stack::{Config, DadConfig, Instant, PlanLimits, RxChecksum, Stack, 
 use ringwire_umem::{Area, AreaLayout, Layout, Ledger, Pool, Umem};
 use ringwire_xsk::{Rings, pair};
 
+use crate::beside::Beside;
 use crate::nic::Nic;
 
 const ENTRIES: u32 = 256;
 const START: Instant = Instant::from_nanos(1_000_000_000);
 /// What a turn takes on the engines' clock.
 const TURN: Duration = Duration::from_micros(100);
-/// Slots of direct descriptors.
-const SLOTS: u32 = 16;
 
 /// Nobody is to be kicked: the wire looks by itself.
 #[derive(Debug)]
@@ -58,6 +57,10 @@ pub struct Setup {
     pub tx_checksum: TxChecksum,
     /// Completions of 32 bytes, and what else RECV_ZC asks for.
     pub zero_copy_receive: bool,
+    /// Whether the addresses are a kernel's too ([`Beside`]).
+    pub shared_addresses: bool,
+    /// Slots of direct descriptors.
+    pub slots: u32,
 }
 
 impl Default for Setup {
@@ -67,6 +70,8 @@ impl Default for Setup {
             areas: vec![],
             tx_checksum: TxChecksum::Omit,
             zero_copy_receive: false,
+            shared_addresses: false,
+            slots: 16,
         }
     }
 }
@@ -121,7 +126,11 @@ impl End {
             tx_checksum: setup.tx_checksum,
             dad: DadConfig::OFF,
         };
-        let stack = Stack::new(START, config, &ledger, [last.into(), 2, 3]);
+        let random = [last.into(), 2, 3];
+        let stack = match setup.shared_addresses {
+            false => Stack::new(START, config, &ledger, random),
+            true => Stack::beside(START, config, Box::new(Beside::default()), &ledger, random),
+        };
         let config = EngineConfig {
             sq_entries: ENTRIES,
             cq_entries: 2 * ENTRIES,
@@ -132,7 +141,7 @@ impl End {
         };
         let mut engine = Engine::new(START, config, ledger, stack, vec![rings], Box::new(Wire));
         let table = RsrcRegister {
-            nr: SLOTS,
+            nr: setup.slots,
             flags: IORING_RSRC_REGISTER_SPARSE,
             ..RsrcRegister::default()
         };
@@ -193,6 +202,28 @@ impl End {
     fn enter(&mut self, now: Instant) {
         self.engine.submit(now, ENTRIES);
         self.engine.turn(now);
+    }
+}
+
+/// What a pair of sockets speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Datagrams, each one message.
+    Udp,
+    /// A stream.
+    Tcp,
+}
+
+impl Protocol {
+    /// Both, by name.
+    pub const NAMED: [(&str, Protocol); 2] = [("udp", Protocol::Udp), ("tcp", Protocol::Tcp)];
+
+    /// The socket of the pair, the same at both ends, that [`Engines::connect`] makes.
+    pub fn socket(self) -> types::Fixed {
+        match self {
+            Protocol::Tcp => types::Fixed(0),
+            Protocol::Udp => types::Fixed(2),
+        }
     }
 }
 
@@ -295,6 +326,17 @@ impl Engines {
         res
     }
 
+    /// A pair of sockets that are connected.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn connect(&mut self, protocol: Protocol) {
+        match protocol {
+            Protocol::Udp => self.connect_datagrams(),
+            Protocol::Tcp => self.connect_streams(),
+        }
+    }
+
     /// A connection from slot 0 of the first to slot 0 of the second, whose listener has slot 1.
     ///
     /// # Panics
@@ -312,19 +354,28 @@ impl Engines {
         self.must(second, socket(1, server, libc::SOCK_STREAM));
         self.must(second, name.bind(1));
         self.must(second, opcode::Listen::new(types::Fixed(1), 4).build());
-        self.must(first, socket(0, server, libc::SOCK_STREAM));
+        self.connect_stream(0, server);
+    }
+
+    /// A connection more, to this address of the second's, once there is a listener: in this slot of both.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn connect_stream(&mut self, slot: u32, server: IpAddr) {
+        let name = Name::of(SocketAddr::new(server, 80));
+        self.must(first, socket(slot, server, libc::SOCK_STREAM));
         // Else each small segment would wait for the delayed acknowledgement of the one before.
         let on = 1i32;
         let (level, option) = (libc::IPPROTO_TCP as u32, libc::TCP_NODELAY as u32);
         let value = (&raw const on).cast();
-        let no_delay = |slot| opcode::SetSockOpt::new(types::Fixed(slot), level, option, value, 4);
-        self.must(first, no_delay(0).build());
-        self.must(first, name.connect(0));
-        let slot = types::DestinationSlot::try_from_slot_target(0).expect("a slot");
+        let no_delay = || opcode::SetSockOpt::new(types::Fixed(slot), level, option, value, 4);
+        self.must(first, no_delay().build());
+        self.must(first, name.connect(slot));
+        let to = types::DestinationSlot::try_from_slot_target(slot).expect("a slot");
         let accept =
             opcode::Accept::new(types::Fixed(1), std::ptr::null_mut(), std::ptr::null_mut());
-        self.must(second, accept.file_index(Some(slot)).build());
-        self.must(second, no_delay(0).build());
+        self.must(second, accept.file_index(Some(to)).build());
+        self.must(second, no_delay().build());
     }
 
     /// UDP sockets in slot 2 of both, bound to port 90 and connected to each other.

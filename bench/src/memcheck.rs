@@ -1,43 +1,17 @@
 //! What a program under Valgrind's memcheck can tell it: which of its memory must not be touched
 //! (valgrind/valgrind.h and valgrind/memcheck.h; the manual, "Client Requests").
 
-const RUNNING_ON_VALGRIND: u64 = 0x1001;
+use crate::valgrind::request;
+
 const COUNT_ERRORS: u64 = 0x1201;
 const CHANGE_ERR_DISABLEMENT: u64 = 0x1801;
 /// `VG_USERREQ_TOOL_BASE('M', 'C')` and what memcheck.h counts from there.
 const MAKE_MEM_NOACCESS: u64 = 0x4d43_0000;
 const MAKE_MEM_DEFINED: u64 = 0x4d43_0002;
 
-/// A client request; 0 where no Valgrind hears it.
-#[cfg(target_arch = "x86_64")]
-fn request(request: u64, a: u64, b: u64) -> u64 {
-    let arguments = [request, a, b, 0, 0, 0];
-    let mut result = 0;
-    // SAFETY: the rotations come to 128 bits, so rdi is as it was, and to exchange a register with itself does
-    // nothing: on a processor this only sets flags. Valgrind reads the arguments and writes rdx.
-    unsafe {
-        std::arch::asm!(
-            "rol rdi, 3",
-            "rol rdi, 13",
-            "rol rdi, 61",
-            "rol rdi, 51",
-            "xchg rbx, rbx",
-            in("rax") arguments.as_ptr(),
-            inout("rdx") result,
-            options(nostack),
-        );
-    }
-    result
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn request(_: u64, _: u64, _: u64) -> u64 {
-    0
-}
-
 /// Whether memcheck, or another of Valgrind's tools, runs this program.
 pub fn is_running() -> bool {
-    request(RUNNING_ON_VALGRIND, 0, 0) > 0
+    crate::valgrind::is_running()
 }
 
 /// Errors found so far, the same one as often as it was met.

@@ -8,25 +8,16 @@
 use std::os::fd::AsRawFd;
 
 use io_uring::IoUring;
-use ringwire::{opcode, squeue, types};
+use ringwire::{opcode, squeue};
 use ringwire_bench::clock::{cpu_nanos, median};
-use ringwire_bench::engines::{Engines, first, second};
 use ringwire_bench::loopback;
+use ringwire_bench::requests::{Bed, Measured, recv, send};
 
 /// Operations in a measurement.
 const OPERATIONS: usize = 20_000;
 const LARGE: usize = 1024;
 
 type Kind = (&'static str, Measured);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Measured {
-    Nop,
-    /// A SEND and a RECV of so many bytes, on a stream.
-    Stream(usize),
-    /// The same with datagrams.
-    Datagram(usize),
-}
 
 const KINDS: [Kind; 5] = [
     ("nop", Measured::Nop),
@@ -42,7 +33,7 @@ fn main() {
         let kind = KINDS.iter().find(|(name, _)| name == kind);
         let &(_, measured) = kind.expect("a kind that is measured");
         let count = count.parse().expect("a number of operations");
-        let mut ours = Ours::new(measured);
+        let mut ours = Bed::new(measured);
         return (0..count).for_each(|_| ours.operation());
     }
     let rounds = words.first().and_then(|word| word.parse().ok());
@@ -55,7 +46,7 @@ fn table(rounds: usize) {
     );
     println!("the kernel's io_uring over loopback, both ends");
     for (name, measured) in KINDS {
-        let (mut ours, mut kernel) = (Ours::new(measured), Kernel::new(measured));
+        let (mut ours, mut kernel) = (Bed::new(measured), Kernel::new(measured));
         let mut figures = Vec::new();
         for round in 0..rounds + 1 {
             let mine = per_operation(|| ours.operation());
@@ -79,61 +70,6 @@ fn per_operation(mut operation: impl FnMut()) -> f64 {
     let start = cpu_nanos();
     (0..OPERATIONS).for_each(|_| operation());
     (cpu_nanos() - start) as f64 / OPERATIONS as f64
-}
-
-fn send(slot: u32, from: &[u8]) -> squeue::Entry {
-    opcode::Send::new(types::Fixed(slot), from.as_ptr(), from.len() as u32).build()
-}
-
-fn recv(slot: u32, to: &mut [u8]) -> squeue::Entry {
-    opcode::Recv::new(types::Fixed(slot), to.as_mut_ptr(), to.len() as u32)
-        .flags(libc::MSG_WAITALL)
-        .build()
-}
-
-/// Two engines in memory. The entries' memory lives beside them.
-struct Ours {
-    engines: Engines,
-    entries: Option<[squeue::Entry; 2]>,
-    _memory: [Box<[u8]>; 2],
-}
-
-impl Ours {
-    fn new(measured: Measured) -> Ours {
-        let mut engines = Engines::new();
-        let (slot, bytes) = match measured {
-            Measured::Nop => (0, 0),
-            Measured::Stream(bytes) => (0, bytes),
-            Measured::Datagram(bytes) => (2, bytes),
-        };
-        engines.connect_streams();
-        engines.connect_datagrams();
-        let from = vec![1; bytes].into_boxed_slice();
-        let mut to = vec![0; bytes].into_boxed_slice();
-        let entries = (bytes > 0).then(|| [send(slot, &from), recv(slot, &mut to)]);
-        Ours {
-            engines,
-            entries,
-            _memory: [from, to],
-        }
-    }
-
-    fn operation(&mut self) {
-        let Some([send, recv]) = &self.entries else {
-            // SAFETY: a NOP points at nothing.
-            unsafe { self.engines.a.push(&opcode::Nop::new().build()) };
-            self.engines.turn_first();
-            return assert_eq!(self.engines.a.engine.completion().count(), 1);
-        };
-        // SAFETY: the buffers live as long as the engines, and each request is waited for.
-        unsafe {
-            self.engines.b.push(recv);
-            self.engines.a.push(send);
-        }
-        self.engines
-            .wait(second, 1, |cqe| assert!(cqe.result() > 0));
-        self.engines.wait(first, 1, |cqe| assert!(cqe.result() > 0));
-    }
 }
 
 /// The kernel's ring over a pair of loopback sockets, which it has as registered files.

@@ -319,6 +319,7 @@ impl<'a> Bed<'a> {
             ],
             tx_checksum: case.tx_checksum,
             zero_copy_receive: case.receive == Receive::ZeroCopy,
+            ..Setup::default()
         };
         let mut engines = Engines::with(&setup);
         match case.protocol {
