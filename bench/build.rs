@@ -21,6 +21,7 @@ fn main() {
     for (name, variable) in [
         ("BUILT_FOR", "TARGET"),
         ("BUILT_WITH", "CARGO_CFG_TARGET_FEATURE"),
+        ("BUILT_AT", "OPT_LEVEL"),
     ] {
         let value = env::var(variable).unwrap_or_default();
         println!("cargo:rustc-env={name}={value}");

@@ -31,6 +31,7 @@ impl Environment {
             ("rustc", env!("BUILT_BY").to_owned()),
             ("target", env!("BUILT_FOR").to_owned()),
             ("target features", env!("BUILT_WITH").to_owned()),
+            ("optimization level", env!("BUILT_AT").to_owned()),
             ("processor features", processor_features()),
             ("libc", libc_version()),
         ];
