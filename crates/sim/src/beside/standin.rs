@@ -27,7 +27,7 @@ impl Kernel for StandIn {
         let state = self.state();
         let own = state.own(to);
         if from.is_some_and(|from| !state.has(from)) || !state.has(own) {
-            return Route::None;
+            return Route::None(SocketError::NetworkUnreachable);
         }
         let on_link = match to {
             IpAddr::V4(to) => to.octets()[..3] == [10, 0, 0],
@@ -37,8 +37,8 @@ impl Kernel for StandIn {
             return Route::Broadcast;
         }
         let neighbour = match state.way {
-            _ if !on_link => return Route::None,
-            Way::Nowhere => return Route::None,
+            _ if !on_link => return Route::None(SocketError::NetworkUnreachable),
+            Way::Nowhere => return Route::None(SocketError::NetworkUnreachable),
             Way::Direct => to,
             Way::Router => router(to),
         };
