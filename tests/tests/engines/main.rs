@@ -250,6 +250,7 @@ fn all_engines_serve_when_the_interface_was_made_anew() {
     let before = veth.peer_thread(streams).join();
     veth.in_ring(|| ip("link del rw0"));
     veth.make_again(QUEUES, 1500, false);
+    veth.configure_peer(1500);
     let after = veth.peer_thread(streams).join();
     fds.into_iter().for_each(stop);
     let done = threads.into_iter().map(|thread| thread.join());
