@@ -264,7 +264,9 @@ impl Engine {
         self.move_in(now);
         self.post_repaid();
         self.take_messages();
-        self.post_news();
+        if self.watches.has_news() {
+            self.post_news();
+        }
         self.run_work();
         self.service_sockets();
         self.fire_timers();
