@@ -327,11 +327,7 @@ impl Stack {
 
     fn take_kernel_event(&mut self, now: Instant, ledger: &mut Ledger, event: KernelEvent) {
         match event {
-            KernelEvent::Addresses(cidrs) => {
-                self.addresses.replace(&cidrs);
-                self.tcp.forget_flow();
-                self.forget_routes();
-            }
+            KernelEvent::Addresses(cidrs) => self.take_addresses(ledger, &cidrs),
             KernelEvent::Link { mac, mtu } => self.set_link(now, mac, mtu),
             KernelEvent::Routes => self.forget_routes(),
             KernelEvent::Neighbour { address, is } => {
@@ -362,6 +358,20 @@ impl Stack {
     fn forget_routes(&mut self) {
         if let Some(shared) = &mut self.shared {
             shared.forget_routes();
+        }
+    }
+
+    fn take_addresses(&mut self, ledger: &mut Ledger, cidrs: &[Cidr]) {
+        let stays = |ip| cidrs.iter().any(|cidr| cidr.address == ip);
+        let all_stay = self.addresses.all().all(stays);
+        self.addresses.replace(cidrs);
+        self.tcp.forget_flow();
+        self.forget_routes();
+        if !all_stay {
+            // What waits may be from an address that is gone: nobody could answer it. The kernel is asked again.
+            for packet in self.neighbours.clear() {
+                self.drop_packet(ledger, packet);
+            }
         }
     }
 

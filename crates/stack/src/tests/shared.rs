@@ -375,6 +375,18 @@ fn a_missing_neighbour_is_asked_of_the_kernel_once_and_packets_leave_when_it_is_
 }
 
 #[test]
+fn what_waits_for_a_neighbour_is_not_sent_from_an_address_that_is_gone_meanwhile() {
+    let kernel = FakeKernel::new();
+    let mut host = kernel.host();
+    let socket = host.connected("10.0.0.2:700", "10.0.0.7:9");
+    host.send(socket, "10.0.0.7:9", b"hello").unwrap();
+    tells(&mut host, &kernel, addresses(&["fd00::2/64"]));
+    tells(&mut host, &kernel, neighbour("10.0.0.7", known(PEER_MAC)));
+    assert_eq!(host.sent(), Vec::<Vec<u8>>::new());
+    assert_eq!(host.stack.counters().tx_unresolved, 1);
+}
+
+#[test]
 fn a_neighbour_of_whom_nothing_is_heard_is_asked_for_again_and_given_up() {
     let kernel = FakeKernel::new();
     let mut host = kernel.host();
