@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use ringwire_stack::{Cidr, Instant, Kernel, KernelEvent, Neighbour, Protocol, SocketError};
 use smoltcp::wire::{TcpPacket, UdpPacket};
 
-use crate::config::Address;
 use crate::coverage::Coverage;
+use crate::host::HostConfig;
 use crate::random::Random;
 use crate::too_big::{ROUTER_MAC, ROUTER_V4, ROUTER_V6};
 use checks::Flows;
@@ -65,10 +65,14 @@ pub(crate) struct State {
     mac: Mac,
     mtu: u16,
     own_mtu: u16,
+    /// Whether its Ethernet address may change.
+    may_move: bool,
     /// Of IPv4 and of IPv6: when an address that is gone comes back.
     gone_until: [Option<Instant>; 2],
     /// What the ring has been told of that.
     told: [bool; 2],
+    /// The same, or what it was when something was sent that waited for room until now.
+    may_send: [bool; 2],
     /// Ethernet addresses that it has been told.
     told_macs: BTreeSet<Mac>,
     way: Way,
@@ -97,17 +101,20 @@ pub(crate) struct State {
 pub(crate) struct Beside(Arc<Mutex<State>>);
 
 impl Beside {
-    pub(crate) fn new(now: Instant, seed: u64, address: &Address, mtu: u16) -> Beside {
+    pub(crate) fn new(now: Instant, config: &HostConfig<'_>) -> Beside {
+        let (address, mtu) = (config.address, config.mtu);
         Beside(Arc::new(Mutex::new(State {
-            random: Random::new(seed.rotate_left(40)),
+            random: Random::new(config.seed.rotate_left(40)),
             now,
             v4: address.v4,
             v6: address.v6,
             mac: address.mac,
             mtu,
             own_mtu: mtu,
+            may_move: config.may_move,
             gone_until: [None; 2],
             told: [true; 2],
+            may_send: [true; 2],
             told_macs: BTreeSet::new(),
             way: Way::Direct,
             way_until: None,
@@ -151,8 +158,9 @@ impl Beside {
     }
 
     /// The ring has had its turn, and handed over packets that begin so.
-    pub(crate) fn posted(&self, heads: &[Vec<u8>]) {
-        self.state().look_at(heads);
+    /// `all`: nothing is left that waits for room.
+    pub(crate) fn posted(&self, heads: &[Vec<u8>], all: bool) {
+        self.state().look_at(heads, all);
     }
 
     /// A port that the application uses must be held.
@@ -495,6 +503,7 @@ impl State {
                 self.coverage.interface_mtu_changes += 1;
                 self.say_link();
             }
+            5 if !self.may_move => {}
             5 => {
                 self.mac[4] = self.random.next() as u8;
                 self.coverage.own_moves += 1;

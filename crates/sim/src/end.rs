@@ -26,6 +26,7 @@ impl End {
             mtu: config.mtu,
             shape: config.shapes[0],
             may_crowd: true,
+            may_move: config.peers == Peers::Ringwire,
             resets: config.faults.device_reset > 0,
         };
         End::Ringwire(Box::new(Host::server(now, &host)))
@@ -42,6 +43,7 @@ impl End {
             mtu: config.mtu,
             shape: config.shapes[1],
             may_crowd: config.peers == Peers::Ringwire,
+            may_move: config.peers == Peers::Ringwire,
             resets: config.faults.device_reset > 0,
         };
         let most = match config.peers {

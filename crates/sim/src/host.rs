@@ -70,6 +70,8 @@ pub(crate) struct HostConfig<'a> {
     pub(crate) shape: Shape,
     /// Whether the host's streams may be in the way of the server's clients: smoltcp has no backlog.
     pub(crate) may_crowd: bool,
+    /// Whether its Ethernet address may change: smoltcp keeps the old one for a minute.
+    pub(crate) may_move: bool,
     /// Whether its NIC may keep some of what it sends for good.
     pub(crate) resets: bool,
 }
@@ -128,7 +130,7 @@ impl Host {
             rings.push(ring);
         }
         let shared = config.shape.shared;
-        let beside = shared.then(|| Beside::new(now, config.seed, config.address, config.mtu));
+        let beside = shared.then(|| Beside::new(now, config));
         let (stack_config, random) = (stack_config(config), [config.seed; 3]);
         let stack = match &beside {
             None => Stack::new(now, stack_config, &ledger, random),
@@ -219,7 +221,7 @@ impl Host {
         let Some(beside) = &self.beside else {
             return;
         };
-        beside.posted(&self.nic.posted());
+        beside.posted(&self.nic.posted(), self.nic.had_room());
         if let Role::Client(client) = &self.role {
             client.bound_ports().for_each(|port| beside.uses(port));
         }

@@ -15,6 +15,8 @@ use crate::random::Random;
 
 /// Bytes that XDP keeps free in front of each received frame (`XDP_PACKET_HEADROOM`).
 const HEADROOM: u64 = 256;
+/// Descriptors of the largest packet.
+const MOST_PIECES: usize = 18;
 /// Bytes of a packet that hold the longest headers (Ethernet, IPv6, TCP).
 const HEAD_BYTES: u32 = 14 + 40 + 60;
 
@@ -45,6 +47,9 @@ pub(crate) struct Queue {
     posted: Option<Vec<Vec<u8>>>,
     /// What was seen last goes on in the next descriptor.
     goes_on: bool,
+    entries: u32,
+    /// The engine had room for all that it had to send when the TX ring was looked at last.
+    had_room: bool,
 }
 
 impl Queue {
@@ -75,6 +80,8 @@ impl Queue {
             metadata: None,
             posted: None,
             goes_on: false,
+            entries,
+            had_room: true,
         };
         (
             queue,
@@ -123,6 +130,8 @@ impl Queue {
 
     /// Looks at what is in the TX ring. `seen` is told of where that lies.
     pub(crate) fn look(&mut self, mut seen: impl FnMut(Range<u64>)) {
+        // Its slots are given back when all are taken.
+        let was_empty = self.waiting.is_empty();
         while let Some(desc) = self.tx.pop() {
             seen(span(&desc));
             let begins = !std::mem::replace(&mut self.goes_on, desc.is_continued());
@@ -134,6 +143,12 @@ impl Queue {
             }
             self.waiting.push_back(desc);
         }
+        self.had_room = was_empty && self.waiting.len() + MOST_PIECES <= self.entries as usize;
+    }
+
+    /// Whether nothing waits for room in the TX ring.
+    pub(crate) fn had_room(&self) -> bool {
+        self.had_room
     }
 
     /// From now on the beginnings of packets are kept.

@@ -74,6 +74,11 @@ impl Nic {
         self.queues.iter_mut().flat_map(Queue::posted).collect()
     }
 
+    /// Whether nothing waits for room in a TX ring.
+    pub(crate) fn had_room(&self) -> bool {
+        self.queues.iter().all(Queue::had_room)
+    }
+
     /// The kernel sends, if it heard that it should, and reports what it has sent, sooner or later.
     pub(crate) fn step(
         &mut self,

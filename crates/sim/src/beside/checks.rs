@@ -74,11 +74,17 @@ pub(super) struct Flows(BTreeMap<(u16, SocketAddr), Flow>);
 
 impl State {
     /// Looks at what the ring has handed over in its turn, then at what it gave back.
-    pub(super) fn look_at(&mut self, heads: &[Vec<u8>]) {
+    pub(super) fn look_at(&mut self, heads: &[Vec<u8>], all: bool) {
+        for (may_send, told) in self.may_send.iter_mut().zip(self.told) {
+            *may_send |= told;
+        }
         for head in heads {
             if let Err(what) = self.judge(head) {
                 self.violates(format!("{what}: {head:02x?}"));
             }
+        }
+        if all {
+            self.may_send = self.told;
         }
         for (protocol, local) in std::mem::take(&mut self.released) {
             self.check_released(protocol, local);
@@ -109,8 +115,10 @@ impl State {
         if !has_ports(protocol) {
             return Err("what is neither TCP nor UDP is the kernel's to send");
         }
-        let told = [(self.v4, self.told[0]), (self.v6, self.told[1])];
-        if !told.contains(&(source, true)) {
+        let [v4, v6] = self.may_send;
+        let was_told = [(self.v4, v4), (self.v6, v6)].contains(&(source, true));
+        // It may be back, and the news of that still to come.
+        if !was_told && !self.has(source) {
             return Err("a packet from an address that the host has not got");
         }
         match ip.get(begin..) {
@@ -147,6 +155,8 @@ impl State {
         }
         match self.covers(Protocol::Tcp, local) {
             true => Ok(()),
+            // The socket of what waited to be sent may be gone.
+            false if self.ending || segment.syn() && !segment.ack() => Ok(()),
             false => Err("a segment from a port that is not held"),
         }
     }

@@ -71,6 +71,9 @@ impl State {
             return Err(SocketError::AddressInUse);
         }
         self.coverage.ports_held += 1;
+        if std::env::var("DBG").is_ok() {
+            eprintln!("{:?} hold {wanted:?}", self.now);
+        }
         self.held.push(Held {
             wanted,
             chosen,
@@ -121,6 +124,9 @@ impl State {
         self.held.remove(place);
         self.coverage.ports_released += 1;
         self.released.push((protocol, local));
+        if std::env::var("DBG").is_ok() {
+            eprintln!("{:?} release {protocol:?} {local}", self.now);
+        }
         if local.port() < 20_000 && super::checks::SERVED.contains(&local.port()) && !self.ending {
             self.violates(format!(
                 "{protocol:?} {local} is released while it is served"
@@ -143,7 +149,7 @@ impl State {
     pub(super) fn must_hold(&mut self, port: u16) {
         let is_held =
             |held: &Held| held.wanted.protocol == Protocol::Tcp && held.wanted.local.port() == port;
-        if !self.held.iter().any(is_held) {
+        if !self.ending && !self.held.iter().any(is_held) {
             self.violates(format!("port {port} is used, and not held"));
         }
     }
