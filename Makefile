@@ -1,5 +1,5 @@
 # Everything here does its own set-up on a bare Debian 12 machine with Rust: `make help`.
-.PHONY: help demo test test-zc audit fuzz miri loom bench bench-smoke bench-lines bench-instructions instructions tools lint bpf bpf-check
+.PHONY: help demo test test-zc audit fuzz miri loom bench bench-smoke bench-docs bench-lines bench-instructions instructions tools lint bpf bpf-check
 
 help:
 	@echo "make demo       an echo server and an HTTP server on ringwire, driven by ping, socat, ncat, curl..."
@@ -12,6 +12,7 @@ help:
 	@echo "make bench      ringwire beside the kernel's io_uring, epoll and raw AF_XDP loops (15 minutes; CELLS=W3-udp-64: that"
 	@echo "                one alone; target/release/compare --list names them all)"
 	@echo "make bench-smoke  the least of each of these: does it still run?"
+	@echo "make bench-docs   all of these, and the figures of docs/PERFORMANCE.md anew"
 	@echo "make bench-lines  goodput through impaired lines beside Linux's (PEERS=--full: all of it, in 25 minutes)"
 	@echo "make bench-instructions  instructions of requests in memory, by callgrind"
 	@echo "make instructions  counts each operation's instructions (callgrind) and writes the record that make test holds"
@@ -50,10 +51,12 @@ loom:
 	@scripts/loom.sh
 
 # CELLS, ROUNDS and MS: which cells, how often, and for how many milliseconds each time.
-bench:
+BENCH_ARGS = $(if $(CELLS),--cells "$(CELLS)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MS),--ms $(MS))
+
+bench bench-docs:
 	@scripts/setup.sh build bench
 	@cargo build --release --quiet -p ringwire-examples -p ringwire-bench
-	@RAW_XSK_RS=$$(scripts/xsk-rs.sh) scripts/as-root.sh target/release/compare $(if $(CELLS),--cells "$(CELLS)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MS),--ms $(MS))
+	@RAW_XSK_RS=$$(scripts/xsk-rs.sh) scripts/as-root.sh target/release/compare $(BENCH_ARGS) $(if $(filter bench-docs,$@),--markdown docs/PERFORMANCE.md)
 
 bench-smoke:
 	@scripts/setup.sh build bench

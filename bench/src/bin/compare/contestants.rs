@@ -136,6 +136,19 @@ pub fn io_uring_equal(wait: Wait) -> Contestant {
     }
 }
 
+/// Both of these with a thread that submits, on the server's core: on two cores there is no other. Shown, not judged.
+pub fn with_sqpoll() -> [Contestant; 2] {
+    [
+        ("ringwire sqpoll", ringwire(Mode::Native, Wait::Block)),
+        ("io_uring sqpoll", io_uring(Wait::Block)),
+    ]
+    .map(|(name, mut contestant)| {
+        contestant.name = name;
+        contestant.line.words.push("--sqpoll".to_owned());
+        contestant
+    })
+}
+
 /// epoll with recvmmsg(2) and sendmmsg(2), or recv(2) and send(2).
 pub fn epoll(wait: Wait) -> Contestant {
     let words = format!("--on epoll --port {PORT} {}", wait.switch());

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::process::Cores;
-use crate::run::{Effort, WARM};
+use crate::run::Effort;
 
 /// Names and values, for the report.
 pub fn describe(cores: Cores, effort: Effort) -> Vec<(&'static str, String)> {
@@ -51,9 +51,7 @@ pub fn describe(cores: Cores, effort: Effort) -> Vec<(&'static str, String)> {
             "rounds",
             format!(
                 "{} of {} ms, each after {} ms of warming up; the contestants of a cell in turn",
-                effort.rounds,
-                effort.milliseconds,
-                WARM.as_millis()
+                effort.rounds, effort.milliseconds, effort.warm
             ),
         ),
         (

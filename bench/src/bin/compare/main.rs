@@ -1,13 +1,13 @@
 //! ringwire beside the kernel's io_uring, epoll, and raw AF_XDP loops: the same work by the same load generator, the
 //! contestants in turn, round after round, in one run.
 //!
-//!     compare [--cells NAME,NAME...] [--rounds N] [--ms N] [--out DIRECTORY]
+//!     compare [--cells NAME,NAME...] [--rounds N] [--ms N] [--out DIRECTORY] [--markdown FILE]
 //!     compare --smoke [--cells ...]    the least of each cell, which must have figures: no time is judged
 //!     compare --list
 //!
 //! It makes its own network namespaces and veth pairs, so it needs the privilege to. A cell is named whole or by its
 //! first parts: W3, W3-udp, W3-udp-64. It prints a table for each, and writes a report: `index.html`, which
-//! needs nothing beside it, and `report.json`.
+//! needs nothing beside it, and `report.json`. With `--markdown FILE` the figures in that file are written anew, too.
 
 use std::fs;
 use std::process::ExitCode;
@@ -20,6 +20,7 @@ mod cells;
 mod contestants;
 mod figures;
 mod machine;
+mod markdown;
 mod page;
 mod plot;
 mod process;
@@ -56,18 +57,22 @@ fn compare() -> Result<bool, String> {
     let effort = match smoke {
         true => Effort {
             rounds: 1,
-            milliseconds: 30,
+            milliseconds: 20,
+            warm: 5,
         },
         false => Effort {
             rounds: 5,
             milliseconds: 400,
+            warm: 100,
         },
     };
     let effort = Effort {
         rounds: args.optional("rounds")?.unwrap_or(effort.rounds),
         milliseconds: args.optional("ms")?.unwrap_or(effort.milliseconds),
+        warm: effort.warm,
     };
     let wanted: Option<String> = args.optional("cells")?;
+    let markdown: Option<String> = args.optional("markdown")?;
     let list = args.switch("list")?;
     let directory = args.optional("out")?.unwrap_or("target/bench".to_owned());
     args.end()?;
@@ -88,6 +93,9 @@ fn compare() -> Result<bool, String> {
         .zip(verdicts.iter().map(Vec::as_slice))
         .collect();
     write(&directory, &machine, &judged).map_err(|error| format!("{directory}: {error}"))?;
+    if let Some(path) = markdown {
+        markdown::write(&path, &machine, &judged).map_err(|error| format!("{path}: {error}"))?;
+    }
     let failures: Vec<String> = outcomes.iter().flat_map(Outcome::failures).collect();
     failures.iter().for_each(|it| eprintln!("compare: {it}"));
     Ok(failures.is_empty())

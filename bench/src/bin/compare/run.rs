@@ -14,10 +14,10 @@ use crate::progress::Progress;
 pub struct Effort {
     pub rounds: usize,
     pub milliseconds: u64,
+    /// Milliseconds before the counting begins, each time.
+    pub warm: u64,
 }
 
-/// Before the counting begins, each time.
-pub const WARM: Duration = Duration::from_millis(100);
 /// What starting and ending a load takes beside that.
 const AROUND: Duration = Duration::from_millis(60);
 /// Beyond its time a load has failed.
@@ -112,7 +112,7 @@ impl Outcome {
 
 /// How long a cell takes, about.
 pub fn estimate(cell: &Cell, effort: Effort) -> Duration {
-    let once = WARM + Duration::from_millis(effort.milliseconds) + AROUND + cell.before;
+    let once = Duration::from_millis(effort.warm + effort.milliseconds) + AROUND + cell.before;
     match &cell.work {
         Work::Program(program) => program.about(effort.rounds),
         _ => {
@@ -243,18 +243,14 @@ impl Place {
         cores: Cores,
     ) -> std::result::Result<Sample, String> {
         let bed = self.bed.as_ref().expect("one that takes part has a bed");
-        let times = format!(
-            "--ms {} --warm-ms {}",
-            effort.milliseconds,
-            WARM.as_millis()
-        );
+        let times = format!("--ms {} --warm-ms {}", effort.milliseconds, effort.warm);
         let watch = self
             .server
             .as_ref()
             .map(|it| format!("--watch {}", it.pid()))
             .unwrap_or_default();
         let all = format!("{times} {watch}");
-        let patience = PATIENCE + WARM + Duration::from_millis(effort.milliseconds);
+        let patience = PATIENCE + Duration::from_millis(effort.warm + effort.milliseconds);
         let own = matches!(cell.work, Work::Sends { .. });
         let mut line = match &cell.work {
             Work::Load { load } => load.clone(),

@@ -9,7 +9,7 @@ use ringwire_bench::measure::{Load, Pace, Tally, nanos};
 /// Datagrams in one system call.
 const BATCH: usize = 32;
 /// Without an echo for so long, what is outstanding is taken for lost.
-const LOST: Duration = Duration::from_millis(20);
+const LOST: Duration = Duration::from_millis(50);
 /// Longer than any echo.
 const ROOM: usize = 2048;
 /// A payload begins with the time at which it was sent.

@@ -5,7 +5,7 @@
 //!     serve --on kernel --port N [--spin]
 //!     serve --on epoll --port N [--spin]
 //!
-//! and `--operation N`, the longest part of a stream that is received and sent at once (4096 by default). With `--spin` a
+//! and on both rings `--sqpoll`: a thread of the ring's submits. And `--operation N`, the longest part of a stream that is received and sent at once (4096 by default). With `--spin` a
 //! server looks for work again and again instead of sleeping. It prints `listening` when it is ready, and serves until
 //! it gets SIGINT or SIGTERM.
 
@@ -60,6 +60,9 @@ const ENTRIES: u32 = 1024;
 /// Completions that may be there at once: one for each connection.
 const COMPLETIONS: u32 = 32_768;
 
+/// Milliseconds without work after which the thread of a ring with SQPOLL sleeps.
+const SQPOLL_IDLE: u32 = 20;
+
 static STOP: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn stop(_: i32) {
@@ -104,6 +107,7 @@ fn serve(words: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
         ("epoll", On::Epoll),
     ];
     let on = args.choice("on", &choices)?.ok_or("--on is missing")?;
+    let sqpoll = args.switch("sqpoll")?;
     let settings = Settings {
         port: args.required("port")?,
         operation: args.optional("operation")?.unwrap_or(4096),
@@ -111,7 +115,7 @@ fn serve(words: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
     };
     match on {
         On::Ringwire => {
-            let builder = builder(&mut args, settings.spin)?;
+            let builder = builder(&mut args, settings.spin, sqpoll)?;
             args.end()?;
             let ring = builder.build(ENTRIES)?;
             println!("{}", ring.report()?);
@@ -123,7 +127,7 @@ fn serve(words: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
         }
         On::Kernel => {
             args.end()?;
-            let mut server = on_kernel::Server::new(kernel_ring()?, settings)?;
+            let mut server = on_kernel::Server::new(kernel_ring(sqpoll)?, settings)?;
             println!("listening");
             server.run(&STOP)?;
             println!("{:?}", server.tally);
@@ -138,17 +142,20 @@ fn serve(words: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn kernel_ring() -> std::io::Result<io_uring::IoUring> {
-    io_uring::IoUring::builder()
-        .setup_single_issuer()
-        .setup_coop_taskrun()
-        .setup_defer_taskrun()
-        .setup_taskrun_flag()
-        .setup_cqsize(COMPLETIONS)
-        .build(ENTRIES)
+fn kernel_ring(sqpoll: bool) -> std::io::Result<io_uring::IoUring> {
+    let mut builder = io_uring::IoUring::builder();
+    builder.setup_single_issuer().setup_cqsize(COMPLETIONS);
+    match sqpoll {
+        true => builder.setup_sqpoll(SQPOLL_IDLE),
+        false => builder
+            .setup_coop_taskrun()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag(),
+    };
+    builder.build(ENTRIES)
 }
 
-fn builder(args: &mut Args, spin: bool) -> Result<ringwire::Builder, String> {
+fn builder(args: &mut Args, spin: bool, sqpoll: bool) -> Result<ringwire::Builder, String> {
     let modes = [
         ("native", AttachMode::Native),
         ("generic", AttachMode::Generic),
@@ -161,8 +168,11 @@ fn builder(args: &mut Args, spin: bool) -> Result<ringwire::Builder, String> {
         .attach_mode(mode.unwrap_or(AttachMode::Native))
         .detect_duplicates(false)
         .setup_single_issuer()
-        .setup_defer_taskrun()
         .setup_cqsize(COMPLETIONS);
+    match sqpoll {
+        true => builder.setup_sqpoll(SQPOLL_IDLE),
+        false => builder.setup_defer_taskrun(),
+    };
     if spin {
         builder.spin(Duration::from_secs(1));
     }
