@@ -187,6 +187,10 @@ impl Shared {
             return Reach::Local;
         }
         if to.is_multicast() {
+            // No route is asked for, which would have said so.
+            if from.is_some_and(|from| !addresses.is_local(from)) {
+                return Reach::None;
+            }
             return Reach::Multicast;
         }
         if to.is_loopback() || to.is_unspecified() {

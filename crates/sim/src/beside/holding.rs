@@ -56,8 +56,9 @@ impl State {
     pub(super) fn hold(&mut self, wanted: &Reservation) -> Result<u16, SocketError> {
         let mut wanted = *wanted;
         let chosen = wanted.local.port() == 0;
-        // What the applications cannot do without is not refused.
-        if let Some((error, _)) = self.refuses.filter(|_| chosen) {
+        // What the applications cannot do without is not refused: their datagram sockets are made once.
+        let may_be_refused = chosen && wanted.protocol == Protocol::Tcp;
+        if let Some((error, _)) = self.refuses.filter(|_| may_be_refused) {
             match error {
                 SocketError::TooManyFiles => self.coverage.too_many_files += 1,
                 _ => self.coverage.ports_in_use += 1,
@@ -71,9 +72,6 @@ impl State {
             return Err(SocketError::AddressInUse);
         }
         self.coverage.ports_held += 1;
-        if std::env::var("DBG").is_ok() {
-            eprintln!("{:?} hold {wanted:?}", self.now);
-        }
         self.held.push(Held {
             wanted,
             chosen,
@@ -124,9 +122,6 @@ impl State {
         self.held.remove(place);
         self.coverage.ports_released += 1;
         self.released.push((protocol, local));
-        if std::env::var("DBG").is_ok() {
-            eprintln!("{:?} release {protocol:?} {local}", self.now);
-        }
         if local.port() < 20_000 && super::checks::SERVED.contains(&local.port()) && !self.ending {
             self.violates(format!(
                 "{protocol:?} {local} is released while it is served"

@@ -92,13 +92,6 @@ impl Kernel for StandIn {
         match &event {
             KernelEvent::Addresses(now) => {
                 let told = |ip| now.iter().any(|cidr| cidr.address == ip);
-                if std::env::var("DBG").is_ok() {
-                    eprintln!(
-                        "{:?} told {:?}",
-                        state.now,
-                        [told(state.v4), told(state.v6)]
-                    );
-                }
                 state.told = [told(state.v4), told(state.v6)];
             }
             KernelEvent::Neighbour {
