@@ -387,6 +387,19 @@ fn what_waits_for_a_neighbour_is_not_sent_from_an_address_that_is_gone_meanwhile
 }
 
 #[test]
+fn a_group_is_not_sent_to_from_an_address_that_is_gone() {
+    let kernel = FakeKernel::new();
+    let mut host = kernel.host();
+    let socket = host.bound("10.0.0.2:700");
+    assert_eq!(host.send(socket, "224.0.0.9:9", b"hello"), Ok(()));
+    assert_eq!(host.sent().len(), 1);
+    tells(&mut host, &kernel, addresses(&["fd00::2/64"]));
+    let sent = host.send(socket, "224.0.0.9:9", b"hello");
+    assert_eq!(sent, Err(SocketError::NetworkUnreachable));
+    assert_eq!(host.sent(), Vec::<Vec<u8>>::new());
+}
+
+#[test]
 fn a_neighbour_of_whom_nothing_is_heard_is_asked_for_again_and_given_up() {
     let kernel = FakeKernel::new();
     let mut host = kernel.host();
