@@ -51,26 +51,27 @@ loom:
 	@scripts/loom.sh
 
 # CELLS, ROUNDS and MS: which cells, how often, and for how many milliseconds each time.
+BENCH_BINS = $(addprefix --bin ,compare load serve send raw notifications multishot memory requests zero_copy scatter echo)
 BENCH_ARGS = $(if $(CELLS),--cells "$(CELLS)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MS),--ms $(MS))
 
 bench bench-docs:
 	@scripts/setup.sh build bench
-	@cargo build --release --quiet -p ringwire-examples -p ringwire-bench
+	@cargo build --release --quiet -p ringwire-examples -p ringwire-bench $(BENCH_BINS)
 	@RAW_XSK_RS=$$(scripts/xsk-rs.sh) scripts/as-root.sh target/release/compare $(BENCH_ARGS) $(if $(filter bench-docs,$@),--markdown docs/PERFORMANCE.md)
 
 bench-smoke:
 	@scripts/setup.sh build bench
-	@cargo build --quiet -p ringwire-examples -p ringwire-bench
+	@cargo build --quiet -p ringwire-examples -p ringwire-bench $(BENCH_BINS)
 	@scripts/as-root.sh target/debug/compare --smoke $(if $(CELLS),--cells "$(CELLS)")
 
 bench-lines:
 	@scripts/setup.sh build
-	@cargo build --release --quiet -p ringwire-bench
+	@cargo build --release --quiet -p ringwire-bench --bin peers
 	@scripts/as-root.sh target/release/peers $(PEERS)
 
 bench-instructions:
 	@scripts/setup.sh build bench
-	@cargo build --release --quiet -p ringwire-bench
+	@cargo build --release --quiet -p ringwire-bench --bin requests --bin zero_copy --bin multishot
 	@scripts/instructions.sh
 
 instructions:
