@@ -111,7 +111,8 @@ impl HostKernel {
         &self.addresses
     }
 
-    /// Asks for the addresses, and has the program steer what is for them.
+    /// Asks for the addresses, and has the program steer what is for them. Where it fails for want of room, those that
+    /// there is room for are steered.
     fn read_addresses(&mut self) -> io::Result<()> {
         let addresses = self.rtnetlink.addresses()?;
         let cidr = |(address, prefix_bits)| Cidr {
@@ -122,18 +123,22 @@ impl HostKernel {
         let has = |cidrs: &[Cidr], address| cidrs.iter().any(|cidr| cidr.address == address);
         for gone in self.addresses.iter().map(|cidr| cidr.address) {
             if !has(&addresses, gone) {
-                self.program
-                    .unshare_address(gone)
-                    .map_err(io::Error::other)?;
+                // It fails where the map is gone, with all of its addresses.
+                let _ = self.program.unshare_address(gone);
             }
         }
-        for new in addresses.iter().map(|cidr| cidr.address) {
-            if !has(&self.addresses, new) {
-                self.program.share_address(new).map_err(io::Error::other)?;
+        let known = std::mem::take(&mut self.addresses);
+        let mut full = Ok(());
+        for cidr in addresses {
+            if !has(&known, cidr.address)
+                && let Err(error) = self.program.share_address(cidr.address)
+            {
+                full = Err(io::Error::other(error));
+                continue;
             }
+            self.addresses.push(cidr);
         }
-        self.addresses = addresses;
-        Ok(())
+        full
     }
 
     /// Looks at what is readable, in bounded parts.
@@ -186,13 +191,13 @@ impl HostKernel {
     }
 
     fn tell_addresses(&mut self) {
-        // Without an answer the interface is going, and what was known of it is as good as anything.
-        if self.read_addresses().is_ok() {
-            // Perhaps that of a port is back.
-            self.hold_anew();
-            let addresses = self.addresses.clone();
-            self.events.push_back(KernelEvent::Addresses(addresses));
-        }
+        // Without an answer the interface is going, and what was known of it is as good as anything. Addresses that
+        // there is no room for stay the kernel's, until there is.
+        let _ = self.read_addresses();
+        // Perhaps that of a port is back.
+        self.hold_anew();
+        let addresses = self.addresses.clone();
+        self.events.push_back(KernelEvent::Addresses(addresses));
     }
 
     fn take_icmp(&mut self) {

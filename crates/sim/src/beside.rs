@@ -71,7 +71,7 @@ pub(crate) struct State {
     gone_until: [Option<Instant>; 2],
     /// What the ring has been told of that.
     told: [bool; 2],
-    /// The same, or what it was when something was sent that waited for room until now.
+    /// What it has been told in its turn, or when something was sent that waited for room until now.
     may_send: [bool; 2],
     /// Ethernet addresses that it has been told.
     told_macs: BTreeSet<Mac>,

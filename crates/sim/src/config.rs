@@ -51,7 +51,7 @@ pub const LONGEST_PARTITION_NS: u64 = 4_000_000_000;
 pub struct Path {
     /// Bytes that leave the bottleneck in a second; 0 is no bottleneck.
     pub rate_bytes_per_s: u64,
-    /// Bytes that may wait in front of it; what exceeds them is dropped.
+    /// Bytes that may wait in front of it; of what exceeds them more is dropped the more there is.
     pub queue_bytes: u64,
     /// Propagation.
     pub delay_ns: u64,

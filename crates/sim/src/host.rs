@@ -368,13 +368,17 @@ impl Host {
             Role::Client(client) => client.finish(),
         }
         self.requests.end_slots();
-        let any = io_uring::types::CancelBuilder::any();
-        let cancel = io_uring::opcode::AsyncCancel2::new(any).build();
-        self.requests.push(cancel, Purpose::Quiet);
+        self.cancel_all();
         for slot in 0..SLOTS {
             let close = io_uring::opcode::Close::new(io_uring::types::Fixed(slot));
             self.requests.push(close.build(), Purpose::Quiet);
         }
+    }
+
+    pub(crate) fn cancel_all(&mut self) {
+        let any = io_uring::types::CancelBuilder::any();
+        let cancel = io_uring::opcode::AsyncCancel2::new(any).build();
+        self.requests.push(cancel, Purpose::Quiet);
     }
 
     /// The ring is dropped: no request is served any more, but what is queued goes out.

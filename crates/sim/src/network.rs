@@ -198,12 +198,16 @@ impl Network {
 
 impl Link {
     /// When a packet that is sent now arrives; `None` if the bottleneck's queue has no room for it.
+    ///
+    /// Of what finds it full some gets in: otherwise hosts whose timers run in step lose the same packets every time
+    /// (Floyd and Jacobson, "On Traffic Phase Effects in Packet-Switched Gateways", 1991), which no wire does for long.
     fn arrival(&mut self, now: u64, len: usize, random: &mut Random) -> Option<u64> {
         let mut leaves = now;
         if self.path.rate_bytes_per_s > 0 {
             let time_of = |bytes: u64| (bytes * 1_000_000_000).div_ceil(self.path.rate_bytes_per_s);
             let starts = self.free_at.max(now);
-            if starts - now > time_of(self.path.queue_bytes) {
+            let (waits, most) = (starts - now, time_of(self.path.queue_bytes));
+            if waits > most && random.below(waits) > most {
                 return None;
             }
             leaves = starts + time_of(len as u64);

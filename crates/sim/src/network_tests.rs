@@ -44,12 +44,15 @@ fn a_bottleneck_sends_at_its_rate() {
 }
 
 #[test]
-fn a_full_queue_drops_what_comes_last() {
+fn a_full_queue_drops_the_more_the_fuller_it_is() {
     let mut network = network(path(1_514_000, 3 * MTU_FRAME as u64, 0));
-    let seen = arrivals(&mut network, 10, &Faults::default());
+    let seen = arrivals(&mut network, 400, &Faults::default());
     let numbers: Vec<u16> = seen.iter().map(|&(number, _)| number).collect();
-    assert_eq!(numbers, [0, 1, 2, 3]);
-    assert_eq!(network.coverage.overflowed, 6);
+    assert_eq!(numbers[..4], [0, 1, 2, 3]);
+    assert_eq!(network.coverage.overflowed, 400 - numbers.len() as u64);
+    let between = |from, to| numbers.iter().filter(|&&n| from <= n && n < to).count();
+    let (first, last) = (between(4, 104), between(300, 400));
+    assert!(first > last && last > 0, "{first} at first, {last} at last");
 }
 
 #[test]

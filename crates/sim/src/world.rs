@@ -286,6 +286,10 @@ impl World {
         for _ in 0..LEAST_LAST_STEPS {
             self.step(&Faults::default())?;
         }
+        // What a hostile chain had behind a request that ended well just then has begun since.
+        if self.config.faults.hostile {
+            self.hosts().for_each(Host::cancel_all);
+        }
         while self.network.next_arrival().is_some() || !self.hosts().all(|host| host.is_at_rest()) {
             self.step(&Faults::default())?;
             if self.now.as_nanos() > deadline {

@@ -3,13 +3,18 @@
 
 use ringwire_sim::{Config, run};
 
+/// Of seeds that were found with addresses that were the rings' own.
 fn holds(seed: u64) {
     let mut config = Config::from_seed(seed);
-    // They were found with addresses that were the rings' own.
     config
         .shapes
         .iter_mut()
         .for_each(|shape| shape.shared = false);
+    holds_as_it_is(config);
+}
+
+fn holds_as_it_is(config: Config) {
+    let seed = config.seed;
     run(config).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
 }
 
@@ -41,4 +46,24 @@ fn a_slot_that_was_registered_anew_is_told_of_though_its_second_flush_is_not() {
     for seed in [6079, 14332] {
         holds(seed);
     }
+}
+
+/// The simulator's own: an address was back and gone again before the ring heard of either, and what had waited for a
+/// neighbour went out between the two.
+#[test]
+fn what_waited_goes_out_from_an_address_that_is_back_for_a_moment() {
+    holds_as_it_is(Config::from_seed(15229));
+}
+
+/// The simulator's own: a full queue dropped each of a client's answers for a minute, since both hosts' timers ran in
+/// step.
+#[test]
+fn a_handshake_is_not_kept_from_its_end_by_timers_that_run_in_step() {
+    holds_as_it_is(Config::from_seed(17593));
+}
+
+/// The simulator's own: what was linked behind a poll that closing a socket ended began after all had been cancelled.
+#[test]
+fn the_end_cancels_what_is_linked_behind_what_ends_by_itself() {
+    holds_as_it_is(Config::from_seed(4036));
 }

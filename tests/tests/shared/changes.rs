@@ -33,6 +33,10 @@ pub fn trials() -> Vec<Trial> {
         }),
         beside("changes::an_address_comes", address_comes),
         beside("changes::an_address_goes_and_is_put_back", address_goes),
+        beside(
+            "changes::more_addresses_than_there_is_room_for",
+            many_addresses,
+        ),
         beside("changes::of_the_mtu", mtu),
         beside("changes::of_a_routes_mtu", route_mtu),
         beside("changes::more_than_are_told", flood),
@@ -188,6 +192,28 @@ fn address_goes(veth: &Veth) {
         ip(&format!("addr add {OTHER_V4}/24 dev rw0"));
         other.goes_on();
         other.end();
+    });
+}
+
+/// What is served goes on, and an address that there was no room for is when there is.
+fn many_addresses(veth: &Veth) {
+    under_load(veth, |go_on| {
+        let many = |action: &str| {
+            let mut commands = String::new();
+            for number in 0..4200 {
+                let (high, low) = (number / 250, 1 + number % 250);
+                writeln!(commands, "addr {action} 10.8.{high}.{low}/32 dev rw0").expect("memory");
+            }
+            ip(&commands);
+        };
+        many("add");
+        go_on();
+        ip(&format!("addr add {OTHER_V4}/24 dev rw0"));
+        go_on();
+        many("del");
+        let late = Load::to(veth, OTHER_V4);
+        late.goes_on();
+        late.end();
     });
 }
 

@@ -75,9 +75,6 @@ pub(super) struct Flows(BTreeMap<(u16, SocketAddr), Flow>);
 impl State {
     /// Looks at what the ring has handed over in its turn, then at what it gave back.
     pub(super) fn look_at(&mut self, heads: &[Vec<u8>], all: bool) {
-        for (may_send, told) in self.may_send.iter_mut().zip(self.told) {
-            *may_send |= told;
-        }
         for head in heads {
             if let Err(what) = self.judge(head) {
                 self.violates(format!("{what}: {head:02x?}"));

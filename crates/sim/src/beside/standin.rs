@@ -92,7 +92,12 @@ impl Kernel for StandIn {
         match &event {
             KernelEvent::Addresses(now) => {
                 let told = |ip| now.iter().any(|cidr| cidr.address == ip);
-                state.told = [told(state.v4), told(state.v6)];
+                let told = [told(state.v4), told(state.v6)];
+                // What waited may go out before it hears that the address is gone again.
+                for (may_send, told) in state.may_send.iter_mut().zip(told) {
+                    *may_send |= told;
+                }
+                state.told = told;
             }
             KernelEvent::Neighbour {
                 is: Neighbour::Known { mac, .. },

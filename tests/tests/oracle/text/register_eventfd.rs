@@ -26,11 +26,16 @@ fn eventfd() -> i32 {
 
 /// Signals since the last look; none is written down as 0.
 fn count(bench: &mut Bench, what: &str, eventfd: i32) {
+    let count = read_count(eventfd);
+    bench.say((what, count));
+}
+
+fn read_count(eventfd: i32) -> u64 {
     let mut count = 0u64;
     // SAFETY: eight bytes of room.
     let read = unsafe { libc::read(eventfd, (&raw mut count).cast(), 8) };
     assert!(read == 8 || count == 0);
-    bench.say((what, count));
+    count
 }
 
 fn registered(bench: &mut Bench, opcode: u32) -> i32 {
@@ -162,6 +167,8 @@ fn disabled(bench: &mut Bench) {
     count(bench, "one", eventfd);
 }
 
+/// How often is the kernel's to choose: with another thread to run it lets go of the queue between two completions
+/// that it brings (`__io_cqring_overflow_flush`), and signals then too.
 fn overflow(bench: &mut Bench) {
     let eventfd = registered(bench, REGISTER_EVENTFD);
     nops(bench, CQ_ENTRIES.into());
@@ -171,7 +178,8 @@ fn overflow(bench: &mut Bench) {
     let first = bench.ring.completion().count();
     bench.say(first);
     bench.wait(2);
-    count(bench, "flushed", eventfd);
+    let flushed = read_count(eventfd);
+    bench.say(("flushed", flushed > 0));
 }
 
 fn outlives(bench: &mut Bench) {
