@@ -24,6 +24,8 @@ const ENTER_FLAGS: u32 = IORING_ENTER_GETEVENTS
     | IORING_ENTER_NO_IOWAIT;
 /// Bytes of `struct io_uring_reg_wait`.
 const REG_WAIT_BYTES: usize = 64;
+/// While a wait spins, between two turns that may have nothing to do: for what nobody shows in the rings.
+const IDLE_TURN: Duration = Duration::from_micros(5);
 /// Bytes of the kernel's `sigset_t`. libc's is larger.
 const SIGSET_BYTES: usize = 8;
 
@@ -253,6 +255,7 @@ impl Shared {
         let sigmask = until.sigmask()?;
         let timed_out = self.queues().timed_out();
         let mut spin_until = now() + core.spin;
+        let mut idle_until = Instant::ZERO;
         loop {
             let (time, ready) = (now(), self.queues().cq_ready());
             if let Some(result) = until.is_over(time, ready) {
@@ -261,17 +264,27 @@ impl Shared {
             if self.queues().timed_out() != timed_out {
                 return Ok(());
             }
-            if !core.engine.has_work() && time >= spin_until {
-                match sleep(core, until, sigmask.as_ref(), time) {
-                    Err(_) if ready > 0 => return Ok(()),
-                    slept => slept?,
+            let mut time = time;
+            if !core.engine.has_work() {
+                if time >= spin_until {
+                    match sleep(core, until, sigmask.as_ref(), time) {
+                        Err(_) if ready > 0 => return Ok(()),
+                        slept => slept?,
+                    }
+                    time = now();
+                    spin_until = time + core.spin;
+                } else if time < idle_until {
+                    std::hint::spin_loop();
+                    continue;
                 }
-                spin_until = now() + core.spin;
             }
-            let time = now();
             core.tend(time);
             core.engine.turn(time);
             core.engine.flush_overflow();
+            if core.spin > Duration::ZERO {
+                let due = core.engine.next_deadline();
+                idle_until = due.map_or(time + IDLE_TURN, |due| due.min(time + IDLE_TURN));
+            }
         }
     }
 }

@@ -184,11 +184,14 @@ pub(crate) fn read_tag(tags: u64, index: u32) -> Result<u64, Errno> {
     }
 }
 
+/// Bytes of the longest address that says something to a socket here (`struct sockaddr_in6`).
+const KEPT_SOCKADDR: usize = 28;
+
 /// A socket address as the application gave it: copied at submission, parsed at issue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawAddress {
-    bytes: [u8; MAX_SOCKADDR],
-    len: usize,
+    bytes: [u8; KEPT_SOCKADDR],
+    len: u8,
 }
 
 impl RawAddress {
@@ -196,13 +199,14 @@ impl RawAddress {
         if len > MAX_SOCKADDR {
             return Err(Errno::EINVAL);
         }
-        let mut bytes = [0; MAX_SOCKADDR];
+        let mut bytes = [0; KEPT_SOCKADDR];
         read(Span { addr, len }, &mut bytes)?;
+        let len = len.min(KEPT_SOCKADDR) as u8;
         Ok(RawAddress { bytes, len })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes[..usize::from(self.len)]
     }
 }
 
