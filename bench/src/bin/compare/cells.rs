@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringwire_tests::net::RING_V4;
+use ringwire_tests::net::{PEER_V4, RING_V4};
 
 use crate::bed;
 use crate::contestants::{
@@ -114,9 +114,10 @@ pub fn all() -> Vec<Cell> {
     cells
 }
 
-fn load(words: &str) -> Work {
+/// A program built beside this one is the load.
+fn load(program: &str, words: &str) -> Work {
     Work::Load {
-        load: Line::new(&beside("load"), words),
+        load: Line::new(&beside(program), words),
     }
 }
 
@@ -169,7 +170,11 @@ fn stream_servers() -> Vec<Contestant> {
 }
 
 fn udp_peak(bytes: usize) -> Cell {
-    let words = format!("udp --to {RING_V4}:{PORT} --bytes {bytes} --window 64");
+    // A load on the kernel's sockets would take longer for an echo than the fastest servers do. XDP in the driver would
+    // be no faster for it, and would switch segmentation off at the contestant's end.
+    let words = format!(
+        "--interface rw1 --address {PEER_V4} --xdp-mode generic --to {RING_V4}:{PORT} --bytes {bytes} --window 64"
+    );
     let title = format!("UDP echo, {bytes} B, 64 outstanding, blocking servers: the highest rate");
     let mut servers = datagram_servers(Wait::Block);
     if bytes == 64 {
@@ -178,7 +183,7 @@ fn udp_peak(bytes: usize) -> Cell {
     let mut cell = cell(
         format!("W3-udp-{bytes}"),
         title,
-        load(&words),
+        load("raw", &words),
         servers,
         &PEAK,
     );
@@ -208,7 +213,7 @@ fn udp_fixed(bytes: usize) -> Cell {
     cell(
         format!("W3-udp-{bytes}-fixed"),
         title,
-        load(&words),
+        load("load", &words),
         servers,
         &FIXED,
     )
@@ -226,7 +231,7 @@ fn udp_one(wait: Wait) -> Cell {
     let mut cell = cell(
         name.to_owned(),
         title,
-        load(&words),
+        load("load", &words),
         datagram_servers(wait),
         &ONE,
     );
@@ -262,7 +267,7 @@ fn tcp(connections: usize) -> Cell {
         servers.retain(|it| !it.name.ends_with("zc"));
     }
     let name = format!("W3-tcp-{connections}");
-    let mut cell = cell(name, title, load(&words), servers, &PEAK);
+    let mut cell = cell(name, title, load("load", &words), servers, &PEAK);
     match connections {
         64 | 512 => cell.targets.push(Target::new(
             "ringwire native",
@@ -290,7 +295,7 @@ fn tcp_fixed() -> Cell {
     cell(
         name,
         title.to_owned(),
-        load(&words),
+        load("load", &words),
         stream_servers(),
         &FIXED,
     )
@@ -306,7 +311,7 @@ fn connections() -> Cell {
     let mut cell = cell(
         "W4".to_owned(),
         title.to_owned(),
-        load(&words),
+        load("load", &words),
         stream_servers(),
         &PEAK,
     );
@@ -322,7 +327,7 @@ fn bulk() -> Cell {
     let mut cell = cell(
         "W5".to_owned(),
         title.to_owned(),
-        load(&words),
+        load("load", &words),
         stream_servers(),
         &BULK,
     );

@@ -1,16 +1,19 @@
 //! The least that UDP over AF_XDP can be, on our own `ringwire-xsk`: no neighbours, no sockets, and nobody who keeps
 //! account of the chunks; a ceiling for everything above it.
 //!
-//!     raw --interface NAME --address ADDRESS
+//!     raw --interface NAME --address ADDRESS [--spin]
 //!         each frame goes back with its addresses and ports exchanged
 //!     raw --interface NAME --address ADDRESS --bytes N --ms N [--warm-ms N]
 //!         sends datagrams of so many bytes; prints one line of JSON
+//!     raw --interface NAME --address ADDRESS --bytes N --ms N [--warm-ms N] [--watch PID] --window N --to ADDRESS:PORT
+//!         keeps so many datagrams outstanding to an echo server, a neighbour that the kernel knows; the address is the
+//!         kernel's, which keeps all but the answers; prints one line of JSON
 //!
-//! and [--xdp-mode native|generic] [--checksums] [--spin]. With `--checksums` what is received is summed, and what is
-//! sent is summed anew, as a stack does it.
+//! and [--xdp-mode native|generic] [--checksums]. With `--checksums` what is received is summed, and what is
+//! sent is summed anew, as a stack does it; what a window sends has its checksum in any case. Sending never sleeps.
 
 use std::error::Error;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,12 +22,16 @@ use ringwire_bench::args::Args;
 use ringwire_bench::measure::Span;
 use ringwire_umem::{Layout, Umem};
 use ringwire_xsk::{
-    AttachMode, BindMode, Interface, Kick, Privileges, Program, QueueConfig, Rings, Socket,
+    AttachMode, BindMode, Interface, Kick, Privileges, Program, Protocol, QueueConfig, Rings,
+    Socket,
 };
+
+use crate::frame::End;
 
 mod frame;
 mod reflect;
 mod send;
+mod window;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -48,6 +55,31 @@ pub struct Port {
     _program: Program,
 }
 
+/// What is taken from the kernel.
+enum Steered {
+    /// All that goes to an address, ARP included.
+    All(Ipv4Addr),
+    /// What goes to a UDP port of an address of the kernel's, which keeps the rest.
+    Port(SocketAddrV4),
+}
+
+/// What is done.
+enum Work {
+    Reflect {
+        spin: bool,
+    },
+    Send {
+        bytes: usize,
+        span: Span,
+    },
+    Window {
+        bytes: usize,
+        window: usize,
+        to: SocketAddrV4,
+        span: Span,
+    },
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = Args::read(std::env::args().skip(1))?;
     let interface = Interface::by_name(&args.required::<String>("interface")?)?;
@@ -58,32 +90,77 @@ fn main() -> Result<(), Box<dyn Error>> {
     ];
     let mode = args.choice("xdp-mode", &modes)?;
     let mode = mode.unwrap_or(AttachMode::Native);
-    let (checksums, spin) = (args.switch("checksums")?, args.switch("spin")?);
-    let bytes: Option<usize> = args.optional("bytes")?;
-    let span = bytes.map(|_| Span::read(&mut args)).transpose()?;
+    let checksums = args.switch("checksums")?;
+    let work = Work::read(&mut args)?;
     args.end()?;
-    let mut port = Port::open(&interface, address, mode, checksums)?;
-    if let (Some(bytes), Some(span)) = (bytes, span) {
-        send::run(&mut port, bytes, (interface.mac, address), &span);
-        return Ok(());
+    match work {
+        Work::Reflect { spin } => {
+            let mut port = Port::open(&interface, Steered::All(address), mode, checksums)?;
+            reflect(&mut port, spin);
+        }
+        Work::Send { bytes, span } => {
+            let mut port = Port::open(&interface, Steered::All(address), mode, checksums)?;
+            send::run(&mut port, bytes, (interface.mac, address), &span);
+        }
+        Work::Window {
+            bytes,
+            span,
+            window,
+            to,
+        } => {
+            // A port that the kernel gives to nobody else meanwhile.
+            let reserved = UdpSocket::bind((address, 0))?;
+            let from = SocketAddrV4::new(address, reserved.local_addr()?.port());
+            let mac = window::neighbour(&interface, *to.ip())?;
+            let mut port = Port::open(&interface, Steered::Port(from), mode, checksums)?;
+            let ends = [(interface.mac, from), (mac, to)];
+            let ends = ends.map(|(mac, address)| End { mac, address });
+            window::run(&mut port, ends, bytes, window, &span);
+        }
     }
+    Ok(())
+}
+
+/// Echoes until it is stopped.
+fn reflect(port: &mut Port, spin: bool) {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: the handler only stores to an atomic.
         unsafe { libc::signal(signal, stop as extern "C" fn(i32) as libc::sighandler_t) };
     }
     println!("listening");
     while !STOP.load(Ordering::Relaxed) {
-        if !reflect::turn(&mut port) && !spin {
+        if !reflect::turn(port) && !spin {
             port.wait();
         }
     }
-    Ok(())
+}
+
+impl Work {
+    fn read(args: &mut Args) -> Result<Work, String> {
+        let window: Option<usize> = args.optional("window")?;
+        let bytes: Option<usize> = args.optional("bytes")?;
+        Ok(match (window, bytes) {
+            (None, None) => Work::Reflect {
+                spin: args.switch("spin")?,
+            },
+            (None, Some(bytes)) => Work::Send {
+                bytes,
+                span: Span::read(args)?,
+            },
+            (Some(window), bytes) => Work::Window {
+                bytes: bytes.ok_or("--bytes is missing")?,
+                window,
+                to: args.required("to")?,
+                span: Span::read(args)?,
+            },
+        })
+    }
 }
 
 impl Port {
     fn open(
         interface: &Interface,
-        address: Ipv4Addr,
+        steered: Steered,
         mode: AttachMode,
         checksums: bool,
     ) -> Result<Port, Box<dyn Error>> {
@@ -117,7 +194,14 @@ impl Port {
         };
         let (socket, rings) = Socket::open(&config)?;
         program.set_queue(0, &socket)?;
-        program.own_address(address.into())?;
+        match steered {
+            Steered::All(address) => program.own_address(address.into())?,
+            Steered::Port(to) => {
+                let address = (*to.ip()).into();
+                program.share_address(address)?;
+                program.claim(Protocol::Udp, address, to.port())?;
+            }
+        }
         Ok(Port {
             umem,
             rings,
@@ -147,9 +231,25 @@ impl Port {
     /// Takes back what was sent.
     fn reap(&mut self) {
         while let Some(addr) = self.rings.completion.pop() {
-            self.free.push(addr - addr % u64::from(CHUNK_BYTES));
+            self.give_back(addr);
         }
         self.rings.completion.release();
+    }
+
+    /// Counts the chunk of an address among the free ones.
+    fn give_back(&mut self, addr: u64) {
+        self.free.push(addr - addr % u64::from(CHUNK_BYTES));
+    }
+
+    /// Gives the kernel chunks to receive into.
+    fn refill(&mut self) {
+        while self.rings.fill.free() > 0 {
+            let Some(addr) = self.free.pop() else {
+                break;
+            };
+            self.rings.fill.push(addr).expect("the ring has room");
+        }
+        self.rings.fill.publish();
     }
 
     /// Has the kernel send what is in the TX ring.

@@ -2,8 +2,8 @@
 
 use ringwire_xsk::Desc;
 
+use crate::Port;
 use crate::frame::{exchange, sum_again};
-use crate::{CHUNK_BYTES, Port};
 
 /// Frames of one turn.
 const BURST: usize = 64;
@@ -11,13 +11,7 @@ const BURST: usize = 64;
 /// Echoes a burst; `false` if there was nothing.
 pub fn turn(port: &mut Port) -> bool {
     port.reap();
-    while port.rings.fill.free() > 0 {
-        let Some(addr) = port.free.pop() else {
-            break;
-        };
-        port.rings.fill.push(addr).expect("the ring has room");
-    }
-    port.rings.fill.publish();
+    port.refill();
     let mut received = false;
     for _ in 0..BURST {
         let Some(Desc { addr, len, .. }) = port.rings.rx.pop() else {
@@ -29,7 +23,7 @@ pub fn turn(port: &mut Port) -> bool {
         let options = 0;
         let goes = exchange(frame) && (!checksums || sum_again(frame));
         if !goes || port.rings.tx.push(Desc { addr, len, options }).is_err() {
-            port.free.push(addr - addr % u64::from(CHUNK_BYTES));
+            port.give_back(addr);
         }
     }
     port.rings.rx.release();

@@ -1,11 +1,11 @@
 //! Datagrams that are sent as fast as the socket takes them.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ringwire_bench::measure::{Load, Span, Tally};
 use ringwire_xsk::Desc;
 
-use crate::frame::{HEADER_BYTES, headers, write_checksum};
+use crate::frame::{End, HEADER_BYTES, headers, write_checksum};
 use crate::{CHUNK_BYTES, Port};
 
 /// Datagrams of one turn.
@@ -23,7 +23,7 @@ struct Sender<'a> {
     tally: Tally,
 }
 
-/// Sends for as long as it is to.
+/// Sends for as long as it is to, from this address to the discard port (RFC 863) of the one beside it.
 pub fn run(port: &mut Port, bytes: usize, (mac, from): ([u8; 6], Ipv4Addr), span: &Span) {
     let all = (HEADER_BYTES + bytes) as u32;
     let chunks = u64::from(all.div_ceil(CHUNK_BYTES));
@@ -36,7 +36,16 @@ pub fn run(port: &mut Port, bytes: usize, (mac, from): ([u8; 6], Ipv4Addr), span
     for &addr in &idle {
         port.bytes(addr, all).fill(0x5a);
     }
-    let headers = headers(mac, from, bytes);
+    let beside = Ipv4Addr::from_bits(from.to_bits() ^ 3);
+    let from = End {
+        mac,
+        address: SocketAddrV4::new(from, 12_345),
+    };
+    let to = End {
+        mac: [0xff; 6],
+        address: SocketAddrV4::new(beside, 9),
+    };
+    let headers = headers(from, to, bytes);
     let mut sender = Sender {
         port,
         headers,
