@@ -323,7 +323,7 @@ fn connections() -> Cell {
 
 fn bulk() -> Cell {
     let words = format!("bulk --to {RING_V4}:{PORT} --bytes 4096 --connections 4");
-    let title = "TCP, as much as there is room for both ways, operations of 4096 B, 4 connections, MTU 1500: what comes back";
+    let title = "TCP, 256 KiB under way on each connection, both ways, operations of 4096 B, 4 connections, MTU 1500: what comes back";
     let mut cell = cell(
         "W5".to_owned(),
         title.to_owned(),

@@ -83,7 +83,7 @@ pub enum Metric {
     Both,
     /// In which the cores were not idle, by `/proc/stat`: with what else the machine does, and coarse.
     Busy,
-    /// CPU seconds of both ends for a gigabyte of payload.
+    /// CPU seconds of the contestant for a gigabyte of payload.
     PerGigabyte,
     /// Microseconds of a round trip.
     P50,
@@ -103,7 +103,7 @@ impl Metric {
             Metric::Other => "other end's, ns",
             Metric::Both => "both, ns",
             Metric::Busy => "cores busy, ns",
-            Metric::PerGigabyte => "CPU s/GB",
+            Metric::PerGigabyte => "its CPU s/GB",
             Metric::P50 => "p50 us",
             Metric::P99 => "p99 us",
             Metric::P999 => "p99.9 us",
@@ -127,7 +127,7 @@ impl Metric {
             Metric::Other => each(sample.other),
             Metric::Both => each(all),
             Metric::Busy => each(sample.busy),
-            Metric::PerGigabyte => all / sample.bytes,
+            Metric::PerGigabyte => sample.contestant / sample.bytes,
             // No time was measured.
             Metric::P50 | Metric::P99 | Metric::P999 if sample.operations == 0.0 => f64::NAN,
             Metric::P50 => sample.quantiles[0] / 1e3,

@@ -10,7 +10,7 @@
 //! and for how long: --ms N [--warm-ms N] [--watch PID]. `sink` takes connections and drops what comes, until it is ended.
 //!
 //! Without a rate the load never sleeps: what is measured is not its own wake-ups. With one it sleeps between ticks of
-//! 100 µs, so that the processors' time is what the requests took; so does `bulk` while there is nothing to do.
+//! 100 µs, so that the processors' time is what the requests took.
 
 use std::process::ExitCode;
 
