@@ -51,7 +51,7 @@ loom:
 	@scripts/loom.sh
 
 # CELLS, ROUNDS and MS: which cells, how often, and for how many milliseconds each time.
-BENCH_BINS = $(addprefix --bin ,compare load serve send raw notifications multishot memory requests zero_copy scatter echo)
+BENCH_BINS = $(addprefix --bin ,compare load serve send raw notifications multishot memory requests zero_copy scatter kernel_tcp echo)
 BENCH_ARGS = $(if $(CELLS),--cells "$(CELLS)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MS),--ms $(MS))
 
 bench bench-docs:

@@ -22,7 +22,7 @@ for kind in "udp copy 1400" "udp in-place 1400" "udp scatter 1400" "tcp copy 140
     echo "  $kind $((($(zero_copy_instructions $kind 3000) - $(zero_copy_instructions $kind 1000)) / 2000))"
 done
 receive_instructions() {
-    valgrind --tool=callgrind --collect-atstart=no --toggle-collect='multishot::Bed::receive*' \
+    valgrind --tool=callgrind --collect-atstart=no --toggle-collect='ringwire_bench::receiving::Bed::receive*' \
         --callgrind-out-file=/dev/null "$BIN/multishot" "$@" 2>&1 | awk '/Collected/ { print $4 }'
 }
 echo "instructions to receive a message, the receiver's alone (callgrind):"

@@ -56,7 +56,7 @@ type Entry = (
     u64,
 );
 
-const ENTRIES: [Entry; 7] = [
+const ENTRIES: [Entry; 8] = [
     (
         "W6-memory",
         "what a notification costs, in memory: per request, slot, inline, error queue, bundle",
@@ -112,6 +112,14 @@ const ENTRIES: [Entry; 7] = [
         "",
         5,
         700,
+    ),
+    (
+        "kernel-tcp",
+        "what the kernel's TCP keeps of its rate on a ring's address",
+        "kernel_tcp",
+        "",
+        3,
+        7000,
     ),
 ];
 

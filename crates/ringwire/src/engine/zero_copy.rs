@@ -227,10 +227,14 @@ impl Engine {
     }
 
     /// Notifies of the sends whose memory nothing needs any more: as task work, which may have to be asked for.
+    #[inline]
     pub(super) fn post_repaid(&mut self) {
-        if self.deferring {
-            return;
+        if !self.deferring && self.ledger.has_repaid() {
+            self.post_all_repaid();
         }
+    }
+
+    fn post_all_repaid(&mut self) {
         while let Some(repaid) = self.ledger.next_repaid() {
             let notice = self.notices.take(repaid.loan);
             if let Some((socket, charge)) = notice.charge {
