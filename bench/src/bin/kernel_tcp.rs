@@ -72,26 +72,39 @@ fn connect(veth: &Veth) -> [Way; 2] {
 fn round(veth: &Veth, ways: &[Way; 2], mode: &str) -> [[f64; 2]; 4] {
     let rates = || ways.each_ref().map(|(from, to)| rate(from, to));
     let alone = rates();
-    let mut ring = start(veth, mode);
+    let ring = Ring::start(veth, mode);
     let idle = rates();
     let serving = while_serving(veth, rates);
-    ring.kill().expect("it runs");
-    ring.wait().expect("it was started here");
+    drop(ring);
     [alone, idle, serving, rates()]
 }
 
-/// The echo server, once it listens.
-fn start(veth: &Veth, mode: &str) -> Child {
-    let echo = std::env::current_exe().expect("this program's path");
-    let mut command = Command::new(echo.with_file_name("echo"));
-    command.args(["--interface", RING_INTERFACE, "--xdp-mode", mode, "--port"]);
-    command.arg(RING_PORT.to_string()).stdout(Stdio::piped());
-    let mut child = veth.in_ring(|| command.spawn()).expect("the echo server");
-    let output = child.stdout.take().expect("it is piped");
-    let mut lines = BufReader::new(output).lines();
-    let listens = lines.any(|line| line.is_ok_and(|line| line.starts_with("listening")));
-    assert!(listens, "the echo server ended");
-    child
+/// The echo server, which is killed with this.
+struct Ring(Child);
+
+impl Ring {
+    /// Starts it, and waits until it listens.
+    fn start(veth: &Veth, mode: &str) -> Ring {
+        let echo = std::env::current_exe().expect("this program's path");
+        let mut command = Command::new(echo.with_file_name("echo"));
+        command.args(["--interface", RING_INTERFACE, "--xdp-mode", mode, "--port"]);
+        command.arg(RING_PORT.to_string()).stdout(Stdio::piped());
+        let child = veth.in_ring(|| command.spawn());
+        let mut ring = Ring(child.expect("the echo server"));
+        let output = ring.0.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(output).lines();
+        let listens = lines.any(|line| line.is_ok_and(|line| line.starts_with("listening")));
+        assert!(listens, "the echo server ended");
+        ring
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Does something while datagrams are echoed.
