@@ -123,6 +123,8 @@ pub(crate) struct Addresses {
     /// Of the usable ones.
     links_v4: Vec<LinkV4>,
     gateways: Vec<IpAddr>,
+    /// How often they changed.
+    changes: u64,
 }
 
 impl Addresses {
@@ -138,14 +140,21 @@ impl Addresses {
             locals,
             links_v4: Vec::new(),
             gateways: gateways.to_vec(),
+            changes: 0,
         }
+    }
+
+    /// How often they changed so far.
+    #[inline]
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Has these, all usable, and no others.
     pub(crate) fn replace(&mut self, cidrs: &[Cidr]) {
         let local = |&cidr| Local { cidr, usable: true };
         self.locals = cidrs.iter().map(local).collect();
-        self.links_v4 = self.usable().filter_map(LinkV4::new).collect();
+        self.note_change();
     }
 
     pub(crate) fn set_usable(&mut self, address: IpAddr, usable: bool) {
@@ -156,7 +165,12 @@ impl Addresses {
         {
             local.usable = usable;
         }
+        self.note_change();
+    }
+
+    fn note_change(&mut self) {
         self.links_v4 = self.usable().filter_map(LinkV4::new).collect();
+        self.changes += 1;
     }
 
     /// Ours, also those in doubt.

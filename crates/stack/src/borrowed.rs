@@ -23,7 +23,14 @@ impl BorrowedParts {
         }
     }
 
+    /// Whether there is a part, of bytes or of none.
+    #[inline]
+    pub(crate) fn has_parts(&self) -> bool {
+        self.first.is_some()
+    }
+
     /// Number of bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.iter().map(|part| part.len() as usize).sum()
     }

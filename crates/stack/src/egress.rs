@@ -10,7 +10,7 @@ use crate::address::{Reach, multicast_mac};
 use crate::checksum::Checksum;
 use crate::error::SocketError;
 use crate::headers::{
-    ETHERNET_HEADER, Fragment, IPV4_HEADER, IPV6_FRAGMENT_HEADER, IPV6_HEADER, IpMeta,
+    ETHERNET_HEADER, Fragment, IPV4_HEADER, IPV6_FRAGMENT_HEADER, IPV6_HEADER, IpMeta, headers_len,
     write_headers,
 };
 use crate::neighbour::Resolve;
@@ -88,8 +88,22 @@ impl Stack {
         (mtu - whole, (mtu - fragment) & !7)
     }
 
+    /// Whether an IP payload of this length to there is one packet, in one send chunk.
+    #[inline]
+    pub(crate) fn fits_chunk(&self, ledger: &Ledger, to: IpAddr, len: usize) -> bool {
+        headers_len(to) + len <= self.chunk_room(ledger) && len <= self.payload_room(ledger, to).0
+    }
+
     /// Send chunks that an IP payload of this length takes.
+    #[inline]
     pub(crate) fn chunks_for(&self, ledger: &Ledger, to: IpAddr, len: usize) -> u32 {
+        match self.fits_chunk(ledger, to, len) {
+            true => 1,
+            false => self.count_chunks(ledger, to, len),
+        }
+    }
+
+    fn count_chunks(&self, ledger: &Ledger, to: IpAddr, len: usize) -> u32 {
         let chunk = self.chunk_room(ledger);
         let (whole, fragment) = self.payload_room(ledger, to);
         let headers = ETHERNET_HEADER + IPV6_HEADER + IPV6_FRAGMENT_HEADER;

@@ -161,6 +161,8 @@ pub(crate) struct Shared {
     recent: Option<((Option<IpAddr>, IpAddr), Route)>,
     /// Of destinations whose route says one.
     mtus: HashMap<IpAddr, u16, FixedState>,
+    /// How often routes were forgotten.
+    changes: u64,
     next_look: Instant,
 }
 
@@ -172,6 +174,7 @@ impl Shared {
             routes: HashMap::with_hasher(FixedState::with_seed(seed)),
             recent: None,
             mtus: HashMap::with_hasher(FixedState::with_seed(seed)),
+            changes: 0,
             next_look: now,
         }
     }
@@ -238,6 +241,13 @@ impl Shared {
         self.routes.clear();
         self.mtus.clear();
         self.recent = None;
+        self.changes += 1;
+    }
+
+    /// How often routes have changed, as far as is known.
+    #[inline]
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// What becomes of an operation whose destination is not reached.

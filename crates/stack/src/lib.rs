@@ -46,6 +46,7 @@ mod slab;
 mod socket;
 mod tcp;
 mod udp;
+mod way;
 
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
@@ -84,6 +85,7 @@ use neighbour::dad::Dad;
 use path_mtu::PathMtus;
 use reassembly::Reassembler;
 use udp::Sockets;
+use way::Ways;
 
 /// Most addresses that a stack can have (the control plane's table is this long).
 pub const MAX_ADDRESSES: usize = 8;
@@ -140,6 +142,7 @@ pub struct Stack {
     neighbours: neighbour::Table<TxPacket>,
     reassembler: Reassembler,
     paths: PathMtus,
+    ways: Ways,
     control: Control,
     control_limit: TokenBucket,
     /// Where answers of the control plane leave: the queue of the last packet received.
@@ -206,6 +209,7 @@ impl Stack {
             neighbours: neighbour::Table::new(neighbours, seed),
             reassembler: Reassembler::new(reassembly::Config::default()),
             paths: PathMtus::new(seed),
+            ways: Ways::default(),
             control: Control::new(now, seed),
             control_limit: TokenBucket::new(CONTROL_RATE_PER_S, CONTROL_BURST),
             control_queue: 0,

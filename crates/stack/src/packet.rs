@@ -146,18 +146,24 @@ impl TxPacket {
         TxPacket { metadata, ..self }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         let own = self.own.as_ref().map_or(0, Packet::len);
         own + self.front as usize + self.borrowed.len()
     }
 
     /// Descriptors that it takes.
+    #[inline]
     pub(crate) fn descriptors(&self, ledger: &Ledger) -> u32 {
         let own = self.own.as_ref().map_or(0, Packet::piece_count) as u32;
-        own + self.borrowed.descriptors(ledger)
+        match self.borrowed.has_parts() {
+            true => own + self.borrowed.descriptors(ledger),
+            false => own,
+        }
     }
 
     /// Its first bytes: the headers at least.
+    #[inline]
     pub(crate) fn headers_mut<'a>(&'a mut self, ledger: &'a mut Ledger) -> &'a mut [u8] {
         match (&mut self.own, &mut self.borrowed.first) {
             (Some(packet), _) => {
@@ -170,7 +176,26 @@ impl TxPacket {
     }
 
     /// Counts its descriptors and hands them to `post`: address, length, and the rest.
-    pub(crate) fn post(mut self, ledger: &mut Ledger, post: &mut impl FnMut(u64, u32, TxFlags)) {
+    #[inline]
+    pub(crate) fn post(self, ledger: &mut Ledger, post: &mut impl FnMut(u64, u32, TxFlags)) {
+        match self {
+            TxPacket {
+                own: Some(Packet { first, rest }),
+                borrowed,
+                metadata,
+                ..
+            } if rest.is_empty() && !borrowed.has_parts() => {
+                let addr = ledger.post_tx(&first.frame, first.start, first.len);
+                let more = false;
+                post(addr, first.len, TxFlags { more, metadata });
+                ledger.release(first.frame);
+            }
+            packet => packet.post_parts(ledger, post),
+        }
+    }
+
+    /// The same, of several descriptors.
+    fn post_parts(mut self, ledger: &mut Ledger, post: &mut impl FnMut(u64, u32, TxFlags)) {
         let mut flags = numbered(self.descriptors(ledger), self.metadata);
         let mut post = |addr, len| post(addr, len, flags());
         for piece in self.own.iter().flat_map(Packet::pieces) {

@@ -162,6 +162,14 @@ pub(crate) fn overlap(a: (IpAddr, Family), b: (IpAddr, Family)) -> bool {
     a.0 == b.0 || (same_family && (a.0.is_unspecified() || b.0.is_unspecified()))
 }
 
+/// The source address that a bound address decides about, if it does.
+#[inline]
+pub(crate) fn chosen_source(bound: Option<SocketAddr>) -> Option<IpAddr> {
+    bound
+        .map(|local| local.ip())
+        .filter(|ip| !ip.is_unspecified() && !ip.is_multicast())
+}
+
 impl Stack {
     /// The next socket whose readiness may have changed. The protocols take turns.
     pub fn next_event(&mut self) -> Option<Event> {
@@ -280,9 +288,7 @@ impl Stack {
         bound: Option<SocketAddr>,
         to: IpAddr,
     ) -> Result<IpAddr, SocketError> {
-        let chosen = bound
-            .map(|local| local.ip())
-            .filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
+        let chosen = chosen_source(bound);
         if chosen.is_some_and(|ip| ip.is_ipv4() != to.is_ipv4()) {
             return Err(SocketError::NetworkUnreachable);
         }

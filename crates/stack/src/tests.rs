@@ -31,3 +31,4 @@ mod siblings_bounds;
 mod smoltcp;
 mod tcp;
 mod udp;
+mod ways;

@@ -16,7 +16,8 @@ use crate::headers::{Fragment, IpMeta, write_headers};
 use crate::options::{Service, SocketOptions};
 use crate::packet::{Packet, Payload, TxPacket};
 use crate::plan::{Copied, TxPlan, tx_plan};
-use crate::socket::{Family, SocketId};
+use crate::socket::{Family, SocketId, chosen_source};
+use crate::way::Way;
 use crate::{Stack, TxChecksum};
 
 /// Where the checksum stands in the header.
@@ -178,11 +179,10 @@ impl Stack {
         len: usize,
     ) -> Result<Outgoing, SocketError> {
         // Whatever comes of it, it has bound the socket (Linux `inet_send_prepare`).
-        let local = self.sockets.get(id).ok_or(SocketError::Invalid)?.local;
-        let port = match local {
-            Some(local) => local.port(),
-            None => self.autobind(id)?,
-        };
+        let socket = self.sockets.get(id).ok_or(SocketError::Invalid)?;
+        if socket.local.is_none() {
+            self.autobind(id)?;
+        }
         let socket = self.sockets.get_mut(id).ok_or(SocketError::Invalid)?;
         if let Some(error) = socket.error.take() {
             return Err(error);
@@ -191,41 +191,29 @@ impl Stack {
             .to
             .or(socket.remote)
             .ok_or(SocketError::DestinationRequired)?;
-        let (family, bound) = (socket.family, socket.local);
-        let (send_shut, queue) = (socket.send_shut, socket.nic_queue);
-        let service = service(options, &socket.options, to.ip());
-        if family == Family::V4 && to.is_ipv6() {
+        let (ip, local, queue) = (to.ip(), socket.local, socket.nic_queue);
+        let (family, send_shut) = (socket.family, socket.send_shut);
+        let service = service(options, &socket.options, ip);
+        if family == Family::V4 && ip.is_ipv6() {
             return Err(SocketError::AddressFamily);
         }
         if to.port() == 0 {
             return Err(SocketError::Invalid);
         }
-        let segment = segment_len(options, len, to.ip())?;
-        match options.source.filter(|&ip| !self.addresses.is_local(ip)) {
-            None => {}
-            // There is no route from another host's address (`ip_route_output_key_hash_rcu`).
-            Some(IpAddr::V4(ip)) if !ip.is_multicast() && !ip.is_broadcast() => {
-                return Err(SocketError::NetworkUnreachable);
+        let segment = segment_len(options, len, ip)?;
+        let from = match options.source {
+            Some(source) => {
+                self.check_source(source)?;
+                Some(SocketAddr::new(source, 0))
             }
-            // As the kernel has it (`ip6_datagram_send_ctl`).
-            Some(_) => return Err(SocketError::Invalid),
-        }
-        let from = options.source.map(|ip| SocketAddr::new(ip, 0)).or(bound);
-        let source = self.source(from, to.ip())?;
-        if send_shut {
-            return Err(SocketError::Pipe);
-        }
-        let reach = self.reach(Some(source), to.ip());
-        match reach {
-            Reach::Broadcast => return Err(SocketError::Access),
-            // There may be a way, but not from this source.
-            Reach::None => return Err(self.refusal(Some(source), to.ip())),
-            Reach::Local | Reach::Multicast | Reach::Via(_) => {}
-        }
+            None => local,
+        };
+        let Way { source, reach } = self.send_way(from, ip, send_shut)?;
         // A segment is a packet: it is never fragmented (Linux `udp_send_skb`).
-        if segment < len && UDP_HEADER + segment > self.payload_room(ledger, to.ip()).0 {
+        if segment < len && UDP_HEADER + segment > self.payload_room(ledger, ip).0 {
             return Err(SocketError::MessageSize);
         }
+        let port = local.map_or(0, |local| local.port());
         Ok(Outgoing {
             id,
             from: SocketAddr::new(source, port),
@@ -234,8 +222,63 @@ impl Stack {
             service,
             queue,
             segment,
-            segments: len.div_ceil(segment).max(1),
+            segments: if segment < len {
+                len.div_ceil(segment)
+            } else {
+                1
+            },
         })
+    }
+
+    /// Whether a send may ask for this source address.
+    fn check_source(&self, source: IpAddr) -> Result<(), SocketError> {
+        match source {
+            _ if self.addresses.is_local(source) => Ok(()),
+            // There is no route from another host's address (`ip_route_output_key_hash_rcu`).
+            IpAddr::V4(ip) if !ip.is_multicast() && !ip.is_broadcast() => {
+                Err(SocketError::NetworkUnreachable)
+            }
+            // As the kernel has it (`ip6_datagram_send_ctl`).
+            _ => Err(SocketError::Invalid),
+        }
+    }
+
+    /// The way of a datagram from a socket with this local address, which may be shut, to there.
+    #[inline]
+    fn send_way(
+        &mut self,
+        from: Option<SocketAddr>,
+        to: IpAddr,
+        send_shut: bool,
+    ) -> Result<Way, SocketError> {
+        match self.known_way(chosen_source(from), to) {
+            Some(_) if send_shut => Err(SocketError::Pipe),
+            Some(way) => Ok(way),
+            None => self.find_send_way(from, to, send_shut),
+        }
+    }
+
+    fn find_send_way(
+        &mut self,
+        from: Option<SocketAddr>,
+        to: IpAddr,
+        send_shut: bool,
+    ) -> Result<Way, SocketError> {
+        let source = self.source(from, to)?;
+        if send_shut {
+            return Err(SocketError::Pipe);
+        }
+        let reach = self.reach(Some(source), to);
+        match reach {
+            Reach::Broadcast => Err(SocketError::Access),
+            // There may be a way, but not from this source.
+            Reach::None => Err(self.refusal(Some(source), to)),
+            Reach::Local | Reach::Multicast | Reach::Via(_) => {
+                let way = Way { source, reach };
+                self.remember_way(chosen_source(from), to, way);
+                Ok(way)
+            }
+        }
     }
 
     /// Whether there is room for a send of which each datagram takes so many chunks.
@@ -266,6 +309,10 @@ impl Stack {
     ) {
         if outgoing.reach == Reach::Local {
             return self.loop_back(ledger, outgoing.from, outgoing.to, len, fill);
+        }
+        self.counters.tx_datagrams += 1;
+        if self.fits_chunk(ledger, outgoing.to.ip(), UDP_HEADER + len) {
+            return self.send_whole(now, ledger, outgoing, len, fill);
         }
         let mut header_left = true;
         let (meta, owner) = (outgoing.meta(), Some(outgoing.id));
@@ -298,9 +345,50 @@ impl Stack {
         let at = header + CHECKSUM_AT;
         bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
         self.counters.tx_offloaded += u64::from(packets.metadata);
-        self.counters.tx_datagrams += 1;
         let to = (outgoing.to.ip(), outgoing.reach);
         self.dispatch(now, ledger, to, packets, outgoing.queue);
+    }
+
+    /// Sends a datagram that is one packet in one chunk, as nearly all are.
+    #[inline]
+    fn send_whole(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+        outgoing: &Outgoing,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) {
+        let (front, policy) = (self.front(), self.config.tx_checksum);
+        let mut frame = self.take_send_chunk(ledger, Some(outgoing.id));
+        let (room, packet) = ledger.bytes_mut(&mut frame).split_at_mut(front);
+        let part = Fragment::whole(UDP_HEADER + len);
+        let at = write_headers(self.config.mac, packet, &outgoing.meta(), part);
+        let datagram = &mut packet[at..at + UDP_HEADER + len];
+        let (header, payload) = datagram.split_at_mut(UDP_HEADER);
+        outgoing.write_header(header, len);
+        if len > 0 {
+            fill(payload);
+        }
+        let metadata = policy.ask(room, at, CHECKSUM_AT as u16);
+        let checksum = match policy {
+            TxChecksum::Omit => 0,
+            TxChecksum::Offload(_) => outgoing.pseudo(len).fold(),
+            TxChecksum::Compute => {
+                let mut sum = Checksum::new();
+                sum.add(datagram);
+                outgoing.checksum(sum, len)
+            }
+        };
+        datagram[CHECKSUM_AT..UDP_HEADER].copy_from_slice(&checksum.to_be_bytes());
+        self.counters.tx_offloaded += u64::from(metadata);
+        let packet = Packet::new(Piece {
+            frame,
+            start: front as u32,
+            len: (at + UDP_HEADER + len) as u32,
+        });
+        let packet = TxPacket::new(packet, outgoing.queue).with_metadata(metadata);
+        self.dispatch_one(now, ledger, outgoing.to.ip(), outgoing.reach, packet);
     }
 
     /// Sends borrowed bytes as one datagram; returns what the socket is charged with for those packets that
