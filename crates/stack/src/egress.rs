@@ -286,6 +286,12 @@ impl Stack {
     /// Puts a packet for a known neighbour into its queue.
     pub(crate) fn enqueue(&mut self, ledger: &mut Ledger, mut packet: TxPacket, mac: [u8; 6]) {
         packet.headers_mut(ledger)[..6].copy_from_slice(&mac);
+        self.enqueue_addressed(packet);
+    }
+
+    /// The same of one that has the neighbour's address.
+    #[inline]
+    pub(crate) fn enqueue_addressed(&mut self, packet: TxPacket) {
         self.counters.tx_packets += 1;
         self.counters.tx_bytes += packet.len() as u64;
         self.egress[usize::from(packet.queue)].push_back(packet);

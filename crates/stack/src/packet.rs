@@ -119,6 +119,18 @@ impl TxPacket {
         TxPacket::scattered(packet, BorrowedParts::default(), queue)
     }
 
+    /// One that the stack wrote in one piece, with something asked for in front of it, or not.
+    #[inline]
+    pub(crate) fn in_one_piece(piece: Piece, queue: u16, metadata: bool) -> TxPacket {
+        TxPacket {
+            own: Some(Packet::new(piece)),
+            borrowed: BorrowedParts::default(),
+            front: 0,
+            metadata,
+            queue,
+        }
+    }
+
     /// Headers that the stack wrote, and a payload elsewhere.
     pub(crate) fn scattered(headers: Packet, payload: BorrowedParts, queue: u16) -> TxPacket {
         TxPacket {

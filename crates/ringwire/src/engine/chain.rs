@@ -55,6 +55,10 @@ impl Chain {
 impl Engine {
     /// Puts a request behind those of its chain; with the last one the chain is queued.
     pub(super) fn extend(&mut self, chain: &mut Chain, id: RequestId, opcode: u8) {
+        // Nearly all stand alone.
+        if chain.head.is_none() && !self.requests.get(id).is_linked() {
+            return self.queue(id);
+        }
         match (chain.head, chain.last) {
             (Some(head), Some(last)) => {
                 self.requests.get_mut(last).link = Some(id);
@@ -152,7 +156,9 @@ impl Engine {
     }
 
     fn let_go_of(&mut self, id: RequestId) {
-        if let Some(timeout) = self.take_link_timeout(id) {
+        if self.requests.get(id).link.is_some()
+            && let Some(timeout) = self.take_link_timeout(id)
+        {
             self.disarm(timeout);
             self.requests.get_mut(timeout).timed = None;
             self.work

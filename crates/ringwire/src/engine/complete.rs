@@ -73,11 +73,17 @@ impl Engine {
         if failed {
             request.set_failed(res);
         }
-        if let Some(Promise::Request(_)) = request.promise {
-            flags |= IORING_CQE_F_MORE;
+        match request.promise {
+            None | Some(Promise::Socket(..)) => self.end(id, (res, flags, extra)),
+            Some(Promise::Request(_)) => {
+                flags |= IORING_CQE_F_MORE;
+                self.end(id, (res, flags, extra));
+            }
+            Some(Promise::Slot(_)) => {
+                self.end(id, (res, flags, extra));
+                self.flush_behind(id);
+            }
         }
-        self.end(id, (res, flags, extra));
-        self.flush_behind(id);
     }
 
     /// As [`complete`](Self::complete), of a request that was never issued and that breaks no links.
@@ -85,6 +91,7 @@ impl Engine {
         self.end(id, (res, 0, [0; 2]));
     }
 
+    #[inline]
     fn end(&mut self, id: RequestId, result: (i32, u32, [u64; 2])) {
         let request = self.requests.get_mut(id);
         assert!(!request.ended, "complete: a request completes once");

@@ -20,9 +20,9 @@ impl Engine {
     /// Makes the first attempt. The request has its socket, if it needs one.
     pub(super) fn issue(&mut self, id: RequestId) {
         let request = self.requests.get(id);
-        let op = request.op;
-        let socket = || request.socket.expect("issue: the socket was looked up");
-        match op {
+        let held = request.socket;
+        let socket = || held.expect("issue: the socket was looked up");
+        match request.op {
             Op::Recv(_) | Op::RecvMsg(_) | Op::RecvZc(_) | Op::Accept(_) => {
                 self.issue_receive(id, socket());
             }

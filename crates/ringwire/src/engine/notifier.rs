@@ -150,7 +150,7 @@ impl Engine {
     /// Binds a send to its slot, if it is to have one.
     pub(super) fn bind_to_slot(&mut self, id: RequestId) -> Result<(), Errno> {
         let request = self.requests.get_mut(id);
-        if let Op::Send(send) = request.op
+        if let Op::Send(send) = &request.op
             && let Some(SlotBinding { index, .. }) = send.slot
         {
             request.promise = Some(Promise::Slot(self.notifiers.hold(index)?));
@@ -162,7 +162,7 @@ impl Engine {
     /// issued next is bound to the slot's next notifier.
     pub(super) fn flush_behind(&mut self, id: RequestId) {
         let request = self.requests.get(id);
-        let Op::Send(send) = request.op else {
+        let Op::Send(send) = &request.op else {
             return;
         };
         let (Some(binding), Some(Promise::Slot(bound))) = (send.slot, request.promise) else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringwire_abi::flags::{
     IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_DRAIN, IOSQE_IO_HARDLINK, IOSQE_IO_LINK,
 };
-use ringwire_abi::request::Op;
+use ringwire_abi::request::{Nop, Op};
 use ringwire_stack::{Instant, SocketId};
 use ringwire_umem::LoanId;
 
@@ -89,13 +89,22 @@ pub(super) struct Request {
     pub(super) timed: Option<RequestId>,
 }
 
+/// Stands for what a request is to do before it is known, and if it never is.
+const NOTHING: Op = Op::Nop(Nop {
+    inject: None,
+    file: None,
+    buffer: None,
+    extra: None,
+    by_task_work: false,
+});
+
 impl Request {
-    pub(super) fn new(user_data: u64, flags: u8, op: Op) -> Request {
+    fn new() -> Request {
         Request {
             serial: 0,
-            user_data,
-            op,
-            flags,
+            user_data: 0,
+            op: NOTHING,
+            flags: 0,
             prepared: Prepared::Nothing,
             promise: None,
             loan: None,
@@ -118,6 +127,51 @@ impl Request {
             repeats: 0,
             timed: None,
         }
+    }
+
+    /// Makes a new request of one that is gone, where it lies: it is too long to be moved for each.
+    fn renew(&mut self, new_serial: u64, new_user_data: u64, new_flags: u8) {
+        // Each by name, so that none that comes is forgotten here.
+        let Request {
+            serial,
+            user_data,
+            op,
+            flags,
+            prepared,
+            promise,
+            loan,
+            ranges,
+            buffer,
+            socket,
+            link,
+            failed,
+            ended,
+            result,
+            cancelled,
+            skip_links,
+            attempted,
+            done,
+            inq,
+            kept,
+            buffer_flags,
+            timer,
+            counted,
+            repeats,
+            timed,
+        } = self;
+        (*serial, *user_data, *flags) = (new_serial, new_user_data, new_flags);
+        (*op, *prepared) = (NOTHING, Prepared::Nothing);
+        (*promise, *loan, *ranges, *buffer, *kept) = (None, None, None, None, None);
+        (*socket, *link, *timed, *timer) = (None, None, None, None);
+        (*failed, *ended, *result) = (None, false, (0, 0, [0; 2]));
+        (*cancelled, *skip_links, *attempted) = (false, false, false);
+        (*done, *inq, *buffer_flags) = (0, None, 0);
+        (*counted, *repeats) = (false, 0);
+    }
+
+    /// It is not to be issued: what it was to do cannot be done.
+    pub(super) fn forget_operation(&mut self) {
+        (self.op, self.prepared) = (NOTHING, Prepared::Nothing);
     }
 
     pub(super) fn is_linked(&self) -> bool {
@@ -220,22 +274,18 @@ impl Requests {
         self.slots.len() - self.free.len()
     }
 
-    pub(super) fn insert(&mut self, mut request: Request) -> RequestId {
+    /// A new request, which does nothing yet.
+    pub(super) fn insert(&mut self, user_data: u64, flags: u8) -> RequestId {
         self.serial += 1;
-        request.serial = self.serial;
-        match self.free.pop() {
-            Some(id) => {
-                let slot = &mut self.slots[id as usize];
-                slot.taken = true;
-                slot.request = request;
-                id
-            }
-            None => {
-                let taken = true;
-                self.slots.push(Slot { taken, request });
-                (self.slots.len() - 1) as RequestId
-            }
-        }
+        let id = self.free.pop().unwrap_or_else(|| {
+            let (taken, request) = (false, Request::new());
+            self.slots.push(Slot { taken, request });
+            (self.slots.len() - 1) as RequestId
+        });
+        let slot = &mut self.slots[id as usize];
+        slot.taken = true;
+        slot.request.renew(self.serial, user_data, flags);
+        id
     }
 
     pub(super) fn get(&self, id: RequestId) -> &Request {
@@ -248,6 +298,13 @@ impl Requests {
         let slot = &mut self.slots[id as usize];
         assert!(slot.taken, "requests: an id of a request that is gone");
         &mut slot.request
+    }
+
+    /// As [`get_mut`](Self::get_mut), with the memory for what it is to have.
+    pub(super) fn get_with_spare(&mut self, id: RequestId) -> (&mut Request, &mut Spare) {
+        let slot = &mut self.slots[id as usize];
+        assert!(slot.taken, "requests: an id of a request that is gone");
+        (&mut slot.request, &mut self.spare)
     }
 
     pub(super) fn remove(&mut self, id: RequestId) {

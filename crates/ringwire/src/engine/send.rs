@@ -67,10 +67,10 @@ impl Engine {
 
     /// A send's `MSG_*` flags, and whether it polls first.
     pub(super) fn send_flags(&self, id: RequestId) -> (i32, bool) {
-        match self.requests.get(id).op {
+        match &self.requests.get(id).op {
             Op::Send(send) => (send.msg_flags, send.poll_first),
             Op::SendMsg(send) => (send.msg_flags, send.poll_first),
-            Op::Write(write) => (read_write::message_flags(&write), false),
+            Op::Write(write) => (read_write::message_flags(write), false),
             _ => unreachable!("send: a request that sends nothing"),
         }
     }
@@ -120,7 +120,6 @@ impl Engine {
         id: RequestId,
         socket: SocketId,
     ) -> Result<usize, Errno> {
-        let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
         let mut options = SendOptions::default();
         let request = self.requests.get(id);
         let to = match &request.prepared {
@@ -134,8 +133,9 @@ impl Engine {
             _ => None,
         };
         let mut single = [Span::default()];
-        let spans = request.payload(&mut single);
+        let mut spans = request.payload(&mut single);
         if let Some(to) = to {
+            let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
             options.to = match address::parse(to.bytes(), family)? {
                 address::Given::Address(to) => Some(to),
                 address::Given::Unspecified => return Err(Errno::EAFNOSUPPORT),
@@ -146,11 +146,13 @@ impl Engine {
             span.check()?;
             len = len.checked_add(span.len).ok_or(Errno::EMSGSIZE)?;
         }
-        if let Some(parts) = self.borrow_all(id) {
-            let lent = self.lend_datagram(id, socket, &options, parts);
-            return lent.map(|()| len);
+        if request.promise.is_some() {
+            if let Some(parts) = self.borrow_all(id) {
+                let lent = self.lend_datagram(id, socket, &options, parts);
+                return lent.map(|()| len);
+            }
+            spans = self.requests.get(id).payload(&mut single);
         }
-        let spans = self.requests.get(id).payload(&mut single);
         let mut source = Gather::new(spans, 0);
         let sent = self.stack.udp_send(
             self.now,

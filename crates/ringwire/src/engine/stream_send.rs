@@ -49,7 +49,11 @@ impl Engine {
             let request = self.requests.get_mut(id);
             request.done = 0;
             let flags = std::mem::take(&mut request.buffer_flags);
-            let exhausted = match request.kept.take() {
+            let kept = match &request.kept {
+                Some(_) => request.kept.take(),
+                None => None,
+            };
+            let exhausted = match kept {
                 Some(Kept::Many(bundle)) => {
                     let exhausted = bundle.exhausted;
                     self.groups.let_go(bundle);
@@ -77,12 +81,13 @@ impl Engine {
     /// (`io_buffers_select`).
     fn take_buffers(&mut self, id: RequestId) -> Result<(), Errno> {
         let request = self.requests.get(id);
-        let Op::Send(send) = request.op else {
+        let Op::Send(send) = &request.op else {
             return Ok(());
         };
         let Some(group) = send.group.filter(|_| request.kept.is_none()) else {
             return Ok(());
         };
+        let send = *send;
         if send.registered {
             return self.take_registered(id, &send, group);
         }

@@ -10,20 +10,11 @@ use ringwire_stack::Instant;
 
 use super::Engine;
 use super::chain::Chain;
-use super::request::{Prepared, Request, RequestId, Spare};
+use super::request::{Prepared, RequestId, Spare};
 use super::zero_copy::Promise;
 use super::{read_write, send};
 use crate::queue::Submission;
 use crate::usermem::{self, Message, RawAddress, Span};
-
-/// Stands for what a request would have done that is not issued.
-const FAILED: Op = Op::Nop(Nop {
-    inject: None,
-    file: None,
-    buffer: None,
-    extra: None,
-    by_task_work: false,
-});
 
 impl Engine {
     /// Takes up to `count` submissions and issues them; returns how many were taken. In a mixed queue
@@ -41,7 +32,7 @@ impl Engine {
             };
             taken += submission.slots;
             let submit_all = self.setup_flags & IORING_SETUP_SUBMIT_ALL != 0;
-            let sqe = narrow(&submission);
+            let sqe = narrow(submission);
             if self.submit_one(&sqe, &mut chain).is_err() && !submit_all {
                 break;
             }
@@ -62,23 +53,18 @@ impl Engine {
         let mut flags = sqe.flags;
         let checked = self.check(sqe, &mut flags, chain);
         let notify = checked.ok().and_then(|()| request::notification(sqe));
-        let prepared = checked.and_then(|()| self.prepare(sqe, chain));
-        let error = prepared.as_ref().err().copied();
-        let (op, prepared) = prepared.unwrap_or((FAILED, Prepared::Nothing));
-        let mut request = Request::new(sqe.user_data, flags, op);
-        request.prepared = prepared;
+        let id = self.requests.insert(sqe.user_data, flags);
+        let prepared = checked.and_then(|()| self.prepare(id, sqe, chain));
+        let request = self.requests.get_mut(id);
         request.promise = notify.map(Promise::Request);
-        if let Some(error) = error {
+        if let Err(error) = prepared {
+            request.forget_operation();
             request.set_failed(error.res());
         }
         let linked = request.is_linked();
-        let id = self.requests.insert(request);
         self.extend(chain, id, sqe.opcode);
-        match error {
-            // A bad entry inside a chain does not end the batch.
-            Some(error) if !linked => Err(error),
-            _ => Ok(()),
-        }
+        // A bad entry inside a chain does not end the batch.
+        if linked { Ok(()) } else { prepared }
     }
 
     /// The checks that are the same for every operation, and what flags mean for later entries
@@ -101,20 +87,18 @@ impl Engine {
         request::check_priority(sqe, |id| self.settings.has_personality(id))
     }
 
-    /// The operation's own checks, and what is copied at submission.
-    fn prepare(&mut self, sqe: &Sqe, chain: &Chain) -> Result<(Op, Prepared), Errno> {
-        let op = request::parse(sqe)?;
-        if matches!(op, Op::Nop(Nop { extra: Some(_), .. })) && !self.has_big_completions() {
-            return Err(Errno::EINVAL);
+    /// The operation, its own checks, and what is copied at submission.
+    fn prepare(&mut self, id: RequestId, sqe: &Sqe, chain: &Chain) -> Result<(), Errno> {
+        let big = self.has_big_completions();
+        let (request, spare) = self.requests.get_with_spare(id);
+        request.op = request::parse(sqe)?;
+        request.prepared = prepare_pointers(&request.op, spare)?;
+        match &request.op {
+            Op::Nop(Nop { extra: Some(_), .. }) if !big => Err(Errno::EINVAL),
+            Op::LinkTimeout { .. } if !chain.takes_link_timeout() => Err(Errno::EINVAL),
+            &Op::RecvZc(receive) => self.check_zcrx(&receive),
+            _ => Ok(()),
         }
-        if let Op::RecvZc(receive) = &op {
-            self.check_zcrx(receive)?;
-        }
-        let prepared = prepare_pointers(&op, &mut self.requests.spare)?;
-        if matches!(op, Op::LinkTimeout { .. }) && !chain.takes_link_timeout() {
-            return Err(Errno::EINVAL);
-        }
-        Ok((op, prepared))
     }
 
     pub(super) fn has_big_completions(&self) -> bool {
@@ -160,16 +144,16 @@ impl Engine {
 
 /// An operation with 128 bytes, in an entry that has them, is its little sister: nothing that a
 /// socket takes lies in the second half. Elsewhere there is no such operation.
-fn narrow(submission: &Submission) -> Sqe {
-    let opcode = match submission.sqe.opcode {
-        IORING_OP_NOP128 if submission.wide => IORING_OP_NOP,
-        IORING_OP_URING_CMD128 if submission.wide => IORING_OP_URING_CMD,
-        opcode => opcode,
-    };
-    Sqe {
-        opcode,
-        ..submission.sqe
+fn narrow(mut submission: Submission) -> Sqe {
+    let sqe = &mut submission.sqe;
+    if submission.wide {
+        sqe.opcode = match sqe.opcode {
+            IORING_OP_NOP128 => IORING_OP_NOP,
+            IORING_OP_URING_CMD128 => IORING_OP_URING_CMD,
+            opcode => opcode,
+        };
     }
+    submission.sqe
 }
 
 /// Copies what the kernel copies at submission, so that the application may free it.

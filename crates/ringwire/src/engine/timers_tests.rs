@@ -1,17 +1,7 @@
-use ringwire_abi::request::{Nop, Op};
-
-use super::super::request::Request;
 use super::*;
 
 fn request(requests: &mut Requests) -> RequestId {
-    let nop = Nop {
-        inject: None,
-        file: None,
-        buffer: None,
-        extra: None,
-        by_task_work: false,
-    };
-    requests.insert(Request::new(0, 0, Op::Nop(nop)))
+    requests.insert(0, 0)
 }
 
 fn at(nanos: u64) -> Instant {

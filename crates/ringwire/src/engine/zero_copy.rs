@@ -167,7 +167,6 @@ impl Engine {
 
     /// Borrows all of a zero-copy send's memory; `None` if some of it, or nothing, is in UMEM.
     pub(super) fn borrow_all(&mut self, id: RequestId) -> Option<BorrowedParts> {
-        self.requests.get(id).promise?;
         let loan = self.loan(id);
         let mut parts = BorrowedParts::default();
         let mut single = [Span::default()];

@@ -52,6 +52,8 @@ struct Outgoing {
     /// Bytes of each datagram, and how many there are.
     segment: usize,
     segments: usize,
+    /// Each is one packet, in one send chunk.
+    whole: bool,
 }
 
 impl Outgoing {
@@ -106,9 +108,7 @@ impl Stack {
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), SocketError> {
         let outgoing = self.prepare_send(ledger, id, options, len)?;
-        let segment = UDP_HEADER + outgoing.segment;
-        let chunks = self.chunks_for(ledger, outgoing.to.ip(), segment);
-        self.admit_send(ledger, &outgoing, chunks)?;
+        self.admit_send(ledger, &outgoing)?;
         let mut left = len;
         for _ in 0..outgoing.segments {
             let part = left.min(outgoing.segment);
@@ -136,9 +136,7 @@ impl Stack {
         let prepared = self.prepare_send(ledger, id, options, len);
         let admitted = prepared.and_then(|outgoing| {
             // As many as if everything were copied: it may come to that.
-            let segment = UDP_HEADER + outgoing.segment;
-            let chunks = self.chunks_for(ledger, outgoing.to.ip(), segment);
-            self.admit_send(ledger, &outgoing, chunks)?;
+            self.admit_send(ledger, &outgoing)?;
             Ok(outgoing)
         });
         let outgoing = match admitted {
@@ -222,6 +220,7 @@ impl Stack {
             service,
             queue,
             segment,
+            whole: self.fits_chunk(ledger, ip, UDP_HEADER + segment),
             segments: if segment < len {
                 len.div_ceil(segment)
             } else {
@@ -281,16 +280,15 @@ impl Stack {
         }
     }
 
-    /// Whether there is room for a send of which each datagram takes so many chunks.
-    fn admit_send(
-        &mut self,
-        ledger: &Ledger,
-        outgoing: &Outgoing,
-        chunks: u32,
-    ) -> Result<(), SocketError> {
+    /// Whether there is room for a send.
+    fn admit_send(&mut self, ledger: &Ledger, outgoing: &Outgoing) -> Result<(), SocketError> {
         if outgoing.reach == Reach::Local {
             return Ok(());
         }
+        let chunks = match outgoing.whole {
+            true => 1,
+            false => self.chunks_for(ledger, outgoing.to.ip(), UDP_HEADER + outgoing.segment),
+        };
         let admitted = self.admit(ledger, outgoing.id, chunks * outgoing.segments as u32);
         if admitted == Err(SocketError::WouldBlock) {
             // None of its own may be in use, to come back one day.
@@ -311,7 +309,7 @@ impl Stack {
             return self.loop_back(ledger, outgoing.from, outgoing.to, len, fill);
         }
         self.counters.tx_datagrams += 1;
-        if self.fits_chunk(ledger, outgoing.to.ip(), UDP_HEADER + len) {
+        if outgoing.whole {
             return self.send_whole(now, ledger, outgoing, len, fill);
         }
         let mut header_left = true;
@@ -360,10 +358,17 @@ impl Stack {
         fill: &mut dyn FnMut(&mut [u8]),
     ) {
         let (front, policy) = (self.front(), self.config.tx_checksum);
+        let mac = match outgoing.reach {
+            Reach::Via(neighbour) => self.neighbours.lookup(now, neighbour),
+            _ => None,
+        };
         let mut frame = self.take_send_chunk(ledger, Some(outgoing.id));
         let (room, packet) = ledger.bytes_mut(&mut frame).split_at_mut(front);
         let part = Fragment::whole(UDP_HEADER + len);
         let at = write_headers(self.config.mac, packet, &outgoing.meta(), part);
+        if let Some(mac) = mac {
+            packet[..6].copy_from_slice(&mac);
+        }
         let datagram = &mut packet[at..at + UDP_HEADER + len];
         let (header, payload) = datagram.split_at_mut(UDP_HEADER);
         outgoing.write_header(header, len);
@@ -382,13 +387,16 @@ impl Stack {
         };
         datagram[CHECKSUM_AT..UDP_HEADER].copy_from_slice(&checksum.to_be_bytes());
         self.counters.tx_offloaded += u64::from(metadata);
-        let packet = Packet::new(Piece {
+        let piece = Piece {
             frame,
             start: front as u32,
             len: (at + UDP_HEADER + len) as u32,
-        });
-        let packet = TxPacket::new(packet, outgoing.queue).with_metadata(metadata);
-        self.dispatch_one(now, ledger, outgoing.to.ip(), outgoing.reach, packet);
+        };
+        let packet = TxPacket::in_one_piece(piece, outgoing.queue, metadata);
+        match mac {
+            Some(_) => self.enqueue_addressed(packet),
+            None => self.dispatch_one(now, ledger, outgoing.to.ip(), outgoing.reach, packet),
+        }
     }
 
     /// Sends borrowed bytes as one datagram; returns what the socket is charged with for those packets that
