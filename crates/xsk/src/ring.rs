@@ -199,6 +199,18 @@ impl<T: Copy> Consumer<T> {
         Some(entry)
     }
 
+    /// The entry that so many pops after the next one will take, if it is known to be there.
+    #[inline]
+    pub fn peek(&self, ahead: u32) -> Option<T> {
+        if ahead >= self.ready() {
+            return None;
+        }
+        let (number, slot) = self.shared.slot(self.tail.wrapping_add(ahead));
+        self.shared.layout.watch.read(number, 1);
+        // SAFETY: as in `pop`.
+        Some(unsafe { slot.read() })
+    }
+
     /// Gives the slots of what was popped back.
     pub fn release(&mut self) {
         self.shared.consumer().store(self.tail, Ordering::Release);

@@ -12,6 +12,8 @@ use super::watchdog::{Pulse, note};
 
 /// Packets taken from each RX ring in a turn.
 const RX_BURST: usize = 64;
+/// Packets between the one that is dealt with and the one whose first bytes are fetched meanwhile.
+const PREFETCH: u32 = 2;
 /// TX descriptors of one queue that the NIC may hold: some drivers lose what exceeds the hardware's
 /// ring, without a counter.
 const TX_WINDOW: u32 = 512;
@@ -95,6 +97,9 @@ impl Queue {
         while *left > 0 {
             *left -= 1;
             let desc = self.rings.rx.pop()?;
+            if let Some(later) = self.rings.rx.peek(PREFETCH) {
+                ledger.prefetch(later.addr);
+            }
             let packet = self.take_piece(ledger, counters, index, desc);
             if packet.is_some() {
                 return packet;
