@@ -30,13 +30,16 @@ impl Group {
         });
     }
 
-    fn remove(&mut self, id: SocketId) {
+    /// Takes a socket out; says whether nobody is left.
+    pub(crate) fn remove(&mut self, id: SocketId) -> bool {
         self.0.retain(|member| member.id != id);
+        self.0.is_empty()
     }
 
     /// Who takes what comes from `remote` to `local`. A socket made for IPv4 comes before one for
     /// both families (`compute_score`); then the last that was bound takes it, or any of those bound
     /// with `SO_REUSEPORT`, always the same for the same addresses (`reuseport_select_sock`).
+    #[inline]
     pub(crate) fn pick(
         &self,
         local: SocketAddr,
@@ -46,6 +49,15 @@ impl Group {
         if let [only] = &self.0[..] {
             return Some(only.id);
         }
+        self.pick_of_many(local, remote, hasher)
+    }
+
+    fn pick_of_many(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        hasher: &FixedState,
+    ) -> Option<SocketId> {
         let made_for = |member: &Member| match local.ip() {
             IpAddr::V4(_) => member.family == Family::V4,
             IpAddr::V6(_) => true,
@@ -76,11 +88,10 @@ pub(crate) fn leave<K: Eq + Hash>(
     key: K,
     id: SocketId,
 ) {
-    if let Entry::Occupied(mut entry) = groups.entry(key) {
-        entry.get_mut().remove(id);
-        if entry.get().0.is_empty() {
-            entry.remove();
-        }
+    if let Entry::Occupied(mut entry) = groups.entry(key)
+        && entry.get_mut().remove(id)
+    {
+        entry.remove();
     }
 }
 

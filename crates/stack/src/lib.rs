@@ -21,6 +21,7 @@ mod checksum;
 mod control;
 mod counters;
 mod egress;
+mod ends_map;
 mod error;
 mod extension;
 mod group;

@@ -307,6 +307,17 @@ impl Payload {
         }
     }
 
+    /// All of it, if it lies in one piece.
+    #[inline]
+    pub(crate) fn bytes<'a>(&'a self, ledger: &'a Ledger) -> Option<&'a [u8]> {
+        match self {
+            Payload::Frames { packet, start, len } => {
+                ledger.piece(&packet.first).get(*start..*start + *len)
+            }
+            Payload::Heap { bytes, start } => bytes.get(*start..),
+        }
+    }
+
     /// Its first bytes in one piece, as many as `copy` has or all: where they lie if they do, or copied
     /// together.
     #[inline]

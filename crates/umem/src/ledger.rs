@@ -260,18 +260,19 @@ impl Ledger {
     /// another core has written them. Of an address that is none nothing comes.
     #[inline]
     pub fn prefetch(&self, addr: u64) {
-        const LINE_BYTES: u64 = 64;
-        // Headers, and where the payload begins.
-        for addr in [addr, addr.saturating_add(LINE_BYTES)] {
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            if self.locate(addr, 0).is_ok() {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                // SAFETY: `locate` checked that the address is inside the mapping. To fetch ahead reads nothing.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(self.umem.as_ptr().add(addr as usize).cast()) }
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            const LINE_BYTES: usize = 64;
+            let first = self.umem.as_ptr().cast_const().wrapping_add(addr as usize);
+            // Headers, and where the payload begins.
+            for line in [first, first.wrapping_add(LINE_BYTES)] {
+                // SAFETY: a prefetch of any address has no effect but on caches (Intel SDM, PREFETCHh).
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
             }
-            #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-            let _ = addr;
         }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _ = addr;
     }
 
     /// Counts a TX descriptor for bytes of a held frame; returns the address to put into it.

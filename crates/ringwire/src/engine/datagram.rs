@@ -1,8 +1,10 @@
 //! RECV and RECVMSG of datagrams.
 
+use std::net::SocketAddr;
+
 use ringwire_abi::errno::Errno;
 use ringwire_abi::request::{MessageTransfer, Op};
-use ringwire_stack::SocketId;
+use ringwire_stack::{Datagram, SocketId};
 
 use super::buffers::Selected;
 use super::message::{MultishotLayout, write_message};
@@ -29,8 +31,7 @@ impl Engine {
         wanted: &Wanted,
         first: bool,
     ) -> Attempt {
-        let readiness = self.stack.readiness(&self.ledger, socket);
-        let ready = readiness.readable || readiness.error || readiness.receive_shut;
+        let ready = self.stack.udp_can_receive(socket);
         // A multishot read looks for data before it looks for a buffer, but for the first time.
         let looks = first && wanted.poll_first || !first && wanted.reads && wanted.multishot;
         if looks && !ready {
@@ -80,7 +81,7 @@ impl Engine {
             recycle(self);
             return Err(errno(error));
         }
-        if self.stack.udp_front(socket).is_none() {
+        let Some(datagram) = self.stack.udp_front(socket) else {
             // Receiving was shut down. Only who waits alone learns of it: datagrams still come
             // (`__skb_recv_udp`).
             if wanted.multishot || wanted.has(libc::MSG_DONTWAIT) {
@@ -94,10 +95,10 @@ impl Engine {
                 empty: true,
             };
             return Ok(Some(self.commit(end, selected, wanted)));
-        }
-        let stored = match self.requests.get(id).op {
-            Op::Recv(_) | Op::Read(_) => self.store_datagram(id, socket, selected, wanted),
-            Op::RecvMsg(recv) => self.store_message(id, socket, &recv, selected),
+        };
+        let stored = match &self.requests.get(id).op {
+            Op::Recv(_) | Op::Read(_) => self.store_datagram(id, datagram, selected, wanted),
+            Op::RecvMsg(recv) => self.store_message(id, socket, datagram, recv, selected),
             _ => unreachable!("receive: a request that receives nothing"),
         };
         match stored {
@@ -143,14 +144,10 @@ impl Engine {
     fn store_datagram(
         &self,
         id: RequestId,
-        socket: SocketId,
+        datagram: &Datagram,
         selected: Option<Selected>,
         wanted: &Wanted,
     ) -> Result<Received, Errno> {
-        let datagram = self
-            .stack
-            .udp_front(socket)
-            .expect("receive: a datagram is queued");
         let full = datagram.len();
         let mut single = [Span::default()];
         let spans = match &selected {
@@ -159,7 +156,7 @@ impl Engine {
         };
         let room: usize = spans.iter().map(|span| span.len).sum();
         let stored = full.min(room);
-        self.copy_payload(socket, spans)?;
+        self.copy_payload(datagram, spans)?;
         // With a buffer group MSG_TRUNC's length could exceed the buffer that the completion names.
         let res = if wanted.has(libc::MSG_TRUNC) {
             full
@@ -180,41 +177,42 @@ impl Engine {
         &self,
         id: RequestId,
         socket: SocketId,
+        datagram: &Datagram,
         recv: &MessageTransfer,
         selected: Option<Selected>,
     ) -> Result<Received, Errno> {
         let Prepared::Message(message) = &self.requests.get(id).prepared else {
             unreachable!("receive: a message was copied at submission")
         };
+        let (name, name_len) = self.sender_of(socket, datagram.from);
+        let name = &name[..name_len];
         match (recv.multishot, selected) {
-            (true, Some(selected)) => self.store_multishot_message(socket, recv, message, selected),
-            _ => self.store_single_message(socket, recv, message, selected),
+            (true, Some(selected)) => {
+                self.store_multishot_message(datagram, name, recv, message, selected)
+            }
+            _ => self.store_single_message(datagram, name, recv, message, selected),
         }
     }
 
     fn store_single_message(
         &self,
-        socket: SocketId,
+        datagram: &Datagram,
+        name: &[u8],
         recv: &MessageTransfer,
         message: &Message,
         selected: Option<Selected>,
     ) -> Result<Received, Errno> {
-        let (name, name_len) = self.sender_of(socket);
         let spans = match &selected {
             Some(selected) => std::slice::from_ref(&selected.span),
             None => &message.buffers,
         };
         let room: usize = spans.iter().map(|span| span.len).sum();
-        let full = self
-            .stack
-            .udp_front(socket)
-            .expect("receive: a datagram is queued")
-            .len();
-        self.copy_payload(socket, spans)?;
-        usermem::write(message.name, &name[..name_len])?;
+        let full = datagram.len();
+        self.copy_payload(datagram, spans)?;
+        usermem::write(message.name, name)?;
         let truncated = full > room;
         let out_flags = if truncated { libc::MSG_TRUNC } else { 0 };
-        message.write_back(name_len as u32, 0, out_flags)?;
+        message.write_back(name.len() as u32, 0, out_flags)?;
         let wants_all = recv.msg_flags & libc::MSG_WAITALL != 0;
         let waits_for_all = wants_all && message.control_area == 0;
         let stored = full.min(room);
@@ -234,19 +232,15 @@ impl Engine {
 
     fn store_multishot_message(
         &self,
-        socket: SocketId,
+        datagram: &Datagram,
+        name: &[u8],
         recv: &MessageTransfer,
         message: &Message,
         selected: Selected,
     ) -> Result<Received, Errno> {
         let layout = MultishotLayout::new(message, selected.span)?;
-        let (name, name_len) = self.sender_of(socket);
-        let full = self
-            .stack
-            .udp_front(socket)
-            .expect("receive: a datagram is queued")
-            .len();
-        self.copy_payload(socket, &[layout.payload])?;
+        let full = datagram.len();
+        self.copy_payload(datagram, &[layout.payload])?;
         let stored = full.min(layout.payload.len);
         let flags = if full > stored { libc::MSG_TRUNC } else { 0 };
         // The length is recvmsg(2)'s: the datagram's only where MSG_TRUNC asks for it.
@@ -255,7 +249,7 @@ impl Engine {
         } else {
             stored
         };
-        write_message(&layout, &name[..name_len], reported, flags)?;
+        write_message(&layout, name, reported, flags)?;
         Ok(Received {
             res: (layout.header_len() + stored) as i32,
             flags: 0,
@@ -264,12 +258,7 @@ impl Engine {
         })
     }
 
-    pub(super) fn sender_of(&self, socket: SocketId) -> ([u8; 28], usize) {
-        let from = self
-            .stack
-            .udp_front(socket)
-            .expect("receive: a datagram is queued")
-            .from;
+    pub(super) fn sender_of(&self, socket: SocketId, from: SocketAddr) -> ([u8; 28], usize) {
         let (family, _) = self
             .stack
             .local(socket)
@@ -277,12 +266,15 @@ impl Engine {
         address::emit(from, family)
     }
 
-    /// Copies the queued datagram into the application's memory, as far as it goes.
-    fn copy_payload(&self, socket: SocketId, spans: &[Span]) -> Result<(), Errno> {
-        let datagram = self
-            .stack
-            .udp_front(socket)
-            .expect("receive: a datagram is queued");
+    /// Copies a datagram into the application's memory, as far as it goes.
+    fn copy_payload(&self, datagram: &Datagram, spans: &[Span]) -> Result<(), Errno> {
+        // Nearly always from one place to another.
+        if let ([span], Some(bytes)) = (spans, datagram.bytes(&self.ledger))
+            && !bytes.is_empty()
+            && span.len > 0
+        {
+            return usermem::write(*span, bytes).map(drop);
+        }
         let room: usize = spans.iter().map(|span| span.len).sum();
         let mut scatter = Scatter::new(spans, 0);
         datagram.for_each(&self.ledger, room, |part| scatter.write(part));

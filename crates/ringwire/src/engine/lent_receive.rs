@@ -158,14 +158,14 @@ impl Engine {
                 failed: wanted.reads && wanted.whole(),
             });
         };
-        let full = front.len();
+        let (full, from) = (front.len(), front.from);
         let limit = most(wanted.limit);
         let count = full.min(limit);
         let mut room = 0;
         let mut areas = (0, 0);
         let (mut name, mut name_len) = ([0; 28], 0);
         if let Prepared::Message(message) = &self.requests.get(id).prepared {
-            (name, name_len) = self.sender_of(socket);
+            (name, name_len) = self.sender_of(socket, from);
             let name = &name[..name_len];
             if wanted.multishot {
                 areas = (message.name_area, message.control_area);

@@ -142,6 +142,9 @@ impl Engine {
         if !request.attempted || !is_multishot(&request.op) {
             return false;
         }
+        if socket.protocol() == Protocol::Udp {
+            return !self.stack.udp_can_receive(socket);
+        }
         let readiness = self.stack.readiness(&self.ledger, socket);
         !(readiness.readable || readiness.error || readiness.receive_shut || readiness.hung_up)
     }

@@ -8,13 +8,13 @@ use ringwire_tcp::{Instant, SeqNumber};
 use ringwire_umem::Ledger;
 use smoltcp::wire::IpProtocol;
 
-use super::ends_map::EndsMap;
 use super::input::{CONNECTED, note_delivery};
 use super::receive_queue::SMALL_BYTES;
 use super::wire::{self, Header};
 use super::{Ends, IN_TABLE};
 use crate::Stack;
 use crate::checksum::Checksum;
+use crate::ends_map::EndsMap;
 use crate::headers::{ETHERNET_HEADER, IPV4_HEADER};
 use crate::ingress::{IpIn, ecn, ipv4_header_sum};
 use crate::packet::{Packet, Payload};

@@ -3,7 +3,6 @@
 
 mod connect;
 mod described;
-mod ends_map;
 mod error;
 mod flow;
 mod input;
@@ -49,6 +48,7 @@ use timers::Timers;
 const IN_TABLE: &str = "tcp: a socket that is in use is in the table";
 
 /// The two ends of a connection: (local, remote).
+/// Local before remote.
 pub(crate) type Ends = (SocketAddr, SocketAddr);
 
 /// What connect(2) has come to, which outlives the connection itself (Linux's `socket_state`).

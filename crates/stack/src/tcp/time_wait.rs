@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use ringwire_tcp::{Instant, TimeWait};
 
 use super::Ends;
-use super::ends_map::EndsMap;
+use crate::ends_map::EndsMap;
 use crate::siblings::Sibling;
 use crate::socket::Protocol;
 

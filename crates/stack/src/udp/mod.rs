@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use crate::ends_map::{End, EndsMap};
 use crate::error::SocketError;
 use crate::group::{self, Group};
 use crate::options::{Sharing, SocketOptions};
@@ -47,6 +48,12 @@ impl Datagram {
         self.len() == 0
     }
 
+    /// The payload, if it lies in one piece.
+    #[inline]
+    pub fn bytes<'a>(&'a self, ledger: &'a ringwire_umem::Ledger) -> Option<&'a [u8]> {
+        self.payload.bytes(ledger)
+    }
+
     /// Calls `each` with the first `limit` bytes of the payload, part by part, in order.
     pub fn for_each(&self, ledger: &ringwire_umem::Ledger, limit: usize, each: impl FnMut(&[u8])) {
         self.payload.for_each(ledger, limit, each);
@@ -77,13 +84,18 @@ pub(crate) struct Socket {
     pub(crate) nic_queue: u16,
 }
 
-type Connection = (SocketAddr, SocketAddr);
+impl Socket {
+    #[inline]
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Sockets {
     slab: Slab<Socket>,
-    bound: HashMap<SocketAddr, Group, FixedState>,
-    connected: HashMap<Connection, Group, FixedState>,
+    bound: HashMap<End, Group, FixedState>,
+    connected: EndsMap<Group>,
     by_port: HashMap<u16, Vec<SocketId>, FixedState>,
     /// Ports that nobody has any more.
     pub(crate) idle_ports: Vec<u16>,
@@ -97,7 +109,7 @@ impl Sockets {
         Sockets {
             slab: Slab::new(Protocol::Udp),
             bound: HashMap::with_hasher(hasher()),
-            connected: HashMap::with_hasher(hasher()),
+            connected: EndsMap::new(seed),
             by_port: HashMap::with_hasher(hasher()),
             idle_ports: Vec::new(),
             events: Events::default(),
@@ -238,12 +250,12 @@ impl Sockets {
         if let Some(id) = self.find_connected(local, remote) {
             return Some(id);
         }
-        let group = self.bound.get(&local).or_else(|| {
+        let group = self.bound.get(&local.into()).or_else(|| {
             let any = match local.ip() {
                 IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                 IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
             };
-            self.bound.get(&SocketAddr::new(any, local.port()))
+            self.bound.get(&SocketAddr::new(any, local.port()).into())
         });
         group?.pick(local, remote, self.bound.hasher())
     }
@@ -251,11 +263,12 @@ impl Sockets {
     /// The connected socket that an ICMP error is about.
     pub(crate) fn find_connected(&self, local: SocketAddr, remote: SocketAddr) -> Option<SocketId> {
         let group = self.connected.get(&(local, remote))?;
-        group.pick(local, remote, self.connected.hasher())
+        group.pick(local, remote, self.bound.hasher())
     }
 
     /// Queues a datagram, or gives it back when the receive buffer is full. As in the kernel, the
     /// buffer takes whatever comes while it is not full yet.
+    #[inline]
     pub(crate) fn deliver(
         &mut self,
         id: SocketId,
@@ -278,10 +291,12 @@ impl Sockets {
         Ok(())
     }
 
+    #[inline]
     pub(crate) fn front(&self, id: SocketId) -> Option<&Datagram> {
         self.get(id)?.queue.front()
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self, id: SocketId) -> Option<Datagram> {
         let socket = self.get_mut(id)?;
         let datagram = socket.queue.pop_front()?;
@@ -297,7 +312,7 @@ impl Sockets {
     }
 
     pub(crate) fn readable(&self, id: SocketId) -> bool {
-        self.get(id).is_some_and(|socket| !socket.queue.is_empty())
+        self.get(id).is_some_and(Socket::has_queued)
     }
 
     fn hash(&mut self, id: SocketId) {
@@ -307,14 +322,15 @@ impl Sockets {
         let Some(local) = socket.local else { return };
         match remote {
             Some(remote) => {
-                let group = self.connected.entry((local, remote)).or_default();
+                let group = self.connected.get_or_default((local, remote));
                 group.add(id, family, spreads);
                 if let Some(sibling) = &self.sibling {
                     sibling.open(Protocol::Udp, &(local, remote));
                 }
             }
             None => for_each_key(local, family, |key| {
-                self.bound.entry(key).or_default().add(id, family, spreads);
+                let group = self.bound.entry(key.into()).or_default();
+                group.add(id, family, spreads);
             }),
         }
     }
@@ -325,12 +341,19 @@ impl Sockets {
         let Some(local) = socket.local else { return };
         match remote {
             Some(remote) => {
-                group::leave(&mut self.connected, (local, remote), id);
+                let ends = (local, remote);
+                if let Some(group) = self.connected.get_mut(&ends)
+                    && group.remove(id)
+                {
+                    self.connected.remove(&ends);
+                }
                 if let Some(sibling) = &self.sibling {
                     sibling.close(Protocol::Udp, &(local, remote));
                 }
             }
-            None => for_each_key(local, family, |key| group::leave(&mut self.bound, key, id)),
+            None => for_each_key(local, family, |key| {
+                group::leave(&mut self.bound, key.into(), id);
+            }),
         }
     }
 

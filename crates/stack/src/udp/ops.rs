@@ -150,21 +150,18 @@ impl Stack {
     }
 
     /// Checks length and checksum; returns the ports and the length of header and payload.
+    #[inline]
     fn check_udp(
         &mut self,
         ledger: &Ledger,
         payload: &Payload,
         ip: &IpIn,
     ) -> Result<(u16, u16, usize), Option<Reject>> {
-        let mut header = [0; UDP_HEADER];
-        let mut at = 0;
-        payload.for_each(ledger, UDP_HEADER, |part| {
-            header[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        });
-        if at < UDP_HEADER {
+        let mut copy = [0; UDP_HEADER];
+        let Some(header) = payload.head(ledger, &mut copy).first_chunk() else {
             return Err(Some(Reject::Malformed));
-        }
+        };
+        let header: [u8; UDP_HEADER] = *header;
         let udp = UdpPacket::new_unchecked(&header[..]);
         let len = usize::from(udp.len());
         if len < UDP_HEADER || len > payload.len() || udp.dst_port() == 0 {
@@ -194,6 +191,7 @@ impl Stack {
         checksum == Checksum::pseudo(ip.source, ip.destination, udp, len as u32).fold()
     }
 
+    #[inline]
     pub(crate) fn deliver(
         &mut self,
         ledger: &mut Ledger,
@@ -214,6 +212,7 @@ impl Stack {
 
     /// Moves a payload out of its frames when RX chunks run short: sockets that nobody reads must
     /// not starve the fill rings.
+    #[inline]
     fn compact(&mut self, ledger: &mut Ledger, payload: Payload) -> Payload {
         let in_frames = matches!(payload, Payload::Frames { .. });
         if !in_frames || !self.rx_runs_short(ledger) {
@@ -284,6 +283,14 @@ impl Stack {
         if let Some(datagram) = self.sockets.pop(id) {
             datagram.payload.release(ledger);
         }
+    }
+
+    /// Whether a receive would not wait: a datagram, an error, or that no more is received.
+    #[inline]
+    pub fn udp_can_receive(&self, id: SocketId) -> bool {
+        self.sockets.get(id).is_some_and(|socket| {
+            socket.has_queued() || socket.error.is_some() || socket.receive_shut
+        })
     }
 
     /// What can be done with the socket now.

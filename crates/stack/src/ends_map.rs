@@ -1,14 +1,14 @@
-//! A map from the two ends of a connection. The families are apart, so that an entry of IPv4's, hashed
+//! Maps from the two ends of a connection, and from one. The families are apart, so that an entry of IPv4's, hashed
 //! by two multiplications, is a third as long as one that could hold either: at 100,000 connections each
 //! lookup fetches the entry from memory.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::FixedState;
 
-use super::Ends;
+use crate::tcp::Ends;
 
 /// Addresses and ports, local before remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +63,40 @@ impl Key {
     }
 }
 
+#[inline]
 fn halves(ip: IpAddr) -> [u64; 2] {
     let bits = match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits(),
     };
     [(bits >> 64) as u64, bits as u64]
+}
+
+/// An address and a port of ours as a key, of which scope and flow label are no part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    address: [u64; 2],
+    port: u16,
+}
+
+impl Hash for End {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [high, low] = self.address;
+        state.write_u64(high);
+        // Addresses of one prefix differ in the low half, which is whole.
+        state.write_u64(low.rotate_left(16) ^ u64::from(self.port));
+    }
+}
+
+impl From<SocketAddr> for End {
+    #[inline]
+    fn from(end: SocketAddr) -> End {
+        End {
+            address: halves(end.ip()),
+            port: end.port(),
+        }
+    }
 }
 
 /// A map from the two ends of a connection; scopes and flow labels are no part of them.
@@ -102,6 +130,16 @@ impl<V> EndsMap<V> {
         match Key::new(ends) {
             Key::V4(key) => self.v4.get_mut(&key),
             Key::V6(key) => self.v6.get_mut(&key),
+        }
+    }
+
+    pub(crate) fn get_or_default(&mut self, ends: Ends) -> &mut V
+    where
+        V: Default,
+    {
+        match Key::new(&ends) {
+            Key::V4(key) => self.v4.entry(key).or_default(),
+            Key::V6(key) => self.v6.entry(key).or_default(),
         }
     }
 
