@@ -191,7 +191,8 @@ const KEPT_SOCKADDR: usize = 28;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawAddress {
     bytes: [u8; KEPT_SOCKADDR],
-    len: u8,
+    // So long that all of it is moved in whole words.
+    len: u32,
 }
 
 impl RawAddress {
@@ -201,12 +202,12 @@ impl RawAddress {
         }
         let mut bytes = [0; KEPT_SOCKADDR];
         read(Span { addr, len }, &mut bytes)?;
-        let len = len.min(KEPT_SOCKADDR) as u8;
+        let len = len.min(KEPT_SOCKADDR) as u32;
         Ok(RawAddress { bytes, len })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        &self.bytes[..self.len as usize]
     }
 }
 

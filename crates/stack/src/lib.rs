@@ -304,6 +304,9 @@ impl Stack {
 
     /// Has those who found no send chunk try again, once some are free.
     fn wake_starved(&mut self, ledger: &Ledger) {
+        if self.starved.is_empty() {
+            return;
+        }
         if ledger.free_chunks(Pool::Send) < 2 * egress::CONTROL_RESERVE_CHUNKS {
             return;
         }

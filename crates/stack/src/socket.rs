@@ -256,6 +256,15 @@ impl Stack {
         }
     }
 
+    /// A socket's family.
+    #[inline]
+    pub fn family(&self, id: SocketId) -> Option<Family> {
+        match id.protocol {
+            Protocol::Udp => self.sockets.get(id).map(|socket| socket.family),
+            Protocol::Tcp => self.tcp.get(id).map(|socket| socket.family),
+        }
+    }
+
     /// A socket's family and local address.
     pub fn local(&self, id: SocketId) -> Option<(Family, Option<SocketAddr>)> {
         match id.protocol {

@@ -79,15 +79,15 @@ impl Engine {
         if accept.addr == 0 {
             return Ok(());
         }
-        let (family, _) = self.stack.local(accepted.socket).ok_or(Errno::EBADF)?;
+        let family = self.stack.family(accepted.socket).ok_or(Errno::EBADF)?;
         let (bytes, len) = address::emit(accepted.peer, family);
         usermem::write_address(accept.addr, accept.addr_len, &bytes[..len])
     }
 
     /// Begins to connect a stream, and waits for what comes of it.
     pub(super) fn issue_connect_stream(&mut self, id: RequestId, socket: SocketId) {
-        let to = match self.stack.local(socket) {
-            Some((family, _)) => self.given(id, family),
+        let to = match self.stack.family(socket) {
+            Some(family) => self.given(id, family),
             None => Err(Errno::EBADF),
         };
         let to = match to {

@@ -142,7 +142,15 @@ impl Engine {
     }
 
     /// Posts what has completed and lets go of it, which queues what was linked to it or held back.
+    #[inline]
     pub(super) fn let_go(&mut self) {
+        let nothing = self.finished.is_empty() && self.counted.is_empty() && !self.drain_active;
+        if !nothing || self.ledger.has_repaid() {
+            self.let_go_of_finished();
+        }
+    }
+
+    fn let_go_of_finished(&mut self) {
         self.post_finished();
         self.finish_counted();
         while let Some(id) = self.finished.pop_front() {
@@ -226,6 +234,7 @@ impl Engine {
     }
 
     /// Does the work that waits, and what comes of it.
+    #[inline]
     pub(super) fn run_work(&mut self) {
         loop {
             self.let_go();

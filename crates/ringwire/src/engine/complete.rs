@@ -102,7 +102,14 @@ impl Engine {
     }
 
     /// Posts the last completions of the requests that have finished.
+    #[inline]
     pub(super) fn post_finished(&mut self) {
+        if self.unposted > 0 {
+            self.post_unposted();
+        }
+    }
+
+    fn post_unposted(&mut self) {
         let first = self.finished.len() - std::mem::take(&mut self.unposted);
         for index in first..self.finished.len() {
             let request = self.requests.get(self.finished[index]);

@@ -259,11 +259,8 @@ impl Engine {
     }
 
     pub(super) fn sender_of(&self, socket: SocketId, from: SocketAddr) -> ([u8; 28], usize) {
-        let (family, _) = self
-            .stack
-            .local(socket)
-            .expect("receive: the socket is open");
-        address::emit(from, family)
+        let family = self.stack.family(socket);
+        address::emit(from, family.expect("receive: the socket is open"))
     }
 
     /// Copies a datagram into the application's memory, as far as it goes.

@@ -319,7 +319,7 @@ impl Engine {
         selected: Option<Selected>,
         wanted: &Wanted,
     ) -> Result<Attempt, Errno> {
-        let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
+        let family = self.stack.family(socket).ok_or(Errno::EBADF)?;
         let (level, kind, bytes) = match family {
             Family::V4 => (libc::SOL_IP, libc::IP_RECVERR, EXTENDED_ERROR + IN_BYTES),
             Family::V6 => (

@@ -185,7 +185,7 @@ impl Engine {
     }
 
     fn bind(&mut self, id: RequestId, socket: SocketId) -> Result<i32, Errno> {
-        let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
+        let family = self.stack.family(socket).ok_or(Errno::EBADF)?;
         match self.given(id, family)? {
             Given::Address(address) => self.stack.bind(socket, address).map(|()| 0).map_err(errno),
             Given::Unspecified => Err(Errno::EAFNOSUPPORT),
@@ -193,7 +193,7 @@ impl Engine {
     }
 
     fn connect(&mut self, id: RequestId, socket: SocketId) -> Result<i32, Errno> {
-        let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
+        let family = self.stack.family(socket).ok_or(Errno::EBADF)?;
         let to = match self.given(id, family)? {
             Given::Unspecified => None,
             Given::Address(to) => Some(SocketAddr::new(to.ip(), to.port())),

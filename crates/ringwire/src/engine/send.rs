@@ -135,7 +135,7 @@ impl Engine {
         let mut single = [Span::default()];
         let mut spans = request.payload(&mut single);
         if let Some(to) = to {
-            let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
+            let family = self.stack.family(socket).ok_or(Errno::EBADF)?;
             options.to = match address::parse(to.bytes(), family)? {
                 address::Given::Address(to) => Some(to),
                 address::Given::Unspecified => return Err(Errno::EAFNOSUPPORT),

@@ -18,7 +18,7 @@ const DEFAULT_HOP_LIMIT: u8 = 64;
 impl Engine {
     pub(super) fn socket_option(&mut self, socket: SocketId, name: i32) -> Result<Vec<u8>, Errno> {
         let options = self.stack.options(socket).map_err(errno)?;
-        let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
+        let family = self.stack.family(socket).ok_or(Errno::EBADF)?;
         let stream = socket.protocol() == Protocol::Tcp;
         let value = match name {
             libc::SO_ERROR => self
@@ -102,7 +102,7 @@ impl Engine {
         room: usize,
     ) -> Result<Vec<u8>, Errno> {
         let options = self.stack.options(socket).map_err(errno)?;
-        let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
+        let family = self.stack.family(socket).ok_or(Errno::EBADF)?;
         let value = match (level, name) {
             (libc::SOL_IP, libc::IP_TOS) => options.type_of_service,
             (libc::SOL_IP, libc::IP_TTL) => options
@@ -128,7 +128,7 @@ impl Engine {
         value: Value,
     ) -> Result<(), Errno> {
         let mut options = self.stack.options(socket).map_err(errno)?;
-        let (family, _) = self.stack.local(socket).ok_or(Errno::EBADF)?;
+        let family = self.stack.family(socket).ok_or(Errno::EBADF)?;
         let stream = socket.protocol() == Protocol::Tcp;
         let masked = |class: u8, before: u8| match stream {
             true => class & !ECN_MASK | before & ECN_MASK,

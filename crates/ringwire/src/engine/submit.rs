@@ -13,7 +13,6 @@ use super::chain::Chain;
 use super::request::{Prepared, RequestId, Spare};
 use super::zero_copy::Promise;
 use super::{read_write, send};
-use crate::queue::Submission;
 use crate::usermem::{self, Message, RawAddress, Span};
 
 impl Engine {
@@ -32,8 +31,15 @@ impl Engine {
             };
             taken += submission.slots;
             let submit_all = self.setup_flags & IORING_SETUP_SUBMIT_ALL != 0;
-            let sqe = narrow(submission);
-            if self.submit_one(&sqe, &mut chain).is_err() && !submit_all {
+            let narrowed;
+            let sqe = match submission.wide {
+                false => &submission.sqe,
+                true => {
+                    narrowed = narrow(&submission.sqe);
+                    &narrowed
+                }
+            };
+            if self.submit_one(sqe, &mut chain).is_err() && !submit_all {
                 break;
             }
         }
@@ -144,16 +150,14 @@ impl Engine {
 
 /// An operation with 128 bytes, in an entry that has them, is its little sister: nothing that a
 /// socket takes lies in the second half. Elsewhere there is no such operation.
-fn narrow(mut submission: Submission) -> Sqe {
-    let sqe = &mut submission.sqe;
-    if submission.wide {
-        sqe.opcode = match sqe.opcode {
-            IORING_OP_NOP128 => IORING_OP_NOP,
-            IORING_OP_URING_CMD128 => IORING_OP_URING_CMD,
-            opcode => opcode,
-        };
-    }
-    submission.sqe
+#[cold]
+fn narrow(sqe: &Sqe) -> Sqe {
+    let opcode = match sqe.opcode {
+        IORING_OP_NOP128 => IORING_OP_NOP,
+        IORING_OP_URING_CMD128 => IORING_OP_URING_CMD,
+        opcode => opcode,
+    };
+    Sqe { opcode, ..*sqe }
 }
 
 /// Copies what the kernel copies at submission, so that the application may free it.
