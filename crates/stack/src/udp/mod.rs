@@ -5,6 +5,7 @@
 
 pub(crate) mod ops;
 pub(crate) mod send;
+mod send_borrowed;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

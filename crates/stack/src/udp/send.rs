@@ -1,7 +1,6 @@
-//! Datagrams that are sent: copied behind their headers, or described where they lie.
+//! Datagrams that are sent, copied behind their headers.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use ringwire_tcp::Instant;
 use ringwire_umem::{Ledger, Piece};
@@ -9,19 +8,17 @@ use smoltcp::wire::{IpProtocol, UdpPacket};
 
 use super::ops::UDP_HEADER;
 use crate::address::Reach;
-use crate::borrowed::{BorrowedParts, Reader};
 use crate::checksum::Checksum;
 use crate::error::SocketError;
 use crate::headers::{Fragment, IpMeta, write_headers};
 use crate::options::{Service, SocketOptions};
-use crate::packet::{Packet, Payload, TxPacket};
-use crate::plan::{Copied, TxPlan, tx_plan};
+use crate::packet::{Payload, TxPacket};
 use crate::socket::{Family, SocketId, chosen_source};
 use crate::way::Way;
 use crate::{Stack, TxChecksum};
 
 /// Where the checksum stands in the header.
-const CHECKSUM_AT: usize = 6;
+pub(super) const CHECKSUM_AT: usize = 6;
 /// Most segments that one GSO send is split into (Linux's `UDP_MAX_SEGMENTS`).
 pub const MAX_SEGMENTS: usize = 128;
 
@@ -42,22 +39,22 @@ pub struct SendOptions {
 }
 
 /// What is decided about a send before anything is written.
-struct Outgoing {
-    id: SocketId,
+pub(super) struct Outgoing {
+    pub(super) id: SocketId,
     from: SocketAddr,
-    to: SocketAddr,
-    reach: Reach,
+    pub(super) to: SocketAddr,
+    pub(super) reach: Reach,
     service: Service,
-    queue: u16,
+    pub(super) queue: u16,
     /// Bytes of each datagram, and how many there are.
-    segment: usize,
-    segments: usize,
+    pub(super) segment: usize,
+    pub(super) segments: usize,
     /// Each is one packet, in one send chunk.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
 impl Outgoing {
-    fn meta(&self) -> IpMeta {
+    pub(super) fn meta(&self) -> IpMeta {
         IpMeta {
             source: self.from.ip(),
             destination: self.to.ip(),
@@ -68,7 +65,7 @@ impl Outgoing {
     }
 
     /// Writes the header of a datagram with so many bytes of payload, but for its checksum.
-    fn write_header(&self, header: &mut [u8], len: usize) {
+    pub(super) fn write_header(&self, header: &mut [u8], len: usize) {
         let mut udp = UdpPacket::new_unchecked(header);
         udp.set_src_port(self.from.port());
         udp.set_dst_port(self.to.port());
@@ -77,14 +74,14 @@ impl Outgoing {
     }
 
     /// The sum of the pseudo-header of a datagram with so many bytes of payload.
-    fn pseudo(&self, len: usize) -> Checksum {
+    pub(super) fn pseudo(&self, len: usize) -> Checksum {
         let (source, destination) = (self.from.ip(), self.to.ip());
         let len = (UDP_HEADER + len) as u32;
         Checksum::pseudo(source, destination, IpProtocol::Udp.into(), len)
     }
 
     /// The checksum of a datagram, `sum` being that over its header and its payload.
-    fn checksum(&self, sum: Checksum, len: usize) -> u16 {
+    pub(super) fn checksum(&self, sum: Checksum, len: usize) -> u16 {
         let mut whole = self.pseudo(len);
         whole.add_u16(sum.fold());
         // RFC 768: a computed zero is sent as all ones.
@@ -118,58 +115,8 @@ impl Stack {
         Ok(())
     }
 
-    /// Sends the application's bytes as a datagram (or several, with `segment_bytes`) from where they lie, if
-    /// that can be done. Returns what the socket is charged with until they are repaid, to be handed to
-    /// [`Stack::udp_repaid`] then. In any case the parts are taken.
-    ///
-    /// # Errors
-    /// As [`Stack::udp_send`].
-    pub fn udp_send_borrowed(
-        &mut self,
-        now: Instant,
-        ledger: &mut Ledger,
-        id: SocketId,
-        options: &SendOptions,
-        mut parts: BorrowedParts,
-    ) -> Result<u32, SocketError> {
-        let len = parts.len();
-        let prepared = self.prepare_send(ledger, id, options, len);
-        let admitted = prepared.and_then(|outgoing| {
-            // As many as if everything were copied: it may come to that.
-            self.admit_send(ledger, &outgoing)?;
-            Ok(outgoing)
-        });
-        let outgoing = match admitted {
-            Ok(outgoing) => outgoing,
-            Err(error) => {
-                parts.repay(ledger);
-                return Err(error);
-            }
-        };
-        let mut charge = 0;
-        for _ in 0..outgoing.segments {
-            let datagram = parts.split_to(ledger, outgoing.segment.min(parts.len()));
-            charge += self.send_borrowed_datagram(now, ledger, &outgoing, datagram);
-        }
-        parts.repay(ledger);
-        if let Some(socket) = self.sockets.get_mut(id) {
-            socket.chunks_in_use += charge;
-        }
-        Ok(charge)
-    }
-
-    /// A send of borrowed bytes is over: its socket can use the room that it was charged with.
-    pub fn udp_repaid(&mut self, id: SocketId, charge: u32) {
-        if charge > 0
-            && let Some(socket) = self.sockets.get_mut(id)
-        {
-            socket.chunks_in_use -= charge;
-            self.sockets.events.mark(id, false, true);
-        }
-    }
-
     /// Checks a send of `len` bytes, and finds its way.
-    fn prepare_send(
+    pub(super) fn prepare_send(
         &mut self,
         ledger: &Ledger,
         id: SocketId,
@@ -281,7 +228,11 @@ impl Stack {
     }
 
     /// Whether there is room for a send.
-    fn admit_send(&mut self, ledger: &Ledger, outgoing: &Outgoing) -> Result<(), SocketError> {
+    pub(super) fn admit_send(
+        &mut self,
+        ledger: &Ledger,
+        outgoing: &Outgoing,
+    ) -> Result<(), SocketError> {
         if outgoing.reach == Reach::Local {
             return Ok(());
         }
@@ -297,7 +248,7 @@ impl Stack {
         admitted
     }
 
-    fn send_datagram(
+    pub(super) fn send_datagram(
         &mut self,
         now: Instant,
         ledger: &mut Ledger,
@@ -396,158 +347,6 @@ impl Stack {
         match mac {
             Some(_) => self.enqueue_addressed(packet),
             None => self.dispatch_one(now, ledger, outgoing.to.ip(), outgoing.reach, packet),
-        }
-    }
-
-    /// Sends borrowed bytes as one datagram; returns what the socket is charged with for those packets that
-    /// take no chunk of its own.
-    fn send_borrowed_datagram(
-        &mut self,
-        now: Instant,
-        ledger: &mut Ledger,
-        outgoing: &Outgoing,
-        mut payload: BorrowedParts,
-    ) -> u32 {
-        let first = self.plan_datagram(ledger, outgoing, &payload);
-        if let TxPlan::Copy(why) = first {
-            self.counters.count_copied(why);
-            payload.note_copied(ledger);
-            let umem = Arc::clone(ledger.umem());
-            let mut reader = Reader::new(&umem, &payload);
-            let fill = &mut |part: &mut [u8]| reader.fill(part);
-            self.send_datagram(now, ledger, outgoing, payload.len(), fill);
-            payload.repay(ledger);
-            return 0;
-        }
-        let len = payload.len();
-        let mut udp = [0; UDP_HEADER];
-        outgoing.write_header(&mut udp, len);
-        let fragments = self.fragments(ledger, outgoing.to.ip(), UDP_HEADER + len);
-        let mut fragments = fragments.peekable();
-        let checksum = if fragments.peek().is_some_and(|part| self.sums(*part)) {
-            let mut sum = Checksum::new();
-            sum.add(&udp);
-            for part in payload.iter() {
-                sum.add(part.bytes(ledger.umem()));
-            }
-            outgoing.checksum(sum, len)
-        } else if self.config.tx_checksum.omits() {
-            0
-        } else {
-            outgoing.pseudo(len).fold()
-        };
-        udp[CHECKSUM_AT..].copy_from_slice(&checksum.to_be_bytes());
-        let mut count = 0;
-        for part in fragments {
-            let header = if part.offset == 0 { &udp[..] } else { &[] };
-            let bytes = payload.split_to(ledger, part.len - header.len());
-            let to = outgoing.to.ip();
-            let plan = if part.offset == 0 {
-                first
-            } else {
-                let lie = bytes.lie(ledger, 0, bytes.len());
-                tx_plan(self.config.plan, lie.behind(part.headers_len(to)))
-            };
-            let packet = self.describe(ledger, outgoing, part, plan, header, bytes);
-            self.dispatch_one(now, ledger, to, outgoing.reach, packet);
-            count += 1;
-        }
-        payload.repay(ledger);
-        self.counters.tx_datagrams += 1;
-        self.counters.tx_fragments += if count > 1 { count } else { 0 };
-        count as u32
-    }
-
-    /// How a datagram of borrowed bytes is sent: its first packet, or that all of it is copied, if one of its
-    /// packets has to be.
-    fn plan_datagram(
-        &mut self,
-        ledger: &Ledger,
-        outgoing: &Outgoing,
-        payload: &BorrowedParts,
-    ) -> TxPlan {
-        if outgoing.reach == Reach::Local {
-            return TxPlan::Copy(Copied::Local);
-        }
-        let to = outgoing.to.ip();
-        let plans = self
-            .fragments(ledger, to, UDP_HEADER + payload.len())
-            .map(|part| {
-                let header = if part.offset == 0 { UDP_HEADER } else { 0 };
-                let skip = part.offset.saturating_sub(UDP_HEADER);
-                let lie = payload.lie(ledger, skip, part.len - header);
-                tx_plan(self.config.plan, lie.behind(part.headers_len(to) + header))
-            });
-        let copied = |plan: TxPlan| matches!(plan, TxPlan::Copy(_));
-        plans
-            .reduce(|first, plan| {
-                if copied(first) || !copied(plan) {
-                    first
-                } else {
-                    plan
-                }
-            })
-            .expect("udp: a datagram is one packet at least")
-    }
-
-    /// One packet of borrowed bytes: its headers in front of them, or in a chunk.
-    fn describe(
-        &mut self,
-        ledger: &mut Ledger,
-        outgoing: &Outgoing,
-        part: Fragment,
-        plan: TxPlan,
-        udp: &[u8],
-        mut payload: BorrowedParts,
-    ) -> TxPacket {
-        let (mac, meta, queue) = (self.config.mac, outgoing.meta(), outgoing.queue);
-        let (policy, room) = (self.config.tx_checksum, self.front());
-        // What the port needs, and the headers behind it.
-        let write = |bytes: &mut [u8]| {
-            let (front, bytes) = bytes.split_at_mut(room);
-            let at = write_headers(mac, bytes, &meta, part);
-            bytes[at..at + udp.len()].copy_from_slice(udp);
-            part.id.is_none() && policy.ask(front, at, CHECKSUM_AT as u16)
-        };
-        let headers = part.headers_len(outgoing.to.ip()) + udp.len();
-        match (plan, &mut payload.first) {
-            (TxPlan::InPlace, Some(first)) => {
-                self.counters.tx_in_place += 1;
-                let metadata = write(ledger.headroom_mut(first, (room + headers) as u32));
-                self.counters.tx_offloaded += u64::from(metadata);
-                TxPacket::in_place(headers as u32, payload, queue).with_metadata(metadata)
-            }
-            (TxPlan::InPlace | TxPlan::Scatter, _) => {
-                self.counters.tx_scattered += 1;
-                let mut frame = self.take_send_chunk(ledger, None);
-                let metadata = write(ledger.bytes_mut(&mut frame));
-                self.counters.tx_offloaded += u64::from(metadata);
-                let headers = Packet::new(Piece {
-                    frame,
-                    start: room as u32,
-                    len: headers as u32,
-                });
-                TxPacket::scattered(headers, payload, queue).with_metadata(metadata)
-            }
-            // The fragment before has its headers where this one's would be.
-            (TxPlan::Copy(why), _) => {
-                self.counters.count_copied(why);
-                payload.note_copied(ledger);
-                let umem = Arc::clone(ledger.umem());
-                let mut reader = Reader::new(&umem, &payload);
-                let mut udp = udp;
-                let fill = &mut |mut to: &mut [u8]| {
-                    let header = std::mem::take(&mut udp);
-                    to[..header.len()].copy_from_slice(header);
-                    to = &mut to[header.len()..];
-                    reader.fill(to);
-                };
-                let mut sum = Checksum::new();
-                let owner = Some(outgoing.id);
-                let (packet, _) = self.write_packet(ledger, &meta, part, owner, &mut sum, fill);
-                payload.repay(ledger);
-                TxPacket::new(packet, queue)
-            }
         }
     }
 
