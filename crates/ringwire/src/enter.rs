@@ -206,7 +206,7 @@ impl Shared {
             core.engine.next_deadline()
         };
         core.waiter
-            .set_timer(deadline.map(|deadline| Duration::from_nanos(deadline.as_nanos())));
+            .show(deadline.map(|deadline| Duration::from_nanos(deadline.as_nanos())));
     }
 
     /// Reads the argument of a wait (Linux `io_get_ext_arg`). `clock_of` is asked for the ring's clock.

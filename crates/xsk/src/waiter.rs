@@ -157,6 +157,9 @@ pub struct Waiter {
     /// What else the engine listens to.
     beside: Option<Arc<Epoll>>,
     epoll: Epoll,
+    /// The sockets are in the set. Not before it is shown: the kernel wakes it for each packet that comes, and for each
+    /// that was sent, which takes as long as a good part of the packet's way.
+    shown: bool,
 }
 
 impl Waiter {
@@ -175,10 +178,7 @@ impl Waiter {
         let epoll = Epoll::new()?;
         let sockets: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
         let waker = Waker::new()?;
-        for &fd in sockets
-            .iter()
-            .chain([&timer.as_raw_fd(), &waker.as_raw_fd()])
-        {
+        for fd in [timer.as_raw_fd(), waker.as_raw_fd()] {
             epoll.add(fd, 0)?;
         }
         Ok(Waiter {
@@ -187,6 +187,7 @@ impl Waiter {
             waker,
             beside: None,
             epoll,
+            shown: false,
         })
     }
 
@@ -196,13 +197,25 @@ impl Waiter {
     /// # Errors
     /// What the kernel said, for want of memory.
     pub fn replace_sockets(&mut self, fds: Vec<RawFd>) -> io::Result<()> {
-        for fd in std::mem::take(&mut self.sockets) {
-            self.epoll.remove(fd);
+        let old = std::mem::replace(&mut self.sockets, fds);
+        if std::mem::take(&mut self.shown) {
+            old.into_iter().for_each(|fd| self.epoll.remove(fd));
+            self.show_sockets()?;
         }
-        for &fd in &fds {
-            self.epoll.add(fd, 0)?;
+        Ok(())
+    }
+
+    fn show_sockets(&mut self) -> io::Result<()> {
+        if !self.shown {
+            for &fd in &self.sockets {
+                match self.epoll.add(fd, 0) {
+                    // It came in before another one did not.
+                    Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+                    result => result?,
+                }
+            }
+            self.shown = true;
         }
-        self.sockets = fds;
         Ok(())
     }
 
@@ -221,14 +234,19 @@ impl Waiter {
         &self.waker
     }
 
-    /// The fd that is readable when a socket has received something, the timer has gone off, or the
-    /// waker was rung.
+    /// The fd that is readable when the timer has gone off, the waker was rung, or, once it is [shown](Self::show), a
+    /// socket has received something.
     pub fn epoll_fd(&self) -> RawFd {
         self.epoll.as_raw_fd()
     }
 
-    /// Makes the pollable fd readable at `deadline`; at once with one that has passed.
-    pub fn set_timer(&self, deadline: Option<Duration>) {
+    /// Makes the pollable fd readable when a socket has received something, and at `deadline`; at once with one that
+    /// has passed. Where the kernel has no memory to watch the sockets, too: the next call tries again.
+    pub fn show(&mut self, deadline: Option<Duration>) {
+        let deadline = match self.show_sockets() {
+            Ok(()) => deadline,
+            Err(_) => Some(Duration::ZERO),
+        };
         // Zero would disarm the timer.
         let at = deadline.map_or(Duration::ZERO, |deadline| {
             deadline.max(Duration::from_nanos(1))

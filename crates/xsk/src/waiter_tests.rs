@@ -102,6 +102,35 @@ fn a_thread_runs_on_processors_that_there_are() {
 }
 
 #[test]
+fn a_socket_wakes_the_pollable_fd_once_that_is_shown_and_a_sleeper_always() {
+    let mut waiter = Waiter::new(&[]).expect("a waiter");
+    let socket = Waker::new().expect("a waker");
+    socket.wake();
+    let shown = |waiter: &Waiter| {
+        let mut fds = [readable(waiter.epoll_fd())];
+        poll(&mut fds, NOT_AT_ALL, None).expect("a poll");
+        fds[0].revents != 0
+    };
+    waiter
+        .replace_sockets(vec![socket.as_raw_fd()])
+        .expect("room");
+    assert!(!shown(&waiter));
+    waiter.sleep(FOREVER, None).expect("no signal");
+    waiter.show(None);
+    assert!(shown(&waiter));
+    waiter.sleep(FOREVER, None).expect("no signal");
+}
+
+#[test]
+fn the_pollable_fd_is_readable_at_its_deadline() {
+    let mut waiter = Waiter::new(&[]).expect("a waiter");
+    let mut fds = [readable(waiter.epoll_fd())];
+    waiter.show(Some(Duration::ZERO));
+    poll(&mut fds, FOREVER, None).expect("a poll");
+    assert_ne!(fds[0].revents, 0);
+}
+
+#[test]
 fn sockets_are_watched_in_place_of_others() {
     let mut waiter = Waiter::new(&[]).expect("a waiter");
     let (old, new) = (
@@ -116,6 +145,7 @@ fn sockets_are_watched_in_place_of_others() {
         fds[0].revents != 0
     };
     waiter.replace_sockets(vec![old.as_raw_fd()]).expect("room");
+    waiter.show(None);
     assert!(shown(&waiter));
     waiter.sleep(FOREVER, None).expect("no signal");
     waiter.replace_sockets(vec![]).expect("room");
