@@ -151,16 +151,18 @@ impl QueueMemory {
         let head = self.sq_head.load(Ordering::Relaxed);
         self.sqes_watch.read(self.sqe_index(head), 1);
         // SAFETY: the slot lies in head..tail (sq_ready), so the application does not write it.
-        let sqe = Sqe::from_words(unsafe { *self.sqe_slot(head) });
+        let words = unsafe { *self.sqe_slot(head) };
+        // Not of the entry: that would be taken apart there and moved in words that straddle what was stored.
+        let [opcode, ..] = words[0].to_ne_bytes();
         let two_slots = self.has(IORING_SETUP_SQE_MIXED)
-            && is_wide(sqe.opcode)
+            && is_wide(opcode)
             && ready >= 2
             && !Self::is_last(head, self.sq_entries);
         let slots = 1 + u32::from(two_slots);
         self.sq_head
             .store(head.wrapping_add(slots), Ordering::Release);
         Some(Submission {
-            sqe,
+            sqe: Sqe::from_words(words),
             wide: two_slots || self.has(IORING_SETUP_SQE128),
             slots,
         })

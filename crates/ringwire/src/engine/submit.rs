@@ -98,7 +98,11 @@ impl Engine {
         let big = self.has_big_completions();
         let (request, spare) = self.requests.get_with_spare(id);
         request.op = request::parse(sqe)?;
-        request.prepared = prepare_pointers(&request.op, spare)?;
+        // Nearly always nothing, which it has: nothing is moved then.
+        match prepare_pointers(&request.op, spare)? {
+            Prepared::Nothing => {}
+            prepared => request.prepared = prepared,
+        }
         match &request.op {
             Op::Nop(Nop { extra: Some(_), .. }) if !big => Err(Errno::EINVAL),
             Op::LinkTimeout { .. } if !chain.takes_link_timeout() => Err(Errno::EINVAL),
