@@ -84,7 +84,7 @@ impl Hash for End {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [high, low] = self.address;
         state.write_u64(high);
-        // Addresses of one prefix differ in the low half, which is whole.
+        // In one word with the port: nobody else chooses our addresses.
         state.write_u64(low.rotate_left(16) ^ u64::from(self.port));
     }
 }
@@ -190,6 +190,29 @@ mod tests {
             assert_eq!(map.get(ends), Some(&index));
         }
         assert_eq!(map.len(), all.len());
+    }
+
+    #[test]
+    fn every_part_of_an_end_tells_sockets_apart() {
+        let all = [
+            "0.0.0.0:1",
+            "[::]:1",
+            "10.0.0.1:1",
+            "10.0.0.1:2",
+            "10.0.0.2:1",
+            "[fd00::1]:1",
+            "[fd00::2]:1",
+            "[fd00:0:0:1::1]:1",
+        ];
+        let mut map = HashMap::with_hasher(FixedState::with_seed(1));
+        for end in all {
+            let key = End::from(end.parse::<SocketAddr>().unwrap());
+            assert_eq!(map.insert(key, end), None);
+        }
+        for end in all {
+            let key = End::from(end.parse::<SocketAddr>().unwrap());
+            assert_eq!(map.get(&key), Some(&end));
+        }
     }
 
     #[test]

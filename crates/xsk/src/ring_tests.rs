@@ -34,6 +34,24 @@ fn a_full_ring_gives_the_entry_back_until_slots_are_released() {
 }
 
 #[test]
+fn what_is_looked_at_ahead_is_there_and_stays() {
+    let (mut producer, mut consumer) = pair::<u64>(4);
+    for entry in 1..=3 {
+        producer.push(entry).unwrap();
+    }
+    producer.publish();
+    assert_eq!(
+        consumer.peek(0),
+        None,
+        "nobody has looked how many there are"
+    );
+    assert_eq!(consumer.pop(), Some(1));
+    assert_eq!((consumer.peek(0), consumer.peek(1)), (Some(2), Some(3)));
+    assert_eq!((consumer.peek(2), consumer.peek(u32::MAX)), (None, None));
+    assert_eq!((consumer.pop(), consumer.pop()), (Some(2), Some(3)));
+}
+
+#[test]
 fn nothing_is_seen_before_it_is_published() {
     let (mut producer, mut consumer) = pair::<u64>(4);
     producer.push(1).unwrap();

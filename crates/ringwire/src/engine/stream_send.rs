@@ -49,6 +49,7 @@ impl Engine {
             let request = self.requests.get_mut(id);
             request.done = 0;
             let flags = std::mem::take(&mut request.buffer_flags);
+            // Not moved where there is nothing: it is a hundred bytes.
             let kept = match &request.kept {
                 Some(_) => request.kept.take(),
                 None => None,
