@@ -25,10 +25,19 @@ find_tool() {
     return 1
 }
 
+include_dir() {
+    echo "/usr/include/$(uname -m)-linux-gnu"
+}
+
+# Whoever has this clang for something else need not have libbpf's headers.
+has_headers() {
+    echo '#include <bpf/bpf_endian.h>' | "$1" -target bpf -I"$(include_dir)" -fsyntax-only -x c - 2>/dev/null
+}
+
 # The path prefix is mapped away so that the object is the same wherever it is built.
 compile() {
     "$1" -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 \
-        -ffile-prefix-map="$PWD"=. -I"/usr/include/$(uname -m)-linux-gnu" \
+        -ffile-prefix-map="$PWD"=. -I"$(include_dir)" \
         -c "$SOURCE" -o "$2"
     "$3" --strip-debug "$2"
 }
@@ -43,6 +52,7 @@ build() {
     local clang strip
     clang=$(find_tool clang) || { echo "bpf.sh: clang $MAJOR is missing: apt-get install clang-$MAJOR" >&2; exit 1; }
     strip=$(find_tool llvm-strip) || { echo "bpf.sh: llvm-strip $MAJOR is missing: apt-get install llvm-$MAJOR" >&2; exit 1; }
+    has_headers "$clang" || { echo "bpf.sh: libbpf's headers are missing: apt-get install libbpf-dev" >&2; exit 1; }
     compile "$clang" "$OBJECT" "$strip"
     echo "bpf.sh: wrote $OBJECT"
 }
@@ -52,6 +62,10 @@ check() {
     if ! clang=$(find_tool clang) || ! strip=$(find_tool llvm-strip) || ! objdump=$(find_tool llvm-objdump); then
         echo "bpf.sh: check skipped: the committed object was built by clang $MAJOR, which is not installed" \
             "(apt-get install clang-$MAJOR llvm-$MAJOR libbpf-dev)"
+        return
+    fi
+    if ! has_headers "$clang"; then
+        echo "bpf.sh: check skipped: libbpf's headers are not installed (apt-get install libbpf-dev)"
         return
     fi
     dir=$(mktemp -d)
