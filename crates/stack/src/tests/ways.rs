@@ -1,11 +1,13 @@
 //! What is remembered of the ways that datagrams took, and what makes it forgotten.
 
 use super::build;
-use super::harness::{Host, ip};
+use super::harness::{Host, PEER_MAC, ip};
 use super::kernel::FakeKernel;
 use super::shared::tells;
 use crate::way::place;
 use crate::{Cidr, KernelEvent, Shutdown, SocketError, SocketId};
+
+const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 77];
 
 fn addresses(cidrs: &[&str]) -> KernelEvent {
     let parse = |cidr: &&str| cidr.parse::<Cidr>().unwrap();
@@ -53,11 +55,13 @@ fn destinations_that_share_a_place_are_told_apart() {
         .filter(|other| other != "10.0.0.9")
         .find(|other| place(ip(other)) == place(ip("10.0.0.9")))
         .expect("two of 250 addresses in 256 places share one");
-    kernel.knows(&other, [2, 0, 0, 0, 0, 77], true);
+    kernel.knows(&other, OTHER_MAC, true);
     let socket = host.bound("10.0.0.2:700");
     for _ in 0..2 {
-        for to in ["10.0.0.9", &other] {
-            assert_eq!(sent(&mut host, socket, to), one("10.0.0.2", to));
+        for (to, mac) in [("10.0.0.9", PEER_MAC), (&other, OTHER_MAC)] {
+            host.send(socket, &format!("{to}:9"), b"x").unwrap();
+            let frames = host.sent();
+            assert_eq!(build::read_ethernet(&frames[0]).to, mac, "{to}");
         }
     }
 }
