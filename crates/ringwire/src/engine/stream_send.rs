@@ -49,12 +49,7 @@ impl Engine {
             let request = self.requests.get_mut(id);
             request.done = 0;
             let flags = std::mem::take(&mut request.buffer_flags);
-            // Not moved where there is nothing: it is a hundred bytes.
-            let kept = match &request.kept {
-                Some(_) => request.kept.take(),
-                None => None,
-            };
-            let exhausted = match kept {
+            let exhausted = match request.kept.take() {
                 Some(Kept::Many(bundle)) => {
                     let exhausted = bundle.exhausted;
                     self.groups.let_go(bundle);
